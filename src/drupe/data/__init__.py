@@ -1,0 +1,1 @@
+"""Folders of labelled images: discover, audit, pack, split, synthesise. NumPy and Pillow only."""

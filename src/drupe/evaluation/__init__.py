@@ -1,0 +1,1 @@
+"""Predictions in, counts and intervals out. NumPy and SciPy only, no torch."""

@@ -1,0 +1,1 @@
+"""The zoo: names, weights sources, input contract."""

@@ -1,0 +1,1 @@
+"""Several experiments, run and compared."""

@@ -1,0 +1,1 @@
+"""One experiment with one seed becomes one run directory."""
