@@ -1,0 +1,158 @@
+"""An experiment, typed: every YAML key exists here (or in a model named here), default beside it.
+
+Units stand in each description. ``resolve`` turns a file and overrides into one frozen object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from drupe.configuration import Tree, fingerprint, merge, read_yaml, validate
+from drupe.errors import InputError
+from drupe.models.zoo import check_input, resolve
+from drupe.training.augmentation import AugmentationConfig
+
+TRAINING_VERSION = 1
+"""Raised when the same configuration would give other weights; part of a run's identity."""
+
+Side = Annotated[int, Field(ge=16, le=2048)]
+
+
+class Section(BaseModel):
+    """A frozen group of keys that refuses unknown ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Section):
+    """Which network, and where its weights start."""
+
+    architecture: str = Field(description="a curated name or any timm name")
+    pretrained: bool = Field(True, description="start from ImageNet weights")
+    frozen: bool = Field(False, description="train the classification head only")
+
+
+class InputConfig(Section):
+    """What the network sees of an image; part of the exported graph."""
+
+    size: Side = Field(128, description="pixels: images are size × size")
+    range: Literal["raw", "unit", "imagenet"] = Field(
+        "raw", description="raw: 0-255 as the camera gives it; unit: 0-1; imagenet: standardised"
+    )
+    crop: Literal["none", "auto"] | Side = Field(
+        "none", description="pixels: side of the centre crop; auto: keeps 99.9 % of the content"
+    )
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if isinstance(self.crop, int) and self.crop > self.size:
+            raise ValueError(f"crop must be at most input.size = {self.size}, got {self.crop}")
+        return self
+
+
+class DataConfig(Section):
+    """Where the images are and what to do with odd ones."""
+
+    root: Path | None = Field(None, description="folder ROOT/{train,val}/CLASS or ROOT/CLASS")
+    defect: str | None = Field(None, description="name of the defect class; null: found by name")
+    unreadable: Literal["error", "skip"] = Field("error", description="files that don't decode")
+    sizes: Literal["refuse", "resize"] = Field("refuse", description="images of another size")
+    test_share: float = Field(
+        0.2, gt=0, lt=1, description="share of all items, where the folder has no val/"
+    )
+    split_seed: int = Field(0, ge=0, description="of the fit/calibration(/test) split; not --seed")
+
+
+class CalibrationConfig(Section):
+    """Which items give the temperature and, later, the certificate."""
+
+    holdout: float = Field(0.25, gt=0, lt=1, description="share of the training items")
+
+
+class TrainingConfig(Section):
+    """The schedule."""
+
+    epochs: int = Field(30, ge=1, description="passes over the fit split")
+    batch_size: int = Field(32, ge=1, description="images per step, over all processes")
+    optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(1e-4, gt=0, lt=10, description="peak, per step")
+    weight_decay: float | None = Field(
+        None, ge=0, description="null: 0.05 for adamw, 1e-5 otherwise; biases and norms have none"
+    )
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="cosine ends at zero")
+    warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear rise to the peak")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: the loss weighs classes by inverse frequency"
+    )
+    ema_decay: float = Field(0.99, ge=0, lt=1, description="per step, with warm-up; 0: no EMA")
+    clip_norm: float = Field(1.0, ge=0, description="gradient L2 norm at most; 0: off")
+    checkpoint_every: int = Field(5, ge=1, description="epochs")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: measured")
+    layout: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="memory order of activations; auto: measured"
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(None, ge=1, description="CPU threads; null: all cores")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weight_decay_by_optimiser(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("weight_decay") is None:
+            decay = 0.05 if values.get("optimiser", "adamw") == "adamw" else 1e-5
+            return {**values, "weight_decay": decay}
+        return values
+
+
+NOT_IDENTITY = {"precision", "layout", "device", "threads", "checkpoint_every"}
+"""Training keys that say how, not what, is computed: measured once and written on record."""
+
+
+class ExperimentConfig(Section):
+    """One experiment with one seed: all that a run needs to know."""
+
+    name: str = Field("experiment", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    hypothesis: str = ""
+    seed: int = Field(42, ge=0, lt=2**32, description="of weights, batches and augmentation")
+    model: ModelConfig
+    input: InputConfig = InputConfig()
+    data: DataConfig = DataConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    training: TrainingConfig = TrainingConfig.model_validate({})
+
+    def identity(self, data_fingerprint: str) -> str:
+        """SHA-256 (hex) by which finished work is recognised: what is computed, on which data."""
+        document = self.model_dump(mode="json")
+        del document["name"], document["hypothesis"], document["data"]["root"]
+        for key in NOT_IDENTITY:
+            del document["training"][key]
+        return fingerprint(
+            {"config": document, "data": data_fingerprint, "version": TRAINING_VERSION}
+        )
+
+
+def validate_experiment(document: Tree, source: str) -> ExperimentConfig:
+    """Validate a whole experiment, the architecture and its input contract included."""
+    config = validate(ExperimentConfig, document, source)
+    crop = config.input.crop
+    side = crop if isinstance(crop, int) else config.input.size
+    try:
+        resolve(config.model.architecture)
+        check_input(config.model.architecture, side)
+    except InputError as error:
+        raise InputError([f"{problem} ({source})" for problem in error.problems]) from None
+    return config
+
+
+def load_experiment(path: Path, overrides: Tree | None = None) -> ExperimentConfig:
+    """Read an experiment YAML, lay ``overrides`` on top and validate the result.
+
+    A file that gives no ``name`` is named after itself.
+    """
+    document = merge({"name": path.stem}, merge(read_yaml(path), overrides or {}))
+    return validate_experiment(document, str(path))

@@ -1,0 +1,196 @@
+"""The batch loop. One ``Trainer`` holds what a run's steps change: weights, momenta, average.
+
+Letters: N images in a batch, H and W pixels, h and w pixels after the centre crop.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from drupe.errors import TrainingDivergedError
+from drupe.models.network import Network
+from drupe.progress import Tracker
+from drupe.training.augmentation import Augment
+from drupe.training.checkpoint import (
+    Tensors,
+    flatten_optimiser,
+    prefixed,
+    restore_optimiser,
+    under,
+)
+from drupe.training.config import ExperimentConfig
+from drupe.training.distributed import World
+from drupe.training.optimisation import (
+    build_average,
+    build_loss,
+    build_optimiser,
+    learning_rate_factor,
+)
+from drupe.training.precision import Precision
+from drupe.training.seeding import Stream, derive_seed, generator, seed_torch
+from drupe.training.source import ImageSource
+
+LOSS_CHECK_EVERY = 16
+"""Steps between looks at the loss: each look makes a GPU wait for its own queue."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one pass over the fit split measured: a line of ``metrics.jsonl``."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    images: int
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        """Throughput of the whole loop, augmentation included."""
+        return self.images / self.seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the metrics line; ``accuracy`` is on augmented fit images, as they trained."""
+        return {**self.__dict__, "images_per_second": self.images_per_second}
+
+
+def epoch_order(items: NDArray[np.intp], seed: int, epoch: int) -> NDArray[np.intp]:
+    """Return the fit items in this epoch's order."""
+    random = np.random.default_rng(derive_seed(seed, Stream.ORDER, epoch))
+    return random.permutation(items)
+
+
+def batches(
+    order: NDArray[np.intp], batch_size: int, world: World
+) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Yield (step, this rank's share of the batch); an incomplete last batch is left out.
+
+    Items left out differ from epoch to epoch. A set smaller than a batch is one batch.
+    """
+    size = min(batch_size, len(order))
+    for step in range(len(order) // size):
+        yield step, order[step * size : (step + 1) * size][world.rank :: world.size]
+
+
+class Trainer:
+    """Steps through epochs of one run; its state can be taken out and put back to the bit."""
+
+    def __init__(
+        self,
+        network: Network,
+        config: ExperimentConfig,
+        source: ImageSource,
+        fit: NDArray[np.intp],
+        crop: int | None,
+        precision: Precision,
+        world: World,
+    ) -> None:
+        training = config.training
+        device = source.device
+        self.network = network.to(device=device, memory_format=precision.memory_format)
+        self.optimiser = build_optimiser(network, training)
+        self.average = build_average(network, training)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision.dtype == "fp16")
+        self.loss_function = build_loss(source.is_defect[fit], training).to(device)
+        self.augment = Augment(config.augmentation, size=config.input.size, crop=crop)
+        self.model: nn.Module = (
+            DistributedDataParallel(
+                self.network, device_ids=[device] if device.type == "cuda" else None
+            )
+            if world.size > 1
+            else self.network
+        )
+        self.config, self.source, self.fit = config, source, fit
+        self.precision, self.world = precision, world
+        self.steps_per_epoch = max(1, len(fit) // training.batch_size)
+
+    def train_epoch(self, epoch: int, tracker: Tracker) -> EpochResult:
+        """Train on every batch of ``epoch`` (0-based) and advance ``tracker`` by images."""
+        seed, world, started = self.config.seed, self.world, time.perf_counter()
+        seed_torch(seed, Stream.DROPOUT, epoch, world.rank)
+        order = epoch_order(self.fit, seed, epoch)
+        self.network.train()
+        losses: list[torch.Tensor] = []
+        correct = torch.zeros((), device=self.source.device)
+        seen = 0
+        for step, items in batches(order, self.config.training.batch_size, world):
+            random = generator(seed, Stream.AUGMENTATION, epoch, step, world.rank)
+            loss, hits = self.train_step(epoch, step, items, random)
+            losses.append(loss)
+            correct += hits
+            seen += len(items)
+            note = ""
+            if step % LOSS_CHECK_EVERY == 0 or step == self.steps_per_epoch - 1:
+                _require_finite(losses, epoch)
+                note = f"loss {float(loss):.3f}"
+            tracker.advance(len(items) * world.size, note=note)
+        return EpochResult(
+            epoch=epoch,
+            loss=float(torch.stack(losses).mean()),
+            accuracy=float(correct) / seen,
+            learning_rate=self.config.training.learning_rate
+            * learning_rate_factor(
+                epoch * self.steps_per_epoch, self.steps_per_epoch, self.config.training
+            ),
+            images=seen * world.size,
+            seconds=time.perf_counter() - started,
+        )
+
+    def train_step(
+        self, epoch: int, step: int, items: NDArray[np.intp], random: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One update on ``items``; returns the loss and the number of right answers (scalars)."""
+        training = self.config.training
+        at = epoch * self.steps_per_epoch + step
+        for group in self.optimiser.param_groups:
+            factor = learning_rate_factor(at, self.steps_per_epoch, training)
+            group["lr"] = training.learning_rate * factor
+        images, targets = self.source.batch(items)
+        pixels = self.augment(images, random).contiguous(memory_format=self.precision.memory_format)
+        with self.precision.autocast(self.source.device):
+            logits = self.model(pixels)
+        loss: torch.Tensor = self.loss_function(logits.float(), targets)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if training.clip_norm:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.network.parameters(), training.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.average.update(self.network, step=at)
+        return loss.detach(), (logits.argmax(1) == targets).sum()
+
+    def state(self) -> Tensors:
+        """Return every tensor that the next epoch depends on."""
+        return {
+            **prefixed("network", self.network.state_dict()),
+            **prefixed("average", self.average.module.state_dict()),
+            **prefixed("optimiser", flatten_optimiser(self.optimiser)),
+        }
+
+    def restore(self, tensors: Tensors, scaler: dict[str, Any]) -> None:
+        """Put back what :meth:`state` and the scaler's ``state_dict`` gave."""
+        self.network.load_state_dict(under("network", tensors))
+        self.average.module.load_state_dict(under("average", tensors))
+        restore_optimiser(self.optimiser, under("optimiser", tensors))
+        self.scaler.load_state_dict(scaler)
+
+
+def _require_finite(losses: list[torch.Tensor], epoch: int) -> None:
+    for step, loss in enumerate(losses):
+        if not math.isfinite(value := float(loss)):
+            raise TrainingDivergedError(
+                f"the loss became {value} at epoch {epoch + 1}, step {step + 1}: lower "
+                "training.learning_rate, or set training.precision to fp32"
+            )

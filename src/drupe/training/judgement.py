@@ -1,0 +1,82 @@
+"""A trained network's predictions on calibration and test, its temperature, and their counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from drupe.evaluation.document import evaluation_document
+from drupe.evaluation.predictions import Predictions, scores_from_logits, write_predictions
+from drupe.evaluation.temperature import fit_temperature
+from drupe.files import write_json
+from drupe.models.network import Network
+from drupe.progress import Progress, silent
+from drupe.training.preparation import PreparedData
+from drupe.training.source import ImageSource
+
+PREDICTION_BATCH = 128
+
+
+@torch.inference_mode()
+def defect_logits(
+    network: Network, source: ImageSource, items: NDArray[np.intp], progress: Progress, what: str
+) -> NDArray[np.float32]:
+    """Return z (defect minus clean), float32 [n], of ``items`` from their raw bytes, in fp32."""
+    network.eval()
+    parts = []
+    with progress(what, len(items), "images") as tracker:
+        for start in range(0, len(items), PREDICTION_BATCH):
+            chosen = items[start : start + PREDICTION_BATCH]
+            images, _ = source.batch(chosen)
+            parts.append(network.defect_logit(images).float().cpu().numpy())
+            tracker.advance(len(chosen))
+    return np.concatenate(parts).astype(np.float32, copy=False)
+
+
+def judge(
+    network: Network,
+    data: PreparedData,
+    source: ImageSource,
+    folder: Path,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Predict calibration and test, fit the temperature, write predictions and evaluation.
+
+    The test split is read here and nowhere else. Returns the evaluation document.
+    """
+    logits = {
+        name: defect_logits(network, source, items, progress, f"predict {name}")
+        for name, items in (("calibration", data.split.calibration), ("test", data.split.test))
+    }
+    calibration_labels = data.dataset.is_defect[data.split.calibration]
+    temperature = fit_temperature(logits["calibration"], calibration_labels)
+    predictions = {
+        "calibration": _predictions(data, data.split.calibration, logits["calibration"], temperature),
+        "test": _predictions(data, data.split.test, logits["test"], temperature),
+    }
+    for name, table in predictions.items():
+        write_predictions(folder / "predictions" / f"{name}.csv", table)
+    document = evaluation_document(
+        calibration=predictions["calibration"],
+        test=predictions["test"],
+        temperature=temperature,
+        test_groups=data.groups[data.split.test],
+    )
+    write_json(folder / "evaluation.json", document)
+    return document
+
+
+def _predictions(
+    data: PreparedData, items: NDArray[np.intp], logits: NDArray[np.float32], temperature: float
+) -> Predictions:
+    return Predictions(
+        paths=tuple(data.dataset.paths[index] for index in items),
+        is_defect=data.dataset.is_defect[items],
+        logits=logits,
+        scores=scores_from_logits(logits, temperature),
+        classes=data.dataset.classes,
+    )

@@ -1,0 +1,114 @@
+"""Number format and memory layout of training: timed on a few real steps, then kept on record.
+
+Which is fastest differs by network and processor by a factor of three, and no rule predicts it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from drupe.configuration import fingerprint
+from drupe.files import read_json, write_json
+
+TIMED_STEPS = 2
+PREFER_FP32 = 1.10
+"""A lower precision must be this much faster than fp32: noise in a timing shouldn't choose it."""
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A number format for autocast and a memory layout for activations."""
+
+    dtype: Literal["fp32", "bf16", "fp16"]
+    layout: Literal["contiguous", "channels_last"]
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout in torch's words."""
+        return torch.channels_last if self.layout == "channels_last" else torch.contiguous_format
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Torch's autocast in this format (a no-op for fp32)."""
+        return torch.autocast(device.type, DTYPES[self.dtype], enabled=self.dtype != "fp32")
+
+
+def native_reduced(device: torch.device) -> Literal["bf16", "fp16"] | None:
+    """Return the reduced format that ``device`` computes natively, bf16 before fp16."""
+    if device.type == "cuda":
+        bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
+        return "bf16" if bf16 else "fp16"
+    features = torch.cpu.get_capabilities()
+    return "bf16" if any(features.get(name) for name in ("avx512_bf16", "amx_bf16")) else None
+
+
+def candidates(device: torch.device, dtype: str, layout: str) -> list[Precision]:
+    """Return what the configuration leaves open on ``device``, fp32 first."""
+    reduced = native_reduced(device)
+    dtypes = [dtype] if dtype != "auto" else ["fp32", *([reduced] if reduced else [])]
+    layouts = [layout] if layout != "auto" else ["channels_last", "contiguous"]
+    return [Precision(d, m) for d in dtypes for m in layouts]  # type: ignore[arg-type]
+
+
+def host_key(device: torch.device, threads: int) -> dict[str, Any]:
+    """What a timing is true for, beside the network and the shape: processor, threads, torch."""
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else torch.cpu.get_capabilities().get("cpu_name", "unknown")
+    )
+    return {"device": str(name), "threads": threads, "torch": torch.__version__}
+
+
+def decide(
+    options: Sequence[Precision],
+    key: dict[str, Any],
+    store: Path,
+    run_steps: Callable[[Precision, int], None],
+    synchronise: Callable[[], None],
+) -> Precision:
+    """Return the fastest option, from the store's record of ``key`` or by timing ``run_steps``.
+
+    ``run_steps(option, count)`` must do ``count`` real training steps. The record is
+    ``STORE/precision/HASH.json`` with every option's seconds per step.
+    """
+    if len(options) == 1:
+        return options[0]
+    key = {**key, "options": [asdict(option) for option in options]}
+    record = store / "precision" / f"{fingerprint(key)[:16]}.json"
+    if record.exists():
+        return Precision(**read_json(record)["chosen"])
+    seconds: dict[Precision, float] = {}
+    for option in options:
+        run_steps(option, 1)  # warm-up: kernels are built and memory is claimed
+        best = float("inf")
+        for _ in range(TIMED_STEPS):
+            synchronise()
+            started = time.perf_counter()
+            run_steps(option, 1)
+            synchronise()
+            best = min(best, time.perf_counter() - started)
+        seconds[option] = best
+    chosen = choose(seconds)
+    timings = [{**asdict(option), "seconds": spent} for option, spent in seconds.items()]
+    write_json(record, {"key": key, "chosen": asdict(chosen), "timings": timings})
+    return chosen
+
+
+def choose(seconds: dict[Precision, float]) -> Precision:
+    """Return the fastest; a reduced format only where it beats the best fp32 clearly."""
+    fastest = min(seconds, key=seconds.__getitem__)
+    exact = [option for option in seconds if option.dtype == "fp32"]
+    if not exact:
+        return fastest
+    best_exact = min(exact, key=seconds.__getitem__)
+    clearly = seconds[best_exact] >= PREFER_FP32 * seconds[fastest]
+    return fastest if clearly else best_exact

@@ -1,0 +1,86 @@
+"""From a folder to the three splits that a run uses: the same for every run of a study."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.data.content import content_crop
+from drupe.data.dataset import Dataset, open_dataset
+from drupe.data.duplicates import duplicate_groups
+from drupe.data.overlay import active_fixes
+from drupe.data.split import Split, split_dataset
+from drupe.errors import InputError
+from drupe.files import replacing
+from drupe.models.zoo import check_input
+from drupe.progress import Progress, silent
+from drupe.training.config import ExperimentConfig
+
+GROUPS_VERSION = 1
+"""Raised when duplicates are found by another rule; names the cached file."""
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A packed dataset with its duplicate groups (int32 [N]) and splits."""
+
+    dataset: Dataset
+    groups: NDArray[np.int32]
+    split: Split
+
+    def crop(self, config: ExperimentConfig) -> int | None:
+        """Return the side of the centre crop in pixels, or None; ``auto`` looks at ``fit`` only."""
+        if config.input.crop == "none":
+            return None
+        if config.input.crop == "auto":
+            side = content_crop(self.dataset.images[self.split.fit])
+            check_input(config.model.architecture, side)
+            return side
+        return config.input.crop
+
+
+def prepare_data(
+    config: ExperimentConfig, store: Path, progress: Progress = silent
+) -> PreparedData:
+    """Open (and at first pack) the dataset, find its duplicate groups and split it."""
+    data = config.data
+    if data.root is None:
+        raise InputError("data.root: required: give --data DIR, or data.root in the file")
+    dataset = open_dataset(
+        data.root,
+        store=store,
+        size=config.input.size,
+        defect=data.defect,
+        unreadable=data.unreadable,
+        sizes=data.sizes,
+        fixes=active_fixes(data.root, store),
+        progress=progress,
+    )
+    groups = _cached_groups(dataset, progress)
+    split = split_dataset(
+        dataset.is_defect,
+        dataset.in_val,
+        dataset.has_val,
+        groups,
+        holdout=config.calibration.holdout,
+        test_share=data.test_share,
+        seed=data.split_seed,
+    )
+    return PreparedData(dataset, groups, split)
+
+
+def _cached_groups(dataset: Dataset, progress: Progress) -> NDArray[np.int32]:
+    cached = dataset.cache / f"groups-v{GROUPS_VERSION}.npy"
+    if cached.exists():
+        groups: NDArray[np.int32] = np.load(cached, allow_pickle=False)
+        return groups
+    groups = duplicate_groups(dataset.images, dataset.digests, progress)
+    buffer = io.BytesIO()
+    np.save(buffer, groups, allow_pickle=False)
+    with replacing(cached) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+    return groups
