@@ -126,11 +126,14 @@ def _find(model: type[BaseModel], location: Sequence[str]) -> tuple[type[BaseMod
         if owner is None:
             break
         field = owner.model_fields.get(part)
-        annotation = field.annotation if field else None
-        nested = isinstance(annotation, type) and issubclass(annotation, BaseModel)
         if depth < len(location) - 1:
-            owner = annotation if nested else None
+            owner = _model_of(field.annotation if field else None)
     return owner, field
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    nested = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation if nested else None
 
 
 def _interval(metadata: Sequence[Any]) -> str:

@@ -48,7 +48,9 @@ def flatten_optimiser(optimiser: torch.optim.Optimizer) -> Tensors:
     }
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
+) -> None:
     """Put back what :func:`flatten_optimiser` took, in each parameter's memory layout."""
     parameters = [item for group in optimiser.param_groups for item in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}

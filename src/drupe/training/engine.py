@@ -133,7 +133,7 @@ class Trainer:
             note = ""
             if step % LOSS_CHECK_EVERY == 0 or step == self.steps_per_epoch - 1:
                 _require_finite(losses, epoch)
-                note = f"loss {float(loss):.3f}"
+                note = f"epoch {epoch + 1}/{self.config.training.epochs}, loss {float(loss):.3f}"
             tracker.advance(len(items) * world.size, note=note)
         return EpochResult(
             epoch=epoch,

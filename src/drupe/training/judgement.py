@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from drupe.evaluation.document import evaluation_document
+from drupe.evaluation.grouping import write_duplicates
 from drupe.evaluation.predictions import Predictions, scores_from_logits, write_predictions
 from drupe.evaluation.temperature import fit_temperature
 from drupe.files import write_json
@@ -48,6 +49,7 @@ def judge(
 
     The test split is read here and nowhere else. Returns the evaluation document.
     """
+    network.to(memory_format=torch.channels_last)  # raw bytes already lie that way
     logits = {
         name: defect_logits(network, source, items, progress, f"predict {name}")
         for name, items in (("calibration", data.split.calibration), ("test", data.split.test))
@@ -55,11 +57,18 @@ def judge(
     calibration_labels = data.dataset.is_defect[data.split.calibration]
     temperature = fit_temperature(logits["calibration"], calibration_labels)
     predictions = {
-        "calibration": _predictions(data, data.split.calibration, logits["calibration"], temperature),
+        "calibration": _predictions(
+            data, data.split.calibration, logits["calibration"], temperature
+        ),
         "test": _predictions(data, data.split.test, logits["test"], temperature),
     }
     for name, table in predictions.items():
         write_predictions(folder / "predictions" / f"{name}.csv", table)
+    items = {"calibration": data.split.calibration, "test": data.split.test}
+    write_duplicates(
+        folder / "predictions" / "duplicates.json",
+        {name: (predictions[name].paths, data.groups[items[name]]) for name in items},
+    )
     document = evaluation_document(
         calibration=predictions["calibration"],
         test=predictions["test"],

@@ -16,8 +16,9 @@ import torch
 
 from drupe.configuration import fingerprint
 from drupe.files import read_json, write_json
+from drupe.progress import Progress, silent
 
-TIMED_STEPS = 2
+TIMED_STEPS = 3
 PREFER_FP32 = 1.10
 """A lower precision must be this much faster than fp32: noise in a timing shouldn't choose it."""
 
@@ -72,12 +73,13 @@ def decide(
     options: Sequence[Precision],
     key: dict[str, Any],
     store: Path,
-    run_steps: Callable[[Precision, int], None],
-    synchronise: Callable[[], None],
+    start: Callable[[Precision], Callable[[], None]],
+    device: torch.device,
+    progress: Progress = silent,
 ) -> Precision:
-    """Return the fastest option, from the store's record of ``key`` or by timing ``run_steps``.
+    """Return the fastest option, from the store's record of ``key`` or by timing real steps.
 
-    ``run_steps(option, count)`` must do ``count`` real training steps. The record is
+    ``start(option)`` returns a function that does one training step. The record is
     ``STORE/precision/HASH.json`` with every option's seconds per step.
     """
     if len(options) == 1:
@@ -87,20 +89,31 @@ def decide(
     if record.exists():
         return Precision(**read_json(record)["chosen"])
     seconds: dict[Precision, float] = {}
-    for option in options:
-        run_steps(option, 1)  # warm-up: kernels are built and memory is claimed
-        best = float("inf")
-        for _ in range(TIMED_STEPS):
-            synchronise()
-            started = time.perf_counter()
-            run_steps(option, 1)
-            synchronise()
-            best = min(best, time.perf_counter() - started)
-        seconds[option] = best
+    with progress("time precisions", len(options), "options") as tracker:
+        for option in options:
+            seconds[option] = _seconds_per_step(start(option), device)
+            tracker.advance(note=f"{option.dtype} {option.layout}")
     chosen = choose(seconds)
     timings = [{**asdict(option), "seconds": spent} for option, spent in seconds.items()]
     write_json(record, {"key": key, "chosen": asdict(chosen), "timings": timings})
     return chosen
+
+
+def _seconds_per_step(run_step: Callable[[], None], device: torch.device) -> float:
+    run_step()  # warm-up: kernels are built and memory is claimed
+    best = float("inf")
+    for _ in range(TIMED_STEPS):
+        _synchronise(device)
+        started = time.perf_counter()
+        run_step()
+        _synchronise(device)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def choose(seconds: dict[Precision, float]) -> Precision:

@@ -37,7 +37,7 @@ class PreparedData:
         if config.input.crop == "none":
             return None
         if config.input.crop == "auto":
-            side = content_crop(self.dataset.images[self.split.fit])
+            side: int = content_crop(self.dataset.images[self.split.fit])
             check_input(config.model.architecture, side)
             return side
         return config.input.crop

@@ -1,0 +1,40 @@
+"""``drupe evaluate``: a finished run's predictions and figures, made anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drupe.cli.console import print_json, print_line
+from drupe.cli.options import STORE, Defect, Json, Store, examples
+from drupe.cli.progress import progress_on
+
+EXAMPLES = examples(
+    "drupe evaluate drupe-store/runs/train/lite0/seed-42",
+    "drupe evaluate RUN --data moved/crops --json",
+)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run directory.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the run's data lies now, if it was moved."),
+    ] = None,
+    defect: Defect = None,
+    store: Store = STORE,
+    json: Json = False,
+) -> None:
+    """Redo predictions and evaluation.json of a finished run from its saved weights."""
+    from drupe.training.saved import evaluate_run
+
+    evaluation = evaluate_run(run, store, data_root=data, defect=defect, progress=progress_on())
+    if json:
+        print_json({"run": str(run), **evaluation})
+        return
+    from drupe.cli.evaluation import print_evaluation
+
+    print_line(f"Run: {run}")
+    print_evaluation(evaluation)

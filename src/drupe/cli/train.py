@@ -1,0 +1,84 @@
+"""``drupe train``: one experiment with one seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from drupe.cli.console import print_json, print_line
+from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
+from drupe.cli.progress import progress_on
+
+EXAMPLES = examples(
+    "drupe train examples/lite0.yaml --data crops",
+    "drupe train examples/lite0.yaml training.epochs=30 input.crop=96 --data crops --seed 1",
+    "drupe train examples/lite0.yaml --data crops --resume",
+    "torchrun --nproc-per-node 2 -m drupe train examples/lite0.yaml --data crops",
+)
+
+
+def train(
+    experiment: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to train: an experiment file.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="Keys laid on top of the file: training.epochs=3"
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of labelled crops.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Of weights, order and augmentation.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Run directory; default STORE/runs/train/EXPERIMENT/seed-N."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Start, continue, or do nothing when done.")
+    ] = False,
+    defect: Defect = None,
+    weights: WeightsFolder = None,
+    store: Store = STORE,
+    json: Json = False,
+) -> None:
+    """Train a network, judge it on calibration and test, and save both in a run directory.
+
+    A killed run continues with --resume and ends in the very same weights.
+    """
+    from drupe.configuration import merge, parse_overrides
+    from drupe.training.config import load_experiment
+    from drupe.training.run import train_run
+
+    given: dict[str, Any] = {"data": _present(root=_absolute(data), defect=defect)}
+    config = load_experiment(
+        experiment, merge(parse_overrides(overrides or []), {**given, **_present(seed=seed)})
+    )
+    folder = out or store / "runs" / "train" / config.name / f"seed-{config.seed}"
+    outcome = train_run(
+        config, folder, store, resume=resume, weights_folder=weights, progress=progress_on()
+    )
+    if not outcome.is_main:
+        return
+    if json:
+        print_json({"run": str(folder), **outcome.evaluation})
+        return
+    from drupe.cli.evaluation import print_evaluation
+
+    print_line(f"{'Done before' if outcome.already_done else 'Run'}: {folder}")
+    print_evaluation(outcome.evaluation)
+
+
+def _present(**values: object) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _absolute(path: Path | None) -> str | None:
+    return str(path.absolute()) if path else None

@@ -1,0 +1,48 @@
+"""Which items are copies of each other, kept beside predictions so that files alone suffice.
+
+``predictions/duplicates.json`` lists, per split, the paths of each group of two or more.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.errors import InputError
+from drupe.files import read_json, write_json
+
+
+def write_duplicates(
+    path: Path, splits: Mapping[str, tuple[Sequence[str], NDArray[np.int32]]]
+) -> None:
+    """Write the groups of each split, given as (paths, group numbers of the same length)."""
+    document = {name: _members(paths, groups) for name, (paths, groups) in splits.items()}
+    write_json(path, document)
+
+
+def _members(paths: Sequence[str], groups: NDArray[np.int32]) -> list[list[str]]:
+    members = defaultdict(list)
+    for path, group in zip(paths, groups.tolist(), strict=True):
+        members[group].append(path)
+    return [sorted(paths) for paths in members.values() if len(paths) > 1]
+
+
+def read_duplicates(path: Path, split: str, paths: Sequence[str]) -> NDArray[np.int32]:
+    """Return a group number for each of ``paths``: equal for copies, consecutive from 0.
+
+    Raises:
+        InputError: the file is damaged or speaks of other paths.
+    """
+    position = {name: index for index, name in enumerate(paths)}
+    first = np.arange(len(paths))
+    for members in read_json(path).get(split, []):
+        unknown = [name for name in members if name not in position]
+        if unknown:
+            raise InputError(f"{path}: must list paths of the predictions, got {unknown[0]}")
+        indices = [position[name] for name in members]
+        first[indices] = min(indices)
+    return np.unique(first, return_inverse=True)[1].astype(np.int32)

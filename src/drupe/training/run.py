@@ -1,0 +1,255 @@
+"""One experiment with one seed becomes a run directory, and survives being killed on the way."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from drupe.configuration import Tree
+from drupe.files import read_json, write_text
+from drupe.models.network import build_network
+from drupe.models.weights import WeightsOrigin
+from drupe.progress import Progress, silent
+from drupe.training.checkpoint import load_tensors, save_tensors
+from drupe.training.config import ExperimentConfig
+from drupe.training.distributed import World, join_world
+from drupe.training.engine import Trainer
+from drupe.training.execution import (
+    choose_device,
+    choose_precision,
+    resolved,
+    set_threads,
+    with_recorded,
+)
+from drupe.training.judgement import judge
+from drupe.training.preparation import PreparedData, prepare_data
+from drupe.training.record import (
+    DataRecord,
+    RunRecord,
+    claim,
+    discard_checkpoint,
+    exclusive,
+    host_description,
+    library_versions,
+    now,
+    read_config,
+    write_config,
+)
+from drupe.training.saved import save_network
+from drupe.training.seeding import Stream, seed_torch
+from drupe.training.source import ImageSource
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """Where a run lies, its evaluation document, and whether it had been finished before.
+
+    ``is_main`` is false on every rank but 0: one process speaks for all.
+    """
+
+    folder: Path
+    evaluation: dict[str, Any]
+    already_done: bool
+    is_main: bool = True
+
+
+def train_run(
+    config: ExperimentConfig,
+    folder: Path,
+    store: Path,
+    *,
+    resume: bool = False,
+    weights_folder: Path | None = None,
+    progress: Progress = silent,
+) -> RunOutcome:
+    """Train, judge and save ``config`` in ``folder``.
+
+    ``resume`` starts, continues or (when the run is done) does nothing. A run that fails says so
+    in ``run.json`` and keeps its last checkpoint. Under ``torchrun``, rank 0 writes.
+
+    Raises:
+        InputError: the data, the configuration or the folder is wrong.
+        TrainingDivergedError: the loss became NaN or infinite.
+    """
+    with join_world() as world:
+        if not world.is_main:
+            return _follow(config, folder, store, world, weights_folder)
+        with exclusive(folder):
+            return _lead(config, folder, store, world, resume, weights_folder, progress)
+
+
+def _lead(
+    config: ExperimentConfig,
+    folder: Path,
+    store: Path,
+    world: World,
+    resume: bool,
+    weights_folder: Path | None,
+    progress: Progress,
+) -> RunOutcome:
+    data = prepare_data(config, store, progress)
+    found = claim(folder, config, data.dataset.fingerprint, resume)
+    done = found is not None and found.status == "done"
+    recorded = world.from_main(read_config(folder) if found else None)
+    if world.from_main(done):
+        return RunOutcome(folder, _evaluation(folder), already_done=True)
+    session = _Session(config, recorded, data, store, folder, world, weights_folder, progress)
+    record = _new_record(session, found)
+    write_config(folder, session.config)
+    record.write(folder)
+    try:
+        _train(session, progress)
+        evaluation = _finish(session, record, progress)
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        record.status = "interrupted" if interrupted else "failed"
+        record.error = f"{type(error).__name__}: {error}"
+        record.finished = now()
+        record.write(folder)
+        raise
+    return RunOutcome(folder, evaluation, already_done=False)
+
+
+def _follow(
+    config: ExperimentConfig, folder: Path, store: Path, world: World, weights_folder: Path | None
+) -> RunOutcome:
+    """Be a rank other than 0: the same steps, in step with rank 0, writing nothing."""
+    recorded = world.from_main(None)
+    if world.from_main(None):
+        return RunOutcome(folder, _evaluation(folder), already_done=True, is_main=False)
+    data = prepare_data(config, store)  # rank 0 has packed it
+    session = _Session(config, recorded, data, store, folder, world, weights_folder, silent)
+    _train(session, silent)
+    world.wait()
+    return RunOutcome(folder, _evaluation(folder), already_done=False, is_main=False)
+
+
+def _evaluation(folder: Path) -> Tree:
+    document: Tree = read_json(folder / "evaluation.json")
+    return document
+
+
+class _Session:
+    """What one process holds while a run trains."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        recorded: ExperimentConfig | None,
+        data: PreparedData,
+        store: Path,
+        folder: Path,
+        world: World,
+        weights_folder: Path | None,
+        progress: Progress,
+    ) -> None:
+        config = with_recorded(config, recorded)
+        self.data, self.folder, self.world = data, folder, world
+        self.checkpoint = folder / "checkpoint" / "state.safetensors"
+        self.crop = data.crop(config)
+        device = choose_device(config.training.device, world)
+        threads = set_threads(config.training.threads, world)
+        self.source = ImageSource(data.dataset.images, data.dataset.is_defect, device)
+        self.has_checkpoint = world.from_main(self.checkpoint.exists())
+        seed_torch(config.seed, Stream.WEIGHTS)
+        built = build_network(
+            config.model.architecture,
+            input_range=config.input.range,
+            size=config.input.size,
+            crop=self.crop,
+            pretrained=config.model.pretrained and not self.has_checkpoint,
+            frozen=config.model.frozen,
+            weights_folder=weights_folder,
+        )
+        self.origin: WeightsOrigin | None = built.origin
+        precision = choose_precision(
+            built.network, config, data, self.source, store, threads, world, progress
+        )
+        self.config = resolved(config, device, threads, precision)
+        self.trainer = Trainer(
+            built.network, self.config, self.source, data.split.fit, self.crop, precision, world
+        )
+
+
+def _new_record(session: _Session, found: RunRecord | None) -> RunRecord:
+    config, dataset, split = session.config, session.data.dataset, session.data.split
+    return RunRecord(
+        status="running",
+        experiment=config.name,
+        seed=config.seed,
+        identity=config.identity(dataset.fingerprint),
+        data=DataRecord(
+            fingerprint=dataset.fingerprint,
+            classes=dataset.classes,
+            fit=len(split.fit),
+            calibration=len(split.calibration),
+            test=len(split.test),
+            dropped=len(split.dropped),
+            skipped=list(dataset.skipped),
+        ),
+        crop=session.crop,
+        weights=asdict(session.origin) if session.origin else found.weights if found else None,
+        device=str(session.source.device),
+        processes=session.world.size,
+        versions=library_versions(),
+        host=host_description(),
+        started=found.started if found else now(),
+    )
+
+
+def _train(session: _Session, progress: Progress) -> None:
+    """Train the epochs that are left, with a metrics line each and checkpoints in between."""
+    trainer, training = session.trainer, session.config.training
+    first = _restore(session)
+    left = training.epochs - first
+    per_epoch = trainer.steps_per_epoch * min(training.batch_size, len(trainer.fit))
+    with progress("train", left * per_epoch, "images") as tracker:
+        for epoch in range(first, training.epochs):
+            result = trainer.train_epoch(epoch, tracker)
+            if not session.world.is_main:
+                continue
+            with (session.folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
+                metrics.write(json.dumps(result.to_json()) + "\n")
+            if (epoch + 1) % training.checkpoint_every == 0 or epoch + 1 == training.epochs:
+                state = {"epoch": epoch + 1, "scaler": trainer.scaler.state_dict()}
+                save_tensors(session.checkpoint, trainer.state(), state)
+
+
+def _restore(session: _Session) -> int:
+    """Take up the last checkpoint, if any; return the number of epochs done."""
+    done = 0
+    if session.has_checkpoint:
+        tensors, state = load_tensors(session.checkpoint)
+        session.trainer.restore(tensors, state["scaler"])
+        done = int(state["epoch"])
+    if session.world.is_main:
+        # What was measured after the checkpoint is measured again; a torn last line goes too.
+        write_text(session.folder / "metrics.jsonl", "".join(_metrics(session.folder)[:done]))
+    session.world.wait()
+    return done
+
+
+def _metrics(folder: Path) -> list[str]:
+    path = folder / "metrics.jsonl"
+    return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+
+
+def _finish(session: _Session, record: RunRecord, progress: Progress) -> Tree:
+    """Judge the averaged weights, save them, close the record and drop the checkpoint."""
+    folder, network = session.folder, session.trainer.average.module
+    started = time.perf_counter()
+    evaluation = judge(network, session.data, session.source, folder, progress)
+    save_network(
+        folder, network, session.config, session.crop, session.data.dataset.classes, evaluation
+    )
+    record.judge_seconds = time.perf_counter() - started
+    record.train_seconds = sum(json.loads(line)["seconds"] for line in _metrics(folder))
+    record.finished = now()
+    record.status = "done"
+    record.write(folder)
+    discard_checkpoint(folder)
+    session.world.wait()
+    return evaluation
