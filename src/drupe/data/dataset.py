@@ -1,0 +1,182 @@
+"""A labelled folder, opened: labels, digests and one array of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.data.discover import Listing, discover
+from drupe.data.manifest import file_digests, fingerprint_items
+from drupe.data.pack import Sizes, Unreadable, open_pack
+from drupe.errors import InputError
+from drupe.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from drupe.data.fixes import Fixes
+
+SHOWN = 20
+"""Problems of one kind that a message names before it only counts."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """N labelled images of S × S pixels, sorted by path.
+
+    root: the folder; classes: (clean, defect); paths: POSIX, relative to ``root``; is_defect and
+    in_val: bool [N], after fixes; has_val: whether the folder brings its own ``val/``; digests:
+    SHA-256 (hex) of each file's bytes; fingerprint: SHA-256 (hex) over path, class, split and
+    digest of all items; images: uint8 [N, S, S, 3], a read-only memory map; skipped: (path,
+    reason) of files left out because they couldn't be read; cache: the folder of the pack, where
+    what derives from the pixels may be kept.
+    """
+
+    root: Path
+    classes: tuple[str, str]
+    paths: tuple[str, ...]
+    is_defect: NDArray[np.bool_]
+    in_val: NDArray[np.bool_]
+    has_val: bool
+    digests: tuple[str, ...]
+    fingerprint: str
+    images: np.memmap[Any, np.dtype[np.uint8]]
+    skipped: tuple[tuple[str, str], ...]
+    cache: Path
+
+
+def open_dataset(
+    root: Path,
+    *,
+    store: Path,
+    size: int,
+    defect: str | None = None,
+    unreadable: Unreadable = "error",
+    sizes: Sizes = "refuse",
+    fixes: Fixes | None = None,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """Open the dataset in ``root``; the first time, decode it into ``STORE/packed/``.
+
+    Parameters
+    ----------
+    root
+        A folder that :func:`drupe.data.discover.discover` understands.
+    store
+        Folder for packs and digests; made where missing.
+    size
+        Side of the images in pixels.
+    defect
+        Name of the defect class; None: found by name.
+    unreadable
+        "error" refuses files that don't decode; "skip" leaves them out and lists them in
+        ``Dataset.skipped``.
+    sizes
+        "refuse" wants every image to be ``size`` × ``size``; "resize" scales the others with
+        Pillow's antialiased bilinear filter, without keeping their aspect ratio.
+    fixes
+        Paths to leave out and labels to change; the files stay as they are.
+    workers
+        Threads; None: a few more than there are cores.
+
+    Raises
+    ------
+    InputError
+        With everything found wrong with the folder, its images, the fixes or the store.
+    """
+    root, store = Path(root), Path(store)
+    listing = discover(root, defect)
+    if fixes is not None:
+        listing = _fixed(listing, fixes)
+        _check_classes(listing, "after the fixes")
+    digests = file_digests(root, listing.paths, store=store, workers=workers, progress=progress)
+    pack = open_pack(
+        root,
+        listing.paths,
+        digests.digests,
+        store=store,
+        size=size,
+        unreadable=unreadable,
+        sizes=sizes,
+        workers=workers,
+        progress=progress,
+    )
+    skipped = tuple((listing.paths[index], pack.skipped[index]) for index in sorted(pack.skipped))
+    kept = np.ones(len(listing.paths), dtype=bool)
+    kept[list(pack.skipped)] = False
+    listing = _select(listing, kept)
+    if skipped:
+        _check_classes(listing, f"after skipping {len(skipped):,} unreadable files", skipped)
+    kept_digests = tuple(digests.digests[index] for index in np.flatnonzero(kept))
+    return Dataset(
+        root=root,
+        classes=listing.classes,
+        paths=listing.paths,
+        is_defect=listing.is_defect,
+        in_val=listing.in_val,
+        has_val=listing.has_val,
+        digests=kept_digests,
+        fingerprint=fingerprint_items(
+            listing.paths, listing.classes, listing.is_defect, listing.in_val, kept_digests
+        ),
+        images=pack.images,
+        skipped=skipped,
+        cache=pack.folder,
+    )
+
+
+def _select(listing: Listing, kept: NDArray[np.bool_]) -> Listing:
+    return replace(
+        listing,
+        paths=tuple(path for path, keep in zip(listing.paths, kept.tolist(), strict=True) if keep),
+        is_defect=listing.is_defect[kept],
+        in_val=listing.in_val[kept],
+    )
+
+
+def _fixed(listing: Listing, fixes: Fixes) -> Listing:
+    """Return ``listing`` with labels changed and paths left out."""
+    place = {path: index for index, path in enumerate(listing.paths)}
+    missing = sorted(path for path in {*fixes.exclude, *fixes.relabel} if path not in place)
+    problems = _first(
+        [
+            f"fixes: {path}: must be an image of {listing.root}, got no such image"
+            for path in missing
+        ]
+    )
+    problems += _first(
+        [
+            f"fixes: {path}: class must be one of {', '.join(listing.classes)}, got {name!r}"
+            for path, name in sorted(fixes.relabel.items())
+            if name not in listing.classes
+        ]
+    )
+    if problems:
+        raise InputError(problems)
+    is_defect = listing.is_defect.copy()
+    for path, name in fixes.relabel.items():
+        is_defect[place[path]] = name == listing.classes[1]
+    kept = np.ones(len(listing.paths), dtype=bool)
+    kept[[place[path] for path in fixes.exclude]] = False
+    return _select(replace(listing, is_defect=is_defect), kept)
+
+
+def _check_classes(listing: Listing, when: str, skipped: Sequence[tuple[str, str]] = ()) -> None:
+    splits = {"train": ~listing.in_val} | ({"val": listing.in_val} if listing.has_val else {})
+    problems = [
+        f"{listing.root}: class {name} must have images in {split}, got none {when}"
+        for split, members in splits.items()
+        for name, label in zip(listing.classes, (False, True), strict=True)
+        if not np.any(members & (listing.is_defect == label))
+    ]
+    if problems:
+        raise InputError(problems + _first([f"  {path}: {reason}" for path, reason in skipped]))
+
+
+def _first(problems: list[str]) -> list[str]:
+    more = len(problems) - SHOWN
+    return problems[:SHOWN] + ([f"… and {more:,} more"] if more > 0 else [])

@@ -1,0 +1,296 @@
+"""Decode once: all images of a dataset as one uint8 array in a file, read by memory map.
+
+``STORE/packed/KEY/`` holds ``images.u8``, the raw array uint8 [N, S, S, 3], and ``pack.json``,
+which is written last. KEY is a hash of the files' digests in order and of what shapes the pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from drupe.data.decode import UnreadableImageError, open_image, read_file
+from drupe.data.manifest import in_order, writing_to
+from drupe.errors import InputError
+from drupe.files import read_json, write_json
+from drupe.progress import Progress, silent
+
+try:
+    import fcntl
+except ImportError:  # Windows: without a lock, two processes both pack and the first one wins
+    fcntl = None  # type: ignore[assignment]
+
+PACK_VERSION = 1
+"""Raised when the same files would give other pixels or another layout."""
+
+Unreadable = Literal["error", "skip"]
+Sizes = Literal["refuse", "resize"]
+
+CHUNK_BYTES = 4 << 20
+SPARE_BYTES = 16 << 20
+"""Disk space to leave beside the images."""
+
+SHOWN = 20
+"""Files named in a message before it only counts."""
+
+ENOUGH = 10_000
+"""Wrong images after which packing stops looking for more."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A packed dataset: its folder, images uint8 [N, S, S, 3] (a read-only map), and what it lacks.
+
+    skipped: index into the packed paths → reason, for files that gave no image.
+    """
+
+    folder: Path
+    images: np.memmap[Any, np.dtype[np.uint8]]
+    skipped: dict[int, str]
+
+
+@dataclass
+class _Report:
+    """What packing found wrong."""
+
+    unreadable: dict[int, str] = field(default_factory=dict)
+    other_sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    looked_at: int = 0
+
+
+def pack_key(digests: Sequence[str], size: int, sizes: Sizes) -> str:
+    """Name of the pack of these files: hex, 32 digits."""
+    head = f"{PACK_VERSION} {size} {sizes} "
+    return hashlib.sha256((head + " ".join(digests)).encode()).hexdigest()[:32]
+
+
+def open_pack(
+    root: Path,
+    paths: Sequence[str],
+    digests: Sequence[str],
+    *,
+    store: Path,
+    size: int,
+    unreadable: Unreadable = "error",
+    sizes: Sizes = "refuse",
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Pack:
+    """Open the pack of the files ``root / path``, and make it first where there is none.
+
+    ``sizes="resize"`` scales an image of another size to ``size`` × ``size`` pixels (Pillow's
+    antialiased bilinear filter; the aspect ratio is not kept).
+
+    Raises
+    ------
+    InputError
+        All unreadable files (``unreadable="error"``) and other image sizes
+        (``sizes="refuse"``) in one message; a store that is full or can't be written to.
+    """
+    folder = store / "packed" / pack_key(digests, size, sizes)
+    pack = _read(folder, size)
+    if pack is None:
+        with writing_to(store):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(folder, progress):
+                pack = _read(folder, size)  # another process may have made it meanwhile
+                if pack is None:
+                    _check_space(store, len(paths) * size * size * 3)
+                    work = _Work(root, paths, digests, size, sizes, unreadable, workers)
+                    work.make(folder, progress)
+                    pack = _read(folder, size)
+    if pack is None:
+        raise InputError(f"{folder}: damaged, delete it and try again")
+    if pack.skipped and unreadable == "error":
+        raise InputError(_problems(root, paths, _Report(pack.skipped), size, unreadable))
+    return pack
+
+
+def _read(folder: Path, size: int) -> Pack | None:
+    """Open a complete pack; None where there is none or its file has the wrong length."""
+    if not (folder / "pack.json").exists():
+        return None
+    document = read_json(folder / "pack.json")
+    shape = (int(document["images"]), size, size, 3)
+    images = folder / "images.u8"
+    if not images.exists() or images.stat().st_size != int(np.prod(shape)) or shape[0] == 0:
+        return None
+    skipped = {int(item["index"]): str(item["reason"]) for item in document["skipped"]}
+    return Pack(folder, np.memmap(images, np.uint8, mode="r", shape=shape), skipped)
+
+
+@contextmanager
+def _locked(folder: Path, progress: Progress) -> Iterator[None]:
+    """Let one process at a time make ``folder``; where locks don't work, let all of them try."""
+    with ExitStack() as stack:
+        if fcntl is not None:
+            lock = stack.enter_context(folder.with_suffix(".lock").open("wb"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with progress("wait for another process that packs the same images", 1, "pack"):
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError:
+                pass  # some network drives have no locks
+            else:
+                _remove_leftovers(folder)
+        yield
+
+
+def _temporary_prefix(folder: Path) -> str:
+    return f".{folder.name}."
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left; only the holder of the lock may."""
+    for leftover in folder.parent.glob(f"{_temporary_prefix(folder)}*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _check_space(store: Path, image_bytes: int) -> None:
+    needed = image_bytes + SPARE_BYTES
+    free = shutil.disk_usage(store).free
+    if free < needed:
+        raise InputError(
+            f"{store}: needs {needed / 1e6:,.0f} MB free for the packed images, "
+            f"got {free / 1e6:,.0f} MB"
+        )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The making of one pack."""
+
+    root: Path
+    paths: Sequence[str]
+    digests: Sequence[str]
+    size: int
+    sizes: Sizes
+    unreadable: Unreadable
+    workers: int | None
+
+    def make(self, folder: Path, progress: Progress) -> None:
+        """Write the pack beside ``folder``, then move it there whole."""
+        temporary = folder.parent / f"{_temporary_prefix(folder)}{os.getpid()}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            report = self._write_images(temporary / "images.u8", progress)
+            self._refuse(report)
+            document = {
+                "version": PACK_VERSION,
+                "images": len(self.paths) - len(report.unreadable),
+                "size": self.size,
+                "sizes": self.sizes,
+                "skipped": [
+                    {"index": index, "path": self.paths[index], "reason": reason}
+                    for index, reason in sorted(report.unreadable.items())
+                ],
+            }
+            write_json(temporary / "pack.json", document)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if _read(folder, self.size) is None:  # nobody was faster: what is there is damaged
+                    shutil.rmtree(folder, ignore_errors=True)
+                    temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _refuse(self, report: _Report) -> None:
+        fatal = report.other_sizes or (report.unreadable and self.unreadable == "error")
+        if fatal or len(report.unreadable) == len(self.paths):
+            problems = _problems(self.root, self.paths, report, self.size, self.unreadable)
+            raise InputError(problems)
+
+    def _write_images(self, target: Path, progress: Progress) -> _Report:
+        """Write the images in order; files that give none leave no gap."""
+        report = _Report()
+        chunk = max(1, min(64, CHUNK_BYTES // (self.size * self.size * 3)))
+        what = progress("decode", len(self.paths), "images")
+        with what as tracker, target.open("wb") as stream:
+            for images, part in in_order(self._decode, range(len(self.paths)), chunk, self.workers):
+                # Plain writes: on a full disk a memory map would kill the process instead.
+                for image in images:
+                    stream.write(image.data)
+                report.unreadable |= part.unreadable
+                report.other_sizes |= part.other_sizes
+                report.looked_at += part.looked_at
+                tracker.advance(part.looked_at)
+                wrong = (
+                    report.other_sizes
+                    if self.unreadable == "skip"
+                    else (report.unreadable | report.other_sizes)
+                )
+                if len(wrong) >= ENOUGH:
+                    break
+            stream.flush()
+            os.fsync(stream.fileno())
+        return report
+
+    def _decode(self, indices: Sequence[int]) -> tuple[list[NDArray[np.uint8]], _Report]:
+        images = []
+        report = _Report(looked_at=len(indices))
+        for index in indices:
+            try:
+                image = self._open(index)
+            except UnreadableImageError as error:
+                report.unreadable[index] = error.reason
+                continue
+            if image.size != (self.size, self.size):
+                if self.sizes == "refuse":
+                    report.other_sizes[index] = image.size
+                    continue
+                image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
+            images.append(np.asarray(image))
+        return images, report
+
+    def _open(self, index: int) -> Image.Image:
+        data = read_file(self.root / self.paths[index])
+        # The pack is found by these digests: pixels of other bytes must never get under them.
+        if hashlib.sha256(data).hexdigest() != self.digests[index]:
+            raise UnreadableImageError("changed while it was being read")
+        return open_image(data)
+
+
+def _problems(
+    root: Path, paths: Sequence[str], report: _Report, size: int, unreadable: Unreadable
+) -> list[str]:
+    """Say what is wrong with the images, a line for each of the first files."""
+    problems = []
+    stopped = bool(report.looked_at) and report.looked_at < len(paths)
+    of = f"the first {report.looked_at:,}" if stopped else f"{len(paths):,}"
+    if report.unreadable:
+        remedy = "" if unreadable == "skip" else " (data.unreadable=skip goes on without them)"
+        problems.append(f"{root}: {len(report.unreadable):,} of {of} images can't be read{remedy}:")
+        listed = sorted(report.unreadable.items())
+        problems += [f"  {paths[index]}: {reason}" for index, reason in listed[:SHOWN]]
+        if len(listed) > SHOWN:
+            problems.append(f"  … and {len(listed) - SHOWN:,} more")
+    if report.other_sizes:
+        problems.append(
+            f"{root}: images must be {size}x{size} pixels, got {len(report.other_sizes):,} of {of} "
+            "in other sizes (data.sizes=resize scales them, input.size sets the size):"
+        )
+        examples = {
+            shape: paths[i] for i, shape in sorted(report.other_sizes.items(), reverse=True)
+        }
+        counts = Counter(report.other_sizes.values()).most_common()
+        problems += [
+            f"  {width}x{height}: {count:,}, such as {examples[width, height]}"
+            for (width, height), count in counts[:SHOWN]
+        ]
+        if len(counts) > SHOWN:
+            problems.append(f"  … and {len(counts) - SHOWN:,} more sizes")
+    return problems

@@ -1,0 +1,131 @@
+"""Split a dataset into fit, calibration and test, copies of an image always on one side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.errors import InputError
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of the items on each side, sorted: every item of the dataset is in exactly one.
+
+    ``dropped``: training items with a copy in ``val/``, used nowhere.
+    """
+
+    fit: Indices
+    calibration: Indices
+    test: Indices
+    dropped: Indices
+
+
+def split_dataset(
+    is_defect: NDArray[np.bool_],
+    in_val: NDArray[np.bool_],
+    has_val: bool,
+    groups: NDArray[np.integer],
+    *,
+    holdout: float,
+    test_share: float,
+    seed: int,
+) -> Split:
+    """Split N items; the result depends on the arguments alone.
+
+    With ``val/``, all of it is ``test``, and training items of a group that also occurs there are
+    dropped. Without it, ``test`` is drawn from all items. ``calibration`` is drawn from what
+    remains. Drawing takes whole groups at random, separately among groups of clean items, of
+    defects, and of both, until the wanted share of items is met as nearly as group sizes allow.
+
+    Parameters
+    ----------
+    is_defect, in_val
+        bool [N].
+    has_val
+        Whether the folder brings its own test split.
+    groups
+        int [N]; items with the same number are copies of each other.
+    holdout
+        Share of the training items that become ``calibration``, in (0, 1).
+    test_share
+        Share of all items that become ``test`` where there is no ``val/``, in (0, 1).
+    seed
+        Of the drawing.
+
+    Raises
+    ------
+    InputError
+        A split would have no clean item or no defect.
+    """
+    everything = np.arange(len(is_defect), dtype=np.intp)
+    if has_val:
+        is_test = np.asarray(in_val, dtype=bool)
+        is_dropped = np.isin(groups, groups[is_test]) & ~is_test
+    else:
+        is_test = _draw(everything, is_defect, groups, test_share, np.random.default_rng([seed, 0]))
+        is_dropped = np.zeros(len(is_defect), dtype=bool)
+    rest = everything[~is_test & ~is_dropped]
+    is_held = _draw(rest, is_defect, groups, holdout, np.random.default_rng([seed, 1]))
+    split = Split(
+        fit=rest[~is_held[rest]],
+        calibration=everything[is_held],
+        test=everything[is_test],
+        dropped=everything[is_dropped],
+    )
+    _check(split, is_defect)
+    return split
+
+
+def _draw(
+    items: Indices,
+    is_defect: NDArray[np.bool_],
+    groups: NDArray[np.integer],
+    share: float,
+    random: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Return bool [N]: the items drawn, about ``share`` of ``items``, in whole groups."""
+    drawn = np.zeros(len(is_defect), dtype=bool)
+    _, first, group = np.unique(groups[items], return_index=True, return_inverse=True)
+    # Numbered by first occurrence, the draw doesn't depend on how the groups were numbered.
+    group = np.argsort(np.argsort(first))[group]
+    sizes = np.bincount(group, minlength=len(first))
+    defects = np.bincount(group, weights=is_defect[items], minlength=len(first))
+    chosen = np.zeros(len(first), dtype=bool)
+    for stratum in (defects == 0, defects == sizes, (defects > 0) & (defects < sizes)):
+        members = random.permutation(np.flatnonzero(stratum))
+        target = share * sizes[members].sum()
+        taken = 0
+        for member, size in zip(members.tolist(), sizes[members].tolist(), strict=True):
+            # Take a group if that brings the total nearer: a huge one is passed over, not forced.
+            if taken + size / 2 < target:
+                chosen[member] = True
+                taken += size
+    drawn[items] = chosen[group]
+    return drawn
+
+
+def _check(split: Split, is_defect: NDArray[np.bool_]) -> None:
+    problems = []
+    for name in ("fit", "calibration", "test"):
+        labels = is_defect[getattr(split, name)]
+        defects = int(np.count_nonzero(labels))
+        if defects == 0 or defects == len(labels):
+            problems.append(
+                f"{name} split: must hold clean items and defects, "
+                f"got {len(labels) - defects:,} clean and {defects:,} defects"
+            )
+    if problems:
+        labels = is_defect
+        dropped = (
+            f", {len(split.dropped):,} dropped as copies of val/" if len(split.dropped) else ""
+        )
+        problems.append(
+            f"dataset: {np.count_nonzero(~labels):,} clean, {np.count_nonzero(labels):,} defects"
+            f"{dropped}; more images, or other shares, are needed"
+        )
+        raise InputError(problems)

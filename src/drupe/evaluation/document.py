@@ -1,0 +1,82 @@
+"""The evaluation document of a run: what ``evaluation.json`` holds and ``drupe evaluate`` prints.
+
+Plain Python types only, as in every JSON document of the design.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from drupe.evaluation.metrics import Counts, auroc, brier_score, expected_calibration_error
+from drupe.evaluation.predictions import Predictions
+from drupe.evaluation.temperature import negative_log_likelihood
+
+
+def evaluation_document(
+    *,
+    calibration: Predictions,
+    test: Predictions,
+    temperature: float,
+    test_groups: ArrayLike,
+) -> dict[str, Any]:
+    """Return the figures of one run, without a certificate yet.
+
+    ``test_groups`` (int [n]) gives the duplicate group of each test item. ``test.argmax`` counts
+    every test item, ``test.distinct.argmax`` one item per duplicate group. ``auroc``, ``ece`` and
+    ``brier`` are of all test items; ``calibration.nll`` is in nats per item, at T = 1 and at the
+    fitted temperature.
+    """
+    groups = np.asarray(test_groups)
+    if groups.shape != (len(test),):
+        raise ValueError(f"test_groups: must have shape ({len(test)},), got {groups.shape}")
+    distinct = test.take(first_of_each_group(test.paths, groups))
+    # The logit ranks as the score does, but float32 doesn't tie its largest values.
+    ranking = test.scores if test.logits is None else test.logits
+    return {
+        "temperature": float(temperature),
+        "calibration": {
+            **_sizes(calibration),
+            "temperature": float(temperature),
+            "nll": {
+                "before": _nll(calibration, 1.0),
+                "after": _nll(calibration, temperature),
+            },
+        },
+        "test": {
+            **_sizes(test),
+            "groups": len(distinct),
+            "argmax": _argmax(test),
+            "certified": None,
+            "distinct": {**_sizes(distinct), "argmax": _argmax(distinct)},
+        },
+        "auroc": auroc(ranking, test.is_defect),
+        "ece": expected_calibration_error(test.scores, test.is_defect),
+        "brier": brier_score(test.scores, test.is_defect),
+    }
+
+
+def first_of_each_group(paths: tuple[str, ...], groups: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the index of each group's first item by path, in the order of the items.
+
+    The choice depends on neither the order of the items nor the numbers of the groups.
+    """
+    by_path = np.array(sorted(range(len(paths)), key=paths.__getitem__), np.intp)
+    _, first = np.unique(groups[by_path], return_index=True)
+    return np.sort(by_path[first])
+
+
+def _sizes(table: Predictions) -> dict[str, int]:
+    return {"images": len(table), "defects": int(table.is_defect.sum())}
+
+
+def _argmax(table: Predictions) -> dict[str, Any]:
+    return Counts.at_threshold(table.scores, table.is_defect).to_json()
+
+
+def _nll(table: Predictions, temperature: float) -> float | None:
+    if table.logits is None:
+        return None
+    return negative_log_likelihood(table.logits, table.is_defect, temperature)

@@ -1,0 +1,130 @@
+"""Exact binomial intervals for proportions: counts are stored, rates derived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.special import betainccinv, betaincinv
+
+METHOD = "clopper-pearson"
+
+
+def clopper_pearson(
+    successes: float, trials: float, confidence: float, sides: int
+) -> tuple[float, float]:
+    """Return the lower and upper Clopper–Pearson bound of a proportion, each in [0, 1].
+
+    The bounds are quantiles of beta distributions (Clopper & Pearson 1934; Brown, Cai & DasGupta
+    2001), exactly 0 at no success and exactly 1 at no failure. Fractional counts,
+    as from an effective sample size, use the same quantiles. No trials give (0, 1).
+    """
+    tail = (1 - confidence) / sides
+    failures = trials - successes
+    low = 0.0 if successes <= 0 else float(betaincinv(successes, failures + 1, tail))
+    high = 1.0 if failures <= 0 else float(betainccinv(successes + 1, failures, tail))
+    return low, high
+
+
+def check_confidence(confidence: float, sides: int) -> None:
+    """Raise ``ValueError`` unless ``0 < confidence < 1`` and ``sides`` is 1 or 2."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: must be in (0, 1), got {confidence!r}")
+    if sides not in (1, 2):
+        raise ValueError(f"sides: must be 1 or 2, got {sides!r}")
+
+
+def format_percent(rate: float | None, decimals: int = 1, sign: str = " %") -> str:
+    """Format ``rate`` in [0, 1] as a percentage: 0.929 is ``"92.9 %"``; ``None`` is ``"–"``.
+
+    Decimals are added until a rate that is not exactly 0 or 1 stops looking like it:
+    12,259 of 12,260 is "99.99 %". Exactly 0 and 1 are "0 %" and "100 %".
+    """
+    if rate is None:
+        return "–"
+    if rate in (0, 1):
+        return f"{100 * rate:.0f}{sign}"
+    while float(text := f"{100 * rate:.{decimals}f}") in (0, 100):
+        decimals += 1
+    return text + sign
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """``successes`` of ``trials`` with their exact Clopper–Pearson interval.
+
+    With ``sides=2`` the interval holds the true rate with ``confidence``; with ``sides=1``
+    ``low`` and ``high`` are two separate one-sided bounds, each holding with ``confidence``.
+    Impossible values raise ``ValueError``.
+    """
+
+    successes: int
+    trials: int
+    confidence: float = 0.95
+    sides: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("successes", "trials"):
+            count = getattr(self, name)
+            if count != int(count):
+                raise ValueError(f"{name}: must be a whole number, got {count!r}")
+            object.__setattr__(self, name, int(count))  # numpy integers are not JSON
+        if not 0 <= self.successes <= self.trials:
+            raise ValueError(f"successes: must be in [0, {self.trials}], got {self.successes}")
+        check_confidence(self.confidence, self.sides)
+
+    @property
+    def rate(self) -> float | None:
+        """The share of successes, or ``None`` where nothing was tried."""
+        return self.successes / self.trials if self.trials else None
+
+    @property
+    def low(self) -> float:
+        """The lower bound; exactly 0 when there is no success."""
+        return self._bounds()[0]
+
+    @property
+    def high(self) -> float:
+        """The upper bound; exactly 1 when there is no failure."""
+        return self._bounds()[1]
+
+    @property
+    def method(self) -> str:
+        """The name of the interval, as written in every JSON document."""
+        return METHOD
+
+    def _bounds(self) -> tuple[float, float]:
+        return clopper_pearson(self.successes, self.trials, self.confidence, self.sides)
+
+    def percent(self, decimals: int = 1) -> str:
+        """Return the rate as a percentage that never shows a false 0 % or 100 %."""
+        return format_percent(self.rate, decimals)
+
+    def describe(self, decimals: int = 1) -> str:
+        """Return ``"92.9 % (809 of 871; 95 % interval 91.0–94.5 %)"``."""
+        counts = f"{self.successes:,} of {self.trials:,}"
+        low = format_percent(self.low, decimals, sign="")
+        high = format_percent(self.high, decimals)
+        kind = "interval" if self.sides == 2 else "one-sided bounds"
+        bounds = f"{format_confidence(self.confidence)} {kind} {low}–{high}"
+        return f"{self.percent(decimals)} ({counts}; {bounds})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the eight keys that a proportion has in every document."""
+        low, high = self._bounds()
+        return {
+            "successes": self.successes,
+            "trials": self.trials,
+            "rate": self.rate,
+            "low": low,
+            "high": high,
+            "method": self.method,
+            "confidence": self.confidence,
+            "sides": self.sides,
+        }
+
+
+def format_confidence(confidence: float) -> str:
+    """Return a confidence level without needless decimals: ``"95 %"``, ``"99.29 %"``."""
+    text = format_percent(confidence, decimals=2, sign="")
+    return text.rstrip("0").rstrip(".") + " %"

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import errno
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from drupe.data import decode as decode_module
+from drupe.data.decode import MAX_PIXELS, UnreadableImageError, decode, decode_bytes
+
+RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+GREY = RGB[..., 0]
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def reason(data: bytes) -> str:
+    with pytest.raises(UnreadableImageError) as caught:
+        decode_bytes(data)
+    return caught.value.reason
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_lossless_formats_give_their_pixels(kind: str) -> None:
+    pixels = decode_bytes(encode(Image.fromarray(RGB), kind))
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.c_contiguous
+    np.testing.assert_array_equal(pixels, RGB)
+
+
+def test_jpeg(tmp_path: Path) -> None:
+    flat = np.full((16, 16, 3), (200, 30, 90), np.uint8)
+    (tmp_path / "a.jpg").write_bytes(encode(Image.fromarray(flat), "JPEG", quality=95))
+    assert np.abs(decode(tmp_path / "a.jpg").astype(int) - flat).max() < 4
+
+
+def test_grey_bilevel_and_palette_become_rgb() -> None:
+    three = np.repeat(GREY[..., None], 3, axis=2)
+    np.testing.assert_array_equal(decode_bytes(encode(Image.fromarray(GREY))), three)
+    bilevel = Image.fromarray(GREY > 99)
+    expected = np.repeat(((GREY > 99) * 255)[..., None], 3, axis=2)
+    np.testing.assert_array_equal(decode_bytes(encode(bilevel)), expected)
+    palette = Image.fromarray(RGB // 64 * 64).quantize(64)
+    np.testing.assert_array_equal(decode_bytes(encode(palette)), np.asarray(palette.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_opaque_alpha_is_dropped(mode: str) -> None:
+    image = Image.fromarray(RGB).convert(mode)
+    expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(decode_bytes(encode(image)), expected)
+
+
+def test_transparency_is_refused() -> None:
+    image = Image.fromarray(RGB).convert("RGBA")
+    image.putpixel((3, 4), (1, 2, 3, 254))
+    assert reason(encode(image)) == "transparency (alpha down to 254), must be opaque"
+
+
+def test_a_transparent_colour_counts_only_where_it_occurs() -> None:
+    image = Image.fromarray(np.where(RGB == 7, 8, RGB).astype(np.uint8))
+    decode_bytes(encode(image, transparency=(7, 7, 7)))
+    image.putpixel((0, 0), (7, 7, 7))
+    assert "transparency" in reason(encode(image, transparency=(7, 7, 7)))
+
+
+def test_sixteen_bits_are_refused_even_where_pillow_would_reduce_them() -> None:
+    deep = GREY.astype(np.uint16) * 257
+    assert reason(encode(Image.fromarray(deep))) == "16 bits per channel, must be 8 or fewer"
+    assert "16 bits" in reason(encode(Image.fromarray(deep), "TIFF"))
+    assert "32 bits" in reason(encode(Image.fromarray(GREY.astype(np.float32)), "TIFF"))
+    assert "32 bits" in reason(encode(Image.fromarray(GREY.astype(np.int32)), "TIFF"))
+    rgb16 = png(2, 2, 16, 2, (b"\0" + bytes(12)) * 2)
+    assert Image.open(io.BytesIO(rgb16)).mode == "RGB"
+    assert "16 bits" in reason(rgb16)
+    assert decode_bytes(png(2, 2, 8, 2, (b"\0" + bytes(6)) * 2)).shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk_is_refused(kind: str) -> None:
+    data = encode(Image.fromarray(RGB).convert("CMYK"), kind)
+    assert reason(data) == "colour mode CMYK, must be grey, palette or RGB"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_several_frames_are_refused(kind: str) -> None:
+    frames = [Image.fromarray(np.roll(RGB, shift, 0)) for shift in range(3)]
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+    assert reason(data) == "3 frames or pages, must be 1"
+
+
+def test_other_content_under_an_image_name() -> None:
+    wrong = "not a PNG, JPEG, BMP or TIFF image"
+    frames = [Image.fromarray(GREY), Image.fromarray(GREY[::-1])]
+    assert reason(encode(frames[0], "GIF", save_all=True, append_images=frames[1:])) == wrong
+    assert reason(b"these are notes, not pixels") == wrong
+    assert reason(b"") == "empty file (0 bytes)"
+
+
+@pytest.mark.parametrize(("width", "height"), [(8001, 8000), (100_000, 100_000)])
+def test_huge_images_are_refused_from_their_header(width: int, height: int) -> None:
+    assert width * height > MAX_PIXELS
+    text = reason(png(width, height, 8, 2, b"\0"))
+    assert text.endswith("at most 64 megapixels allowed")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_truncated_files(kind: str, share: float) -> None:
+    data = encode(Image.fromarray(np.repeat(np.repeat(RGB, 8, 0), 8, 1)), kind)
+    assert reason(data[: int(len(data) * share)])
+
+
+def test_a_truncated_png_says_so() -> None:
+    data = encode(Image.fromarray(RGB))
+    assert reason(data[: len(data) // 2]) == "truncated file"
+    assert reason(data[:-6]) == "truncated file"
+
+
+def test_a_flipped_bit_in_a_png_is_found_wherever_it_is() -> None:
+    data = encode(Image.fromarray(RGB))
+    random = np.random.default_rng(1)
+    for place in random.integers(8, len(data) - 12, 60):
+        wrong = bytearray(data)
+        wrong[place] ^= 1 << random.integers(8)
+        with pytest.raises(UnreadableImageError):
+            decode_bytes(bytes(wrong))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remarks on damaged TIFF tags
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
+def test_damage_never_gives_another_exception(kind: str) -> None:
+    data = encode(Image.fromarray(RGB), kind)
+    random = np.random.default_rng(2)
+    for _ in range(150):
+        wrong = bytearray(data)
+        for place in random.integers(0, len(data), 4):
+            wrong[place] = random.integers(256)
+        reason = ""
+        pixels = None
+        try:
+            pixels = decode_bytes(bytes(wrong))
+        except UnreadableImageError as error:
+            reason = error.reason
+        assert (pixels is None) == (0 < len(reason) < 150)
+        assert pixels is None or (pixels.dtype == np.uint8 and pixels.shape[2:] == (3,))
+
+
+def test_exif_orientation_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    for kind in ("PNG", "TIFF"):
+        pixels = decode_bytes(encode(Image.fromarray(RGB), kind, exif=exif))
+        np.testing.assert_array_equal(pixels, np.rot90(RGB, -1))
+
+
+def test_files_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnreadableImageError, match="no such file"):
+        decode(tmp_path / "none.png")
+    with pytest.raises(UnreadableImageError, match="is a directory"):
+        decode(tmp_path)
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(Image.fromarray(RGB)))
+    monkeypatch.setattr(decode_module, "MAX_BYTES", 100)
+    with pytest.raises(UnreadableImageError, match=r"file of .* MB, at most"):
+        decode(path)
+
+    def refuse(*_: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(decode_module, "open", refuse, raising=False)
+    with pytest.raises(UnreadableImageError, match=r"^permission denied$"):
+        decode(path)
