@@ -192,13 +192,15 @@ def test_quarter_turns_equal_rot90(turn: float, quarters: int) -> None:
     torch.testing.assert_close(result, expected, rtol=0, atol=0.05)
 
 
-def test_geometry_agrees_with_torchvision() -> None:
+@pytest.mark.parametrize("mirrored", [(), (3,), (2,), (2, 3)])
+def test_geometry_agrees_with_torchvision(mirrored: tuple[int, ...]) -> None:
     config = AugmentationConfig()
-    draws = torch.tensor([0.9, 0.9, 0.6, 0.8, 0.2, 0.7], dtype=torch.float64)[:, None]
+    flips = [0.1 if axis in mirrored else 0.9 for axis in (3, 2)]
+    draws = torch.tensor([*flips, 0.6, 0.8, 0.2, 0.7], dtype=torch.float64)[:, None]
     images = smooth(1)
     result = warp(images, inverse_maps(draws, config), SIZE)
     expected = reference.affine(
-        channels_first(images),
+        channels_first(images).flip(mirrored),
         angle=0.2 * 180,
         translate=[-0.06 * SIZE, 0.04 * SIZE],
         scale=1.06,
@@ -285,6 +287,23 @@ def test_each_image_has_its_own_colour_change() -> None:
     assert stats.kstest(factors, stats.uniform(0.7, 0.6).cdf).pvalue > 0.001
 
 
+def test_mean_grey_leaves_out_the_margin_of_the_blur() -> None:
+    images, seed = noise(4), 4
+    without = Augment(only(contrast=0.3), SIZE, None)(images, seeded(seed))
+    never_drawn = Augment(only(contrast=0.3, motion_blur=1e-12), SIZE, None)
+    torch.testing.assert_close(never_drawn(images, seeded(seed)), without, rtol=0, atol=1e-3)
+
+
+def test_colour_and_geometry_are_drawn_independently() -> None:
+    white = torch.full((800, 16, 16, 3), 128, dtype=torch.uint8)
+    result = Augment(only(shift=0.4, brightness=0.3), 16, None)(white, seeded())
+    lit = (result > 0).float()
+    rows = torch.arange(16.0)[:, None] - 7.5
+    height = (lit * rows).sum((1, 2, 3)) / lit.sum((1, 2, 3))
+    brightness = result.amax((1, 2, 3))
+    assert stats.spearmanr(height, brightness).pvalue > 0.001
+
+
 # --- Motion blur ---------------------------------------------------------------------------------
 
 
@@ -340,3 +359,15 @@ def test_half_of_the_images_are_blurred() -> None:
     result = Augment(only(motion_blur=0.5), 16, None)(images, seeded())
     changed = (result != channels_first(images)).flatten(1).any(1)
     assert stats.binomtest(int(changed.sum()), 400, 0.5).pvalue > 0.001
+
+
+def test_every_angle_of_blur_is_as_likely() -> None:
+    dot = torch.zeros(500, 17, 17, 3, dtype=torch.uint8)
+    dot[:, 8, 8] = 255
+    spread = Augment(only(motion_blur=1.0, blur_kernel=9), 17, None)(dot, seeded()).sum(1).double()
+    ticks = torch.arange(-8.0, 9.0, dtype=torch.float64)
+    xx, yy = (spread * ticks**2).sum((1, 2)), (spread * ticks[:, None] ** 2).sum((1, 2))
+    xy = (spread * ticks * ticks[:, None]).sum((1, 2))
+    angles = 0.5 * torch.atan2(2 * xy, xx - yy)
+    uniform = stats.uniform(-math.pi / 2, math.pi)
+    assert stats.kstest(angles.numpy(), uniform.cdf).pvalue > 0.001

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from drupe.cli.console import print_line, stdout, table
-from drupe.evaluation.intervals import Proportion
+from drupe.evaluation.intervals import Proportion, format_percent
 
 RATES = {
     "accuracy": "decided as labelled",
@@ -24,10 +24,8 @@ def print_evaluation(document: dict[str, Any]) -> None:
         figures = test["argmax"][name]
         rate = Proportion(figures["successes"], figures["trials"], figures["confidence"])
         counts = f"{rate.successes:,} of {rate.trials:,}"
-        low, high = (100 * bound for bound in (rate.low, rate.high))
-        rows.append(
-            (name.replace("_", " "), rate.percent(), f"{low:.1f}-{high:.1f}", counts, meaning)
-        )
+        low, high = (format_percent(bound, sign="") for bound in (rate.low, rate.high))
+        rows.append((name.replace("_", " "), rate.percent(), f"{low}-{high}", counts, meaning))
     stdout().print(table(("", "rate", "95 % interval", "counts", ""), rows))
     confusion = test["argmax"]["confusion"]
     print_line(

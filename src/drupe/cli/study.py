@@ -11,6 +11,7 @@ from drupe.cli.console import print_json, print_line, stderr, stdout, table
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
 
 if TYPE_CHECKING:
+    from drupe.evaluation.spread import ClusteredMean
     from drupe.study.plan import Task
     from drupe.study.results import StudyResult
 
@@ -69,6 +70,12 @@ def _announce(task: Task, number: int, total: int) -> None:
     stderr().print(f"run {number} of {total}: {task.name}", style="bold", markup=False)
 
 
+def _interval(rate: ClusteredMean) -> str:
+    from drupe.evaluation.intervals import format_percent
+
+    return f"{format_percent(rate.low, sign='')}-{format_percent(rate.high, sign='')}"
+
+
 def print_study(found: StudyResult) -> None:
     """Print a study's table, its comparisons and its recommendation."""
     from drupe.evaluation.intervals import format_percent
@@ -84,7 +91,7 @@ def print_study(found: StudyResult) -> None:
             item.id,
             len(item.runs),
             format_percent(item.accuracy.mean),
-            f"{100 * item.accuracy.low:.1f}-{100 * item.accuracy.high:.1f}",
+            _interval(item.accuracy),
             "-" if (spread := item.accuracy_by_seed.deviation) is None else f"{100 * spread:.1f}",
             format_percent(item.recall.mean),
             format_percent(item.clean_yield.mean),

@@ -78,14 +78,18 @@ class TrainingConfig(Section):
 
     epochs: int = Field(30, ge=1, description="passes over the fit split")
     batch_size: int = Field(32, ge=1, description="images per step, over all processes")
-    optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
+    optimiser: Literal["adam", "adamw", "sgd"] = Field(
+        "adamw", description="sgd: Nesterov momentum 0.9"
+    )
     learning_rate: float = Field(1e-4, gt=0, lt=10, description="peak, per step")
     weight_decay: float | None = Field(
         None, ge=0, description="null: 0.05 for adamw, 1e-5 otherwise; biases and norms have none"
     )
     schedule: Literal["constant", "cosine"] = Field("cosine", description="cosine ends at zero")
     warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear rise to the peak")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of the target spread over both classes"
+    )
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: the loss weighs classes by inverse frequency"
     )
@@ -96,7 +100,7 @@ class TrainingConfig(Section):
     layout: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="memory order of activations; auto: measured"
     )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if present")
     threads: int | None = Field(None, ge=1, description="CPU threads; null: all cores")
 
     @model_validator(mode="before")
@@ -115,8 +119,12 @@ NOT_IDENTITY = {"precision", "layout", "device", "threads", "checkpoint_every"}
 class ExperimentConfig(Section):
     """One experiment with one seed: all that a run needs to know."""
 
-    name: str = Field("experiment", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    hypothesis: str = ""
+    name: str = Field(
+        "experiment",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="of the run's folder; left out: the name of the file",
+    )
+    hypothesis: str = Field("", description="what the experiment is to find out")
     seed: int = Field(42, ge=0, lt=2**32, description="of weights, batches and augmentation")
     model: ModelConfig
     input: InputConfig = InputConfig()

@@ -64,7 +64,7 @@ def build_loss(is_defect: NDArray[np.bool_], config: TrainingConfig) -> nn.Cross
 def build_average(network: nn.Module, config: TrainingConfig) -> ModelEmaV3:
     """Return timm's moving average of weights and buffers.
 
-    Its decay warms up as 1 − (1 + step)^−0.75, so that a short run is not held back by the
+    Its decay warms up as 1 − step^−0.75, so that a short run is not held back by the
     random head it began with. ``ema_decay`` 0 makes it a copy of the latest weights.
     """
     return ModelEmaV3(network, decay=config.ema_decay, use_warmup=True, warmup_power=0.75)

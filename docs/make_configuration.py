@@ -1,0 +1,92 @@
+"""Writes configuration.md from the typed configuration, so that the two can't drift.
+
+python docs/make_configuration.py
+"""
+
+from __future__ import annotations
+
+import json
+import typing
+from pathlib import Path
+from typing import Any
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from drupe.training.config import ExperimentConfig
+
+TARGET = Path(__file__).with_name("configuration.md")
+
+HEAD = """# Every key of an experiment
+
+Written by `docs/make_configuration.py` from the typed configuration; do not edit.
+
+A key that is not in this list is an error. On the command line a key is given as
+`training.epochs=3`; in a study it stands under `defaults` or an experiment's `config`.
+"""
+
+
+def render() -> str:
+    """Return the document: a table per section."""
+    parts = [HEAD, _table("Top level", "", ExperimentConfig)]
+    for name, field in ExperimentConfig.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            parts.append(_table(f"`{name}`", f"{name}.", section))
+    return "\n".join(parts)
+
+
+def _table(title: str, prefix: str, section: type[BaseModel]) -> str:
+    rows = [f"## {title}", ""]
+    if prefix and section.__doc__:
+        rows += [section.__doc__.splitlines()[0], ""]
+    rows += ["| key | default | allowed | meaning |", "| --- | --- | --- | --- |"]
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            continue
+        default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
+        cells = [f"`{prefix}{name}`", default, _allowed(field), field.description or ""]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*rows, ""])
+
+
+def _yaml(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value)
+
+
+def _allowed(field: FieldInfo) -> str:
+    annotation = field.annotation
+    choices = [str(choice) for choice in _choices(annotation)]
+    low, high = "", ""
+    for bound in [*field.metadata, *_metadata(annotation)]:
+        match bound:
+            case Ge(ge=value):
+                low = f"≥ {value}"
+            case Gt(gt=value):
+                low = f"> {value}"
+            case Le(le=value):
+                high = f"≤ {value}"
+            case Lt(lt=value):
+                high = f"< {value}"
+    return ", ".join([*choices, *filter(None, [low, high])])
+
+
+def _choices(annotation: Any) -> list[Any]:
+    if typing.get_origin(annotation) is typing.Literal:
+        return list(typing.get_args(annotation))
+    return [choice for part in typing.get_args(annotation) for choice in _choices(part)]
+
+
+def _metadata(annotation: Any) -> list[Any]:
+    """Constraints of ``Annotated`` parts of a union, each possibly inside a ``Field``."""
+    found = []
+    for part in typing.get_args(annotation):
+        if isinstance(part, FieldInfo):
+            found += part.metadata
+        found += _metadata(part)
+    return found
+
+
+if __name__ == "__main__":
+    TARGET.write_text(render(), encoding="utf-8")

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from drupe.errors import InputError
+from drupe.study.plan import plan
+from drupe.study.spec import load_study
+from drupe.training.config import load_experiment
+
+ROOT = Path(__file__).parents[2]
+
+STUDY = {
+    "study": "small",
+    "seeds": [1, 2],
+    "defaults": {"model": {"architecture": "test_resnet"}, "training": {"epochs": 2}},
+    "experiments": [{"id": "A"}, {"id": "B", "config": {"training": {"label_smoothing": 0.1}}}],
+    "comparisons": [{"a": "B", "b": "A"}],
+}
+
+
+def write(folder: Path, **changes) -> Path:
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump({**STUDY, **changes}))
+    return file
+
+
+def test_experiments_are_the_defaults_with_their_own_on_top(tmp_path):
+    study = load_study(write(tmp_path))
+
+    assert study.configs["A"].training.label_smoothing == 0.0
+    assert study.configs["B"].training.label_smoothing == 0.1
+    assert {config.training.epochs for config in study.configs.values()} == {2}
+    assert study.configs["B"].name == "B"
+
+
+def test_every_first_seed_comes_before_a_second_one(tmp_path):
+    tasks = list(plan(load_study(write(tmp_path)), tmp_path / "store"))
+
+    assert [task.name for task in tasks] == ["A seed 1", "B seed 1", "A seed 2", "B seed 2"]
+    assert [task.config.seed for task in tasks] == [1, 1, 2, 2]
+    assert tasks[1].folder == tmp_path / "store/runs/small/B/seed-1"
+
+
+def test_overrides_go_to_the_study_or_to_every_experiment(tmp_path):
+    study = load_study(write(tmp_path), {"seeds": [9], "training": {"epochs": 7}})
+
+    assert study.spec.seeds == (9,)
+    assert {config.training.epochs for config in study.configs.values()} == {7}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": []}, "seeds: must"),
+        ({"seeds": [1, 1]}, "seeds: must differ, got 1, 1"),
+        ({"experiments": [{"id": "A"}, {"id": "A"}]}, "ids must be unique, got A"),
+        ({"comparisons": [{"a": "B", "b": "X"}]}, r"must name experiments \(A, B\), got X"),
+        ({"experiment": []}, "experiment: unknown key .did you mean experiments"),
+        ({"experiments": [{"id": "no/slash"}]}, r"experiments\.0\.id: must"),
+    ],
+)
+def test_mistakes_in_the_study(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        load_study(write(tmp_path, **changes))
+
+
+def test_mistakes_in_all_experiments_come_together(tmp_path):
+    experiments = [
+        {"id": "A", "config": {"training": {"epochs": -1}}},
+        {"id": "B", "config": {"model": {"architecture": "resnt18"}}},
+    ]
+    with pytest.raises(InputError) as caught:
+        load_study(write(tmp_path, experiments=experiments))
+
+    first, second = caught.value.problems
+    assert "training.epochs: must be in [1, ∞), got -1" in first
+    assert "experiment A" in first
+    assert "resnt18" in second
+    assert "experiment B" in second
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "studies").rglob("*.yaml")), ids=lambda f: f.stem)
+def test_every_shipped_study_loads_and_opens_with_its_command(file):
+    load_study(file)
+    header = [line for line in file.read_text().splitlines() if line.startswith("#")]
+
+    assert any(f"drupe study run {file.relative_to(ROOT)}" in line for line in header)
+    assert any("Time:" in line for line in header)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda f: f.stem)
+def test_every_shipped_experiment_loads_and_opens_with_its_command(file):
+    load_experiment(file)
+
+    assert f"#   drupe train {file.relative_to(ROOT)}" in file.read_text()

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drupe.errors import InputError
+from drupe.training.config import load_experiment, validate_experiment
+
+MINIMAL = "model: {architecture: efficientnet_lite0}\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "small.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_the_defaults_are_the_studys(tmp_path):
+    config = load_experiment(write(tmp_path, MINIMAL))
+    training = config.training
+
+    assert config.name == "small"
+    assert (config.input.size, config.input.range, config.input.crop) == (128, "raw", "none")
+    assert (training.epochs, training.batch_size, training.learning_rate) == (30, 32, 1e-4)
+    assert (training.optimiser, training.weight_decay, training.schedule) == (
+        "adamw",
+        0.05,
+        "cosine",
+    )
+    assert training.checkpoint_every == 5
+
+
+def test_all_mistakes_come_in_one_message(tmp_path):
+    text = """
+model: {architecture: efficientnet_lite0, pretraind: true}
+input: {range: bytes, size: 8}
+training: {label_smoothing: 1.5, epochs: 0}
+"""
+    with pytest.raises(InputError) as caught:
+        load_experiment(write(tmp_path, text))
+
+    message = str(caught.value)
+    assert "model.pretraind: unknown key (did you mean pretrained?)" in message
+    assert "input.range: must be 'raw', 'unit' or 'imagenet', got 'bytes'" in message
+    assert "input.size: must be in [16, 2048], got 8" in message
+    assert "training.label_smoothing: must be in [0, 1), got 1.5" in message
+    assert "training.epochs: must be in [1, ∞), got 0" in message
+    assert message.count("small.yaml)") == len(caught.value.problems) == 5
+
+
+def test_crop_larger_than_the_image():
+    with pytest.raises(InputError, match=r"crop must be at most input\.size = 128, got 160"):
+        validate_experiment({"model": {"architecture": "test_resnet"}, "input": {"crop": 160}}, "x")
+
+
+def test_an_unknown_network_names_its_neighbours():
+    with pytest.raises(InputError, match=r"resnt50.*resnet50.*\(a\.yaml\)"):
+        validate_experiment({"model": {"architecture": "resnt50"}}, "a.yaml")
+
+
+def test_overrides_win(tmp_path):
+    config = load_experiment(write(tmp_path, MINIMAL), {"training": {"epochs": 2}, "seed": 7})
+
+    assert (config.training.epochs, config.seed) == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"name": "other", "hypothesis": "none"}, True),
+        ({"training": {"threads": 3, "precision": "fp32", "device": "cpu"}}, True),
+        ({"training": {"weight_decay": 0.05}}, True),
+        ({"data": {"root": "elsewhere"}}, True),
+        ({"training": {"epochs": 2}}, False),
+        ({"seed": 1}, False),
+        ({"input": {"crop": 96}}, False),
+    ],
+)
+def test_identity_is_what_is_computed_and_not_how(tmp_path, changes, same):
+    file = write(tmp_path, MINIMAL)
+
+    equal = load_experiment(file).identity("d") == load_experiment(file, changes).identity("d")
+
+    assert equal is same
+
+
+def test_identity_depends_on_the_data(tmp_path):
+    config = load_experiment(write(tmp_path, MINIMAL))
+
+    assert config.identity("a") != config.identity("b")

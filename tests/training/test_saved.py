@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from drupe.data.dataset import open_dataset
+from drupe.errors import InputError
+from drupe.evaluation.predictions import read_predictions
+from drupe.training.run import train_run
+from drupe.training.saved import evaluate_run, load_network
+
+
+def test_evaluating_again_gives_the_same_files(tiny, store, tmp_path):
+    folder = tmp_path / "run"
+    first = train_run(tiny(), folder, store).evaluation
+    before = (folder / "predictions" / "test.csv").read_bytes()
+
+    assert evaluate_run(folder, store) == first
+    assert (folder / "predictions" / "test.csv").read_bytes() == before
+
+
+def test_the_saved_network_decides_raw_bytes_as_the_predictions_say(tiny, store, tmp_path, crops):
+    import torch
+
+    train_run(tiny(input={"crop": 48}), tmp_path / "run", store)
+    test = read_predictions(tmp_path / "run" / "predictions" / "test.csv")
+    dataset = open_dataset(crops, store=store, size=64)
+    index = [dataset.paths.index(path) for path in test.paths]
+
+    network, _ = load_network(tmp_path / "run")
+    with torch.inference_mode():
+        logits = network.defect_logit(torch.from_numpy(dataset.images[index])).numpy()
+
+    assert np.allclose(logits, test.logits, atol=1e-4)
+
+
+def test_moved_data_is_the_same_data(tiny, store, tmp_path, crops):
+    train_run(tiny(), tmp_path / "run", store)
+    shutil.copytree(crops, tmp_path / "moved")
+
+    evaluate_run(tmp_path / "run", store, data_root=tmp_path / "moved")
+
+
+def test_other_data_is_refused(tiny, store, tmp_path, crops):
+    train_run(tiny(), tmp_path / "run", store)
+    other = tmp_path / "other"
+    shutil.copytree(crops, other)
+    next((other / "val" / "cherry_pit").iterdir()).unlink()
+
+    with pytest.raises(InputError, match="must be the data of the run"):
+        evaluate_run(tmp_path / "run", store, data_root=other)
+
+
+def test_a_folder_without_a_finished_run_is_refused(store, tmp_path):
+    with pytest.raises(InputError, match=r"it holds no run\.json"):
+        evaluate_run(tmp_path, store)
