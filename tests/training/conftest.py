@@ -32,7 +32,7 @@ def tiny(crops):
             "model": {"architecture": "test_efficientnet", "pretrained": False},
             "input": {"size": 64},
             "data": {"root": str(crops)},
-            "training": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3},
+            "training": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "threads": 1},
         }
         for name, value in sections.items():
             old = document.get(name)

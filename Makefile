@@ -1,0 +1,57 @@
+# `make study` trains, judges and compares; `make test` runs the tests. Both need Python and make.
+#     make study                                the synthetic set, generated here
+#     make study DATA=crops                     a folder crops/{train,val}/CLASS, or crops/CLASS
+#     make study DATA=crops STUDY=my.yaml       another study
+
+PYTHON ?= python3
+VENV ?= .venv
+STUDY ?= studies/quickstart.yaml
+STORE ?= drupe-store
+SYNTHETIC := synthetic-cherries
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
+
+.PHONY: study test test-slow lint
+.DELETE_ON_ERROR:
+
+ifdef DATA
+study: $(VENV)/installed-train
+	$(BIN)/drupe study run "$(STUDY)" --data "$(DATA)" --store "$(STORE)"
+else
+study: $(VENV)/installed-train $(SYNTHETIC)/truth.json
+	$(BIN)/drupe study run "$(STUDY)" --data $(SYNTHETIC) --store "$(STORE)"
+endif
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(SYNTHETIC)/truth.json: | $(VENV)/installed-train
+	$(BIN)/drupe data synth $(SYNTHETIC) --images 2000
+
+# The stamps make pip run again only when what it would install has changed.
+$(VENV)/installed-train: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing drupe[train] into $(VENV): PyTorch is large, so the first time takes minutes."
+	$(PIP) -e '.[train]'
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing drupe[dev] into $(VENV): PyTorch is large, so the first time takes minutes."
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/installed-train
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Drupe needs Python 3.11 or newer, got: $$($(PYTHON) --version 2>&1)." \
+	         "Name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "$(PYTHON) can't make virtual environments: on Debian or Ubuntu," \
+	         "apt install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)

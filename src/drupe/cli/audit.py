@@ -1,0 +1,125 @@
+"""An audit document as text for the terminal: the set, then what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from drupe.cli.console import print_line, stdout, table
+
+SHOWN = 5
+"""Lines shown of each finding; all of them are in the JSON."""
+
+Finding = tuple[str, int, Sequence[str]]
+"""What was found, how often, and a line for each."""
+
+
+def print_audit(document: Mapping[str, Any]) -> None:
+    """Print what ``drupe data audit --json`` prints, for a person; the worst comes last."""
+    _print_set(document)
+    kinds = (("Warnings", "bold yellow", _warnings), ("Errors", "bold red", _errors))
+    for heading, style, listed in kinds:
+        findings = [finding for finding in listed(document) if finding[2]]
+        if findings:
+            print_line(f"\n{heading}", style=style)
+        for name, count, lines in findings:
+            print_line(f"  {count:,} {name}")
+            for line in lines[:SHOWN]:
+                print_line(f"    {line}")
+            if len(lines) > SHOWN:
+                print_line(f"    ... and {len(lines) - SHOWN:,} more in --json")
+    if document["has_errors"]:
+        print_line("\nProposed fixes, to look through and edit: --fix-list FILE; then --apply FILE")
+    else:
+        print_line("\nNo errors.", style="green")
+
+
+def _print_set(document: Mapping[str, Any]) -> None:
+    print_line(f"{document['root']}: {document['images']:,} images", style="bold")
+    clean, defect = document["classes"]["clean"], document["classes"]["defect"]
+    rows = [
+        [split, counts[clean], counts[defect], counts[clean] + counts[defect]]
+        for split, counts in document["per_split"].items()
+    ]
+    stdout().print(table(["", clean, f"{defect} (defect)", "all"], rows))
+    for what in ("sizes", "modes"):
+        counted = ", ".join(f"{name} ({count:,})" for name, count in document[what].items())
+        print_line(f"{what}: {counted or 'nothing could be read'}")
+    box = document["content_box"]
+    if box:
+        print_line(
+            f"content: {box['mean_width']:.0f} x {box['mean_height']:.0f} pixels on average; "
+            f"input.crop: auto would use {box['crop']} of {box['image_side']} pixels "
+            f"and keep {100 * box['kept']:.2f} % of it"
+        )
+    fixes = document["fixes"]
+    if fixes["excluded"] or fixes["relabelled"]:
+        print_line(
+            f"fixes honoured: {fixes['excluded']:,} excluded, {fixes['relabelled']:,} relabelled"
+        )
+
+
+def _errors(document: Mapping[str, Any]) -> list[Finding]:
+    found = document["findings"]
+    across = [_near(pair) for pair in found["near_duplicates"] if pair["cross_split"]]
+    return [
+        (
+            "unreadable files",
+            document["unreadable"],
+            [f"{item['path']}: {item['reason']}" for item in found["unreadable"]],
+        ),
+        ("blank or nearly blank images", document["blank_or_tiny"], found["blank_or_tiny"]),
+        (
+            "pairs with the same image in both classes",
+            document["contradictory_labels"],
+            _same(found["contradictory_labels"]),
+        ),
+        (
+            "pairs of identical files across train and val",
+            document["cross_split_duplicate_pairs"],
+            _same(found["cross_split_duplicates"]),
+        ),
+        ("pairs of near duplicates across train and val", len(across), across),
+    ]
+
+
+def _warnings(document: Mapping[str, Any]) -> list[Finding]:
+    found, group, stale = (
+        document["findings"],
+        document["largest_group"],
+        document["fixes"]["stale"],
+    )
+    within = [_near(pair) for pair in found["near_duplicates"] if not pair["cross_split"]]
+    other_sizes = [
+        f"{item['path']}: {'x'.join(map(str, item['size']))}" for item in found["other_sizes"]
+    ]
+    ignored = document["ignored_images"]
+    return [
+        (
+            "pairs of identical files in all",
+            document["exact_duplicate_pairs"],
+            _same(found["exact_duplicates"]),
+        ),
+        ("pairs of near duplicates within a split", len(within), within),
+        (
+            "different images in the largest group of near duplicates",
+            group["images"],
+            group["paths"],
+        ),
+        ("images of another size than most", len(other_sizes), other_sizes),
+        ("fixes for images that are no longer there", len(stale), stale),
+        (
+            "images ignored",
+            ignored,
+            ["of other file types, or outside the class folders"] if ignored else [],
+        ),
+    ]
+
+
+def _same(groups: Sequence[Sequence[str]]) -> list[str]:
+    return [" = ".join(paths) for paths in groups]
+
+
+def _near(pair: Mapping[str, Any]) -> str:
+    labels = "" if pair["same_class"] else ", in different classes"
+    return f"{pair['first']} ~ {pair['second']} (correlation {pair['correlation']:.2f}{labels})"

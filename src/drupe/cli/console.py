@@ -1,0 +1,54 @@
+"""Where output goes: answers on stdout, everything else on stderr.
+
+Consoles are made on use, so that each sees the streams and the width of its moment.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def stdout() -> Console:
+    """The console for answers that a person reads."""
+    return Console(highlight=False)
+
+
+def stderr() -> Console:
+    """The console for progress, warnings and errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout. NaN is a ``ValueError``: it is not JSON."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def print_line(text: str, style: str = "") -> None:
+    """Print text on stdout as it is: no markup, no wrapping inside a path that gets copied."""
+    stdout().print(Text(text, style=style), soft_wrap=True)
+
+
+def print_error(*messages: str) -> None:
+    """Print messages on stderr as they are, each behind the word ``error``."""
+    for message in messages:
+        stderr().print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """Return a plain table: the first column is text, the others are figures, right-aligned."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(columns):
+        drawn.add_column(name, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        cells = (f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row)
+        drawn.add_row(*(Text(cell) for cell in cells))
+    return drawn

@@ -1,0 +1,146 @@
+"""``drupe data``: make a set, fetch the public one, and find what is wrong with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drupe.cli.audit import print_audit
+from drupe.cli.console import print_json, print_line, stderr, stdout, table
+from drupe.cli.options import STORE, Defect, Json, Store, examples
+from drupe.cli.progress import progress_on
+
+app = typer.Typer(no_args_is_help=True, help="Make, fetch and audit folders of labelled crops.")
+
+
+@app.command(
+    epilog=examples(
+        "drupe data synth crops",
+        "drupe data synth faulty --images 400 --leaks 5 --corrupt 3",
+    )
+)
+def synth(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the set.")],
+    images: Annotated[int, typer.Option(metavar="N", help="Files in all, faults included.")] = 2000,
+    size: Annotated[int, typer.Option(metavar="S", help="Pixels: crops are S × S.")] = 128,
+    seed: Annotated[int, typer.Option(metavar="N", help="Same seed, same files.")] = 0,
+    label_noise: Annotated[
+        float, typer.Option(metavar="P", help="Share of crops with the wrong label.")
+    ] = 0.0,
+    leaks: Annotated[int, typer.Option(metavar="N", help="Files of train copied into val.")] = 0,
+    duplicates: Annotated[
+        int, typer.Option(metavar="N", help="Files copied within their class and split.")
+    ] = 0,
+    near_duplicates: Annotated[
+        int, typer.Option(metavar="N", help="Crops copied turned or flipped, a little changed.")
+    ] = 0,
+    contradictions: Annotated[
+        int, typer.Option(metavar="N", help="Files copied into the other class.")
+    ] = 0,
+    blanks: Annotated[int, typer.Option(metavar="N", help="Crops without a fruit.")] = 0,
+    corrupt: Annotated[int, typer.Option(metavar="N", help="Files that don't decode.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw synthetic cherries. With the faults asked for; truth.json says which file has which."""
+    from drupe.data.synthetic import synthesise
+
+    truth = synthesise(
+        folder,
+        images=images,
+        size=size,
+        seed=seed,
+        label_noise=label_noise,
+        leaks=leaks,
+        duplicates=duplicates,
+        near_duplicates=near_duplicates,
+        contradictions=contradictions,
+        blanks=blanks,
+        corrupt=corrupt,
+        progress=progress_on(),
+    )
+    document = truth.to_json()
+    if as_json:
+        print_json({"folder": str(folder), **document})
+        return
+    faults = [
+        [name.replace("_", " "), len(found)]
+        for name, found in document.items()
+        if isinstance(found, list) and found
+    ]
+    print_line(f"{folder}: {truth.images:,} images of {truth.size} × {truth.size} pixels")
+    if faults:
+        stdout().print(table(["fault", "files or pairs"], faults))
+        print_line(f"which is which: {folder / 'truth.json'}")
+
+
+@app.command(epilog=examples("drupe data fetch cherries"))
+def fetch(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the set.")],
+    source: Annotated[
+        str | None, typer.Option(metavar="URL", help="Another git repository of the same shape.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(metavar="SHA", help="Another revision; counts aren't checked.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch the public cherry set. At its pinned revision; the images are counted."""
+    from drupe.data import fetch as public_set
+
+    source, revision = source or public_set.SOURCE, revision or public_set.REVISION
+    stderr().print(f"fetching {source} at {revision}", markup=False, soft_wrap=True)
+    fetched = public_set.fetch(
+        folder,
+        source=source,
+        revision=revision,
+        progress=progress_on(),
+    )
+    if as_json:
+        print_json({"folder": str(folder), **fetched.to_json()})
+        return
+    stdout().print(table(["folder", "images"], list(fetched.counts.items())))
+    print_line(f"{folder}: {fetched.source} at {fetched.revision}")
+
+
+@app.command(
+    epilog=examples(
+        "drupe data audit crops",
+        "drupe data audit crops --fix-list fixes.csv",
+        "drupe data audit crops --apply fixes.csv",
+    )
+)
+def audit(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="ROOT/{train,val}/CLASS/*")],
+    defect: Defect = None,
+    fix_list: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write proposed fixes as CSV, to edit.")
+    ] = None,
+    apply: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Honour a fix list from now on; no image is touched."),
+    ] = None,
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """Find what is wrong with a set. Unreadable files, duplicates, leaks, contradictory labels,
+    blank crops, odd sizes and modes; exit 1 if there are errors.
+    """
+    from drupe.data.audit import audit as examine
+    from drupe.data.fixes import write_fix_list
+    from drupe.data.overlay import active_fixes, apply_fixes
+
+    fixes = apply_fixes(folder, store, apply) if apply else active_fixes(folder, store)
+    found = examine(folder, defect=defect, fixes=fixes, store=store, progress=progress_on())
+    if fix_list:
+        proposals = found.proposed_fixes()
+        write_fix_list(fix_list, proposals)
+        stderr().print(f"{len(proposals):,} proposed fixes: {fix_list}", markup=False)
+    document = found.to_json()
+    if as_json:
+        print_json(document)
+    else:
+        print_audit(document)
+    if found.has_errors:
+        raise typer.Exit(1)

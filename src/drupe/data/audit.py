@@ -1,0 +1,358 @@
+"""What is wrong with a dataset folder: unreadable files, copies, leaks, contradictions, blanks.
+
+The folder is read once, images are never held in memory, and nothing is compared with everything:
+see :mod:`drupe.data.near_duplicates` for how the search scales. An audit needs about 3 KB of free
+disk in the store and 1 KB of memory an image, and no packed dataset.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.data.discover import Listing, discover
+from drupe.data.duplicates import complete_linkage, identical_groups, join
+from drupe.data.fixes import Fixes, Proposal
+from drupe.data.inspection import Inspection, fetch_window, inspect_files
+from drupe.data.manifest import writing_to
+from drupe.data.near_duplicates import NearPairs, Sketches, find_near_duplicates
+from drupe.progress import Progress, silent
+
+Labels = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Findings about the N images of a folder, after the fixes that were applied.
+
+    copies: int32 [N], images with identical bytes share the smallest index among them; turned:
+    likewise for identical pixels, after a quarter turn or a flip too; groups: likewise for those
+    joined by near duplicates, complete linkage; near: pairs between ``turned`` groups.
+    Unreadable files are alone in their groups, unless their bytes are identical.
+    """
+
+    listing: Listing
+    inspection: Inspection
+    copies: Labels
+    turned: Labels
+    groups: Labels
+    near: NearPairs
+    excluded: int
+    relabelled: int
+    stale_fixes: tuple[str, ...]
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether something would spoil training or judging.
+
+        That is: unreadable files, blank images, contradictory labels, or copies (identical or
+        near) across train and val.
+        """
+        return bool(
+            self.inspection.unreadable
+            or self.inspection.blank
+            or self.contradictory_groups
+            or self.leaked
+        )
+
+    @cached_property
+    def contradictory_groups(self) -> list[list[int]]:
+        """Groups of identical images (turned ones too) that lie in both classes."""
+        labels = self.listing.is_defect
+        return [group for group in _groups(self.turned) if len(set(labels[group].tolist())) == 2]
+
+    @cached_property
+    def leaked(self) -> dict[int, str]:
+        """Index of every train image with a copy in val → why."""
+        in_val = self.listing.in_val
+        reasons: dict[int, str] = {}
+        members = {group[0]: group for group in _groups(self.turned)}
+        for pair in zip(self.near.first.tolist(), self.near.second.tolist(), strict=True):
+            one, two = (members.get(label, [label]) for label in pair)
+            for mine, theirs in ((one, two), (two, one)):
+                val = next((index for index in theirs if in_val[index]), None)
+                train = [index for index in mine if not in_val[index]]
+                if val is not None:
+                    text = f"near duplicate of {self.listing.paths[val]}, which is in val"
+                    reasons |= {index: text for index in train if index not in reasons}
+        for labels, kind in ((self.turned, "turned copy"), (self.copies, "identical")):
+            for group in _groups(labels):
+                val = next((index for index in group if in_val[index]), None)
+                if val is not None:
+                    preposition = "of" if kind == "turned copy" else "to"
+                    text = f"{kind} {preposition} {self.listing.paths[val]}, which is in val"
+                    reasons |= {index: text for index in group if not in_val[index]}
+        return reasons
+
+    def proposed_fixes(self) -> list[Proposal]:
+        """Return fixes for all errors and for copies within a split, sorted by path.
+
+        Excluded are unreadable and blank files, both sides of contradictory labels, the train
+        side of leaks, and all but one of identical images within a split and class. Near
+        duplicates within a split stay: the split keeps them on one side.
+        """
+        listing = self.listing
+        reasons: dict[int, str] = {}
+        for group in _groups(self.turned):
+            kept: dict[tuple[bool, bool], int] = {}
+            for index in group:
+                where = (bool(listing.in_val[index]), bool(listing.is_defect[index]))
+                if kept.setdefault(where, index) != index:
+                    reasons[index] = f"copy of {listing.paths[kept[where]]}"
+        reasons |= self.leaked
+        for group in self.contradictory_groups:
+            for index in group:
+                other = next(i for i in group if listing.is_defect[i] != listing.is_defect[index])
+                reasons[index] = f"same image as {listing.paths[other]}, of the other class"
+        reasons |= {index: "blank or tiny content" for index in self.inspection.blank}
+        reasons |= {
+            index: f"unreadable: {reason}" for index, reason in self.inspection.unreadable.items()
+        }
+        return [
+            Proposal(listing.paths[index], "exclude", "", reasons[index])
+            for index in sorted(reasons)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the whole audit: counts at the top, lists with paths under ``findings``.
+
+        A set of k identical files counts as k(k-1)/2 pairs; near duplicates are counted between
+        different images, each set of identical ones standing for one.
+        """
+        listing, found = self.listing, self.inspection
+        near = [*self._turned_pairs(), *self._near_pairs()]
+        return {
+            "root": str(listing.root),
+            "classes": {"clean": listing.classes[0], "defect": listing.classes[1]},
+            "images": len(listing.paths),
+            "per_class": self._per_class(np.ones(len(listing.paths), dtype=bool)),
+            "per_split": self._per_split(),
+            "unreadable": len(found.unreadable),
+            "exact_duplicate_pairs": sum(
+                len(group) * (len(group) - 1) // 2 for group in _groups(self.copies)
+            ),
+            "cross_split_duplicate_pairs": sum(
+                _pairs_across(listing.in_val[group]) for group in _groups(self.copies)
+            ),
+            "near_duplicate_pairs": len(near),
+            "cross_split_near_duplicate_pairs": sum(pair["cross_split"] for pair in near),
+            "contradictory_labels": sum(
+                _pairs_across(listing.is_defect[group]) for group in self.contradictory_groups
+            ),
+            "blank_or_tiny": len(found.blank),
+            "largest_group": self._largest_group(),
+            "content_box": found.content_box(),
+            "sizes": {
+                f"{width}x{height}": count
+                for (width, height), count in found.size_counts().most_common()
+            },
+            "modes": dict(found.modes.most_common()),
+            "ignored_images": listing.ignored_images,
+            "fixes": {
+                "excluded": self.excluded,
+                "relabelled": self.relabelled,
+                "stale": list(self.stale_fixes),
+            },
+            "search": {
+                "nominated": self.near.nominated,
+                "sifted": self.near.sifted,
+                "crowded": self.near.crowded,
+            },
+            "has_errors": self.has_errors,
+            "findings": self._findings(near),
+        }
+
+    def _findings(self, near: list[dict[str, Any]]) -> dict[str, Any]:
+        listing, found = self.listing, self.inspection
+        counts = found.size_counts()
+        common = counts.most_common(1)[0][0] if counts else None
+        return {
+            "unreadable": [
+                {"path": listing.paths[index], "reason": reason}
+                for index, reason in sorted(found.unreadable.items())
+            ],
+            "exact_duplicates": [self._paths(group) for group in _groups(self.copies)],
+            "cross_split_duplicates": [
+                self._paths(group)
+                for group in _groups(self.copies)
+                if _pairs_across(listing.in_val[group])
+            ],
+            "near_duplicates": near,
+            "contradictory_labels": [self._paths(group) for group in self.contradictory_groups],
+            "blank_or_tiny": self._paths(found.blank),
+            "other_sizes": [
+                {"path": path, "size": list(size)}
+                for path, size in zip(listing.paths, found.sizes, strict=True)
+                if size is not None and size != common
+            ],
+        }
+
+    def _paths(self, indices: Sequence[int]) -> list[str]:
+        return [self.listing.paths[index] for index in indices]
+
+    def _per_class(self, members: NDArray[np.bool_]) -> dict[str, int]:
+        defects = int(np.count_nonzero(self.listing.is_defect & members))
+        clean, defect = self.listing.classes
+        return {clean: int(np.count_nonzero(members)) - defects, defect: defects}
+
+    def _per_split(self) -> dict[str, dict[str, int]]:
+        in_val = self.listing.in_val
+        if not self.listing.has_val:
+            return {"train": self._per_class(~in_val)}
+        return {"train": self._per_class(~in_val), "val": self._per_class(in_val)}
+
+    def _largest_group(self) -> dict[str, Any]:
+        """Size and paths of the largest group, by different images first, then by files."""
+        largest: list[int] = []
+        most = (1, 1)
+        for group in _groups(self.groups):
+            size = (len(set(self.copies[group].tolist())), len(group))
+            if size > most:
+                largest, most = group, size
+        return {
+            "images": most[0] if largest else 0,
+            "files": len(largest),
+            "paths": self._paths(largest),
+        }
+
+    def _turned_pairs(self) -> Iterator[dict[str, Any]]:
+        """Pair each image with the first of the same pixels in another file or position."""
+        for group in _groups(self.turned):
+            for index in group[1:]:
+                if self.copies[index] == index:
+                    yield self._pair(group[0], index, kind="same pixels", correlation=1.0)
+
+    def _near_pairs(self) -> Iterator[dict[str, Any]]:
+        near = self.near
+        for row, (one, two) in enumerate(
+            zip(near.first.tolist(), near.second.tolist(), strict=True)
+        ):
+            yield self._pair(
+                one,
+                two,
+                kind="same object",
+                correlation=round(float(near.correlation[row]), 4),
+                evidence=round(float(near.evidence[row]), 2),
+                overlap=round(float(near.overlap[row]), 4),
+                degrees=round(float(near.degrees[row]), 1),
+                flipped=bool(near.flipped[row]),
+            )
+
+    def _pair(self, one: int, two: int, **measured: Any) -> dict[str, Any]:
+        listing = self.listing
+        mine, theirs = (self._members.get(int(self.turned[i]), [i]) for i in (one, two))
+        if mine is theirs:
+            mine, theirs = [one], [two]
+        splits = {(bool(listing.in_val[i]), bool(listing.in_val[j])) for i in mine for j in theirs}
+        return {
+            "first": listing.paths[one],
+            "second": listing.paths[two],
+            "cross_split": any(i != j for i, j in splits),
+            "same_class": bool(listing.is_defect[one] == listing.is_defect[two]),
+            **measured,
+        }
+
+    @cached_property
+    def _members(self) -> dict[int, list[int]]:
+        return {group[0]: group for group in _groups(self.turned)}
+
+
+def audit(
+    root: Path,
+    *,
+    store: Path,
+    defect: str | None = None,
+    fixes: Fixes | None = None,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Audit:
+    """Audit the dataset folder ``root``.
+
+    Images of any size are compared, large ones shrunk to 128 pixels. Items that ``fixes`` exclude
+    are left out and relabelled ones judged by their new label. ``store`` takes a scratch file
+    that is gone afterwards; ``workers`` threads decode (None: a few more than cores).
+
+    Raises
+    ------
+    InputError
+        The folder is no dataset (see :func:`drupe.data.discover.discover`), or the store can't
+        be written to. Faulty images never raise: they are findings.
+    """
+    listing = discover(Path(root), defect)
+    before = len(listing.paths)
+    listing, relabelled, stale = _with_fixes(listing, fixes or Fixes())
+    scratch = Path(store) / "audit"
+    with writing_to(Path(store)):
+        scratch.mkdir(parents=True, exist_ok=True)
+        sketches = Sketches(len(listing.paths), scratch)
+    with sketches:
+        found = inspect_files(
+            listing.root, listing.paths, sketches, workers=workers, progress=progress
+        )
+        alone = [f"unreadable {index}" for index in range(len(listing.paths))]
+        copies = identical_groups([d or own for d, own in zip(found.digests, alone, strict=True)])
+        pixels = [k.hex() or own for k, own in zip(found.keys, alone, strict=True)]
+        turned = join(copies, identical_groups(pixels))
+        near = find_near_duplicates(
+            sketches,
+            lambda rows: np.stack([fetch_window(listing.root / listing.paths[i]) for i in rows]),
+            np.unique(turned).astype(np.intp),
+            progress,
+        )
+    return Audit(
+        listing=listing,
+        inspection=found,
+        copies=copies,
+        turned=turned,
+        groups=complete_linkage(turned, near.first, near.second),
+        near=near,
+        excluded=before - len(listing.paths),
+        relabelled=relabelled,
+        stale_fixes=stale,
+    )
+
+
+def _with_fixes(listing: Listing, fixes: Fixes) -> tuple[Listing, int, tuple[str, ...]]:
+    """Return the listing after ``fixes``, how many were relabelled, and fixes without an image."""
+    known = set(listing.paths)
+    stale = tuple(sorted({*fixes.exclude, *fixes.relabel} - known))
+    kept = np.array([path not in fixes.exclude for path in listing.paths], dtype=bool)
+    is_defect = listing.is_defect.copy()
+    relabelled = 0
+    for index, path in enumerate(listing.paths):
+        if path in fixes.relabel:
+            is_defect[index] = fixes.relabel[path] == listing.classes[1]
+            relabelled += 1
+    paths = tuple(path for path, keep in zip(listing.paths, kept.tolist(), strict=True) if keep)
+    changed = Listing(
+        root=listing.root,
+        classes=listing.classes,
+        paths=paths,
+        is_defect=is_defect[kept],
+        in_val=listing.in_val[kept],
+        has_val=listing.has_val,
+        ignored_images=listing.ignored_images,
+    )
+    return changed, relabelled, stale
+
+
+def _groups(labels: Labels) -> list[list[int]]:
+    """Members of each group of two or more, groups in the order of their first members."""
+    copies = np.flatnonzero(np.bincount(labels, minlength=len(labels))[labels] > 1)
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for index in copies.tolist():
+        members[int(labels[index])].append(index)
+    return list(members.values())
+
+
+def _pairs_across(sides: NDArray[np.bool_]) -> int:
+    """Pairs with one member on each side."""
+    counts = Counter(sides.tolist())
+    return counts[True] * counts[False]

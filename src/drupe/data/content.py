@@ -1,0 +1,122 @@
+"""Where the content of crops lies: the box that holds it, and crops that hold next to none.
+
+A pixel is content where its brightest channel is above :data:`CONTENT_LEVEL`. Letters: N images,
+S their side in pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.data.patches import CONTENT_LEVEL
+
+KEEP = 0.999
+"""Share of all content pixels that ``input.crop: auto`` keeps at least."""
+
+TINY = 0.002
+"""A crop with less content than this share of its area is blank or tiny (33 pixels of 128×128)."""
+
+FLAT = 8
+"""A crop whose channels each span no more than this many grey levels shows nothing either."""
+
+_CHUNK_BYTES = 32 << 20
+
+
+@dataclass
+class ContentMap:
+    """How often each pixel position of S×S images is content, summed over images.
+
+    heat: int64 [S, S]; images, rows and columns: number of images and the summed heights and
+    widths of their content boxes in pixels. Adding is exact and takes no more memory for more
+    images.
+    """
+
+    side: int
+    images: int = 0
+    rows: int = 0
+    columns: int = 0
+    heat: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.heat = np.zeros((self.side, self.side), dtype=np.int64)
+
+    def add(self, content: NDArray[np.bool_]) -> None:
+        """Add the content masks of n images: bool [n, S, S]."""
+        self.heat += content.sum(axis=0)
+        self.images += len(content)
+        self.rows += int(_spans(content.any(axis=2)).sum())
+        self.columns += int(_spans(content.any(axis=1)).sum())
+
+    def crop(self, keep: float = KEEP, multiple: int = 8) -> int:
+        """Side of the smallest centre crop with at least ``keep`` of the content; see below."""
+        total = int(self.heat.sum())
+        for side in range(multiple, self.side, multiple):
+            if total and self.share(side) >= keep:
+                return side
+        return self.side
+
+    def share(self, side: int) -> float:
+        """Share of the content pixels inside the centre crop of ``side`` pixels (1 if none)."""
+        first = (self.side - side) // 2
+        inside = slice(first, first + side)
+        total = int(self.heat.sum())
+        return int(self.heat[inside, inside].sum()) / total if total else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the audit's ``content_box``: pixels of images of ``image_side``."""
+        rows, columns = (np.flatnonzero(self.heat.any(axis=axis)) for axis in (1, 0))
+        found = len(rows) > 0
+        crop = self.crop()
+        return {
+            "image_side": self.side,
+            "images": self.images,
+            "crop": crop,
+            "kept": self.share(crop),
+            "keep": KEEP,
+            "top": int(rows[0]) if found else None,
+            "bottom": int(rows[-1]) + 1 if found else None,
+            "left": int(columns[0]) if found else None,
+            "right": int(columns[-1]) + 1 if found else None,
+            "mean_height": self.rows / self.images if self.images else None,
+            "mean_width": self.columns / self.images if self.images else None,
+        }
+
+
+def _spans(lines: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Length from the first to the last True of each row of bool [n, S]; 0 where there is none."""
+    first = lines.argmax(axis=1)
+    last = lines.shape[1] - lines[:, ::-1].argmax(axis=1)
+    return np.where(lines.any(axis=1), last - first, 0)
+
+
+def content_masks(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which pixels of images uint8 [..., H, W, 3] are content: bool [..., H, W]."""
+    channels = np.maximum(np.maximum(images[..., 0], images[..., 1]), images[..., 2])
+    mask: NDArray[np.bool_] = channels > CONTENT_LEVEL
+    return mask
+
+
+def content_crop(images: NDArray[np.uint8], keep: float = KEEP, multiple: int = 8) -> int:
+    """Side in pixels of the smallest centre crop that holds at least ``keep`` of all content.
+
+    images: uint8 [N, S, S, 3], read in chunks, so a memory map is fine. The side is a multiple of
+    ``multiple``, or S itself; S too where no image has content.
+    """
+    side = images.shape[1]
+    content = ContentMap(side)
+    chunk = max(1, _CHUNK_BYTES // (side * side * 3))
+    for start in range(0, len(images), chunk):
+        content.add(content_masks(np.asarray(images[start : start + chunk])))
+    return content.crop(keep, multiple)
+
+
+def is_blank(image: NDArray[np.uint8], content: NDArray[np.bool_]) -> bool:
+    """Whether an image uint8 [H, W, 3] with the given content mask shows next to nothing."""
+    flat = image.reshape(-1, 3)
+    return bool(
+        np.count_nonzero(content) < TINY * content.size or (np.ptp(flat, axis=0) <= FLAT).all()
+    )

@@ -1,0 +1,167 @@
+"""Read every file of a dataset once and keep what an audit needs of it, never the pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from drupe.data.content import ContentMap, content_masks, is_blank
+from drupe.data.decode import FORMATS, UnreadableImageError, open_image, read_file
+from drupe.data.duplicates import pixel_key
+from drupe.data.manifest import in_order
+from drupe.data.near_duplicates import Sketches
+from drupe.data.patches import WINDOW, window
+from drupe.progress import Progress
+
+CHUNK = 32
+"""Files per task."""
+
+MAPPED_SIDE = 1024
+"""Content is mapped for square images up to this side in pixels."""
+
+MAPPED_SIZES = 16
+"""Sizes whose content is mapped; 16 of 1,024 pixels take 128 MB."""
+
+Size = tuple[int, int]
+
+
+@dataclass
+class Inspection:
+    """What N files hold, in the order asked for.
+
+    digests: SHA-256 (hex) of the bytes, empty where the file can't be read; keys: of the pixels
+    (:func:`drupe.data.duplicates.pixel_key`), empty where it gives no image; sizes: (width,
+    height) in pixels, or None; modes: file format and colour mode such as "PNG RGB" → files;
+    unreadable: index → reason; blank: indices of images that show next to nothing; content: side
+    of square images → where their content lies.
+    """
+
+    digests: list[str] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    sizes: list[Size | None] = field(default_factory=list)
+    modes: Counter[str] = field(default_factory=Counter)
+    unreadable: dict[int, str] = field(default_factory=dict)
+    blank: list[int] = field(default_factory=list)
+    content: dict[int, ContentMap] = field(default_factory=dict)
+
+    def size_counts(self) -> Counter[Size]:
+        """Return how many readable images have each size."""
+        return Counter(size for size in self.sizes if size is not None)
+
+    def content_box(self) -> dict[str, Any] | None:
+        """Return the content box of the commonest square size; None where there is none."""
+        if not self.content:
+            return None
+        return max(self.content.values(), key=lambda found: (found.images, found.side)).to_json()
+
+
+@dataclass(frozen=True)
+class _File:
+    digest: str = ""
+    key: bytes = b""
+    size: Size | None = None
+    mode: str = ""
+    reason: str = ""
+    blank: bool = False
+    content: NDArray[np.bool_] | None = None
+
+
+def inspect_files(
+    root: Path,
+    paths: Sequence[str],
+    sketches: Sketches,
+    *,
+    workers: int | None,
+    progress: Progress,
+) -> Inspection:
+    """Read and decode the files ``root / path`` in threads; fill ``sketches`` as well.
+
+    A file that gives no image is a finding, not an error. Memory doesn't grow with the number of
+    images but for about 200 bytes each.
+    """
+    found = Inspection()
+
+    def inspect_chunk(indices: Sequence[int]) -> list[_File]:
+        files = []
+        windows = np.zeros((len(indices), WINDOW, WINDOW, 2), dtype=np.uint8)
+        for row, index in enumerate(indices):
+            file, cut = _inspect(root / paths[index])
+            files.append(file)
+            if cut is not None and not file.blank:
+                windows[row] = cut
+        sketches.draw(indices[0], windows)
+        return files
+
+    with progress("inspect", len(paths), "images") as tracker:
+        for files in in_order(inspect_chunk, range(len(paths)), CHUNK, workers):
+            for file in files:
+                _record(found, file)
+            tracker.advance(len(files))
+    return found
+
+
+def fetch_window(path: Path) -> NDArray[np.uint8]:
+    """Read the window of an image again; black if the file has become unreadable meanwhile."""
+    try:
+        return window(np.asarray(open_image(read_file(path))))
+    except UnreadableImageError:
+        return np.zeros((WINDOW, WINDOW, 2), dtype=np.uint8)
+
+
+def _inspect(path: Path) -> tuple[_File, NDArray[np.uint8] | None]:
+    digest = mode = ""
+    try:
+        data = read_file(path)
+        digest = hashlib.sha256(data).hexdigest()
+        mode = _mode(data)
+        image = np.asarray(open_image(data))
+    except UnreadableImageError as error:
+        return _File(digest, mode=mode, reason=error.reason), None
+    height, width = image.shape[:2]
+    content = content_masks(image)
+    mapped = height == width <= MAPPED_SIDE
+    file = _File(
+        digest=digest,
+        key=pixel_key(image),
+        size=(width, height),
+        mode=mode,
+        blank=is_blank(image, content),
+        content=content if mapped else None,
+    )
+    return file, window(image)
+
+
+def _mode(data: bytes) -> str:
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return f"{image.format} {image.mode}"
+    except Exception:  # Pillow's parsers raise a dozen types; decoding will say what is wrong
+        return ""
+
+
+def _record(found: Inspection, file: _File) -> None:
+    index = len(found.digests)
+    found.digests.append(file.digest)
+    found.keys.append(file.key)
+    found.sizes.append(file.size)
+    if file.mode:
+        found.modes[file.mode] += 1
+    if file.reason:
+        found.unreadable[index] = file.reason
+    if file.blank:
+        found.blank.append(index)
+    elif file.content is not None:
+        side = len(file.content)
+        if side not in found.content and len(found.content) < MAPPED_SIZES:
+            found.content[side] = ContentMap(side)
+        if side in found.content:
+            found.content[side].add(file.content[None])

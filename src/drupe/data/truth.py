@@ -1,0 +1,247 @@
+"""What a synthetic set holds: which file is which fault, decided before a pixel is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.errors import InputError
+from drupe.files import read_json
+
+GENERATOR_VERSION = 1
+"""Raised whenever the same arguments would give other bytes."""
+
+SPLITS = ("train", "val")
+CLASSES = ("cherry_clean", "cherry_pit")
+DEFECT_SHARE = 0.46
+PAIR_FAULTS = ("leaks", "contradictions", "near_duplicates", "duplicates")
+CORRUPT_KINDS = ("truncated", "text", "empty")
+TURNS = (
+    *("identity", "rot90", "rot180", "rot270"),
+    *("flip", "flip+rot90", "flip+rot180", "flip+rot270"),
+)
+
+PLAN_STREAM, RENDER_STREAM, ALTER_STREAM = range(3)
+"""Each stage draws from random streams of its own, [seed, stage, ...]."""
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a synthetic set holds: every fault, by path relative to its folder (POSIX).
+
+    A file takes part in one fault at most. In each pair the second file is the copy.
+    """
+
+    images: int
+    """Files in all, whatever is wrong with them."""
+    size: int
+    seed: int
+    val_share: float
+    version: int = GENERATOR_VERSION
+    label_noise: tuple[str, ...] = ()
+    """Files that lie in the folder of the other class."""
+    leaks: tuple[Pair, ...] = ()
+    """Identical bytes in train and val, same class: (train, val)."""
+    duplicates: tuple[Pair, ...] = ()
+    """Identical bytes within one split, same class."""
+    near_duplicates: tuple[tuple[str, str, str], ...] = ()
+    """One fruit twice within one split, same class, and how the copy was turned: ``rot90`` (by
+    90° counter-clockwise), ``flip`` (left to right), ``flip+rot90`` (in that order), …; the copy
+    also differs by up to 4 % of brightness, noise and a shift of 1 or 2 pixels."""
+    contradictions: tuple[Pair, ...] = ()
+    """Identical bytes within one split but in different classes: (right class, wrong class)."""
+    blanks: tuple[str, ...] = ()
+    """Crops without a fruit, black but for a little sensor noise."""
+    corrupt: tuple[Pair, ...] = ()
+    """Files that don't decode: (path, kind), the kind being one of :data:`CORRUPT_KINDS`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that ``truth.json`` holds, of JSON's own types."""
+        document: dict[str, Any] = _as_lists(asdict(self))
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Truth:
+        """Rebuild from :meth:`to_json`'s document or the parsed file.
+
+        Raises:
+            InputError: keys are missing, unknown or of the wrong type.
+        """
+        try:
+            return cls(**{key: _as_tuples(value) for key, value in document.items()})
+        except (AttributeError, TypeError) as error:
+            raise InputError(f"truth.json: not the truth of a synthetic set ({error})") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Truth:
+        """Read a ``truth.json``.
+
+        Raises:
+            InputError: the file is missing, damaged or holds something else.
+        """
+        return cls.from_json(read_json(path))
+
+
+def _as_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_lists(item) for key, item in value.items()}
+    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The files of a synthetic set, by number: path, pixels and faults."""
+
+    truth: Truth
+    paths: tuple[str, ...]
+    shows_pit: NDArray[np.bool_]  # of the pixels, which label noise sets apart from the folder
+
+    def exact_copies(self) -> Iterator[Pair]:
+        """Yield (original, copy) of all identical files."""
+        yield from self.truth.leaks
+        yield from self.truth.duplicates
+        yield from self.truth.contradictions
+
+
+def plan_files(
+    images: int,
+    size: int,
+    seed: int,
+    label_noise: float,
+    val_share: float,
+    faults: Mapping[str, int],
+) -> Plan:
+    """Decide which file lies where, shows what and takes part in which fault.
+
+    Args:
+        images: files in all.
+        size: side of the crops in pixels, passed on.
+        seed: decides everything here.
+        label_noise: share of ``images`` that lie in the folder of the wrong class.
+        val_share: share of ``images`` in val.
+        faults: how many of each of :class:`Truth`'s faults but ``label_noise``; pairs count once.
+
+    Raises:
+        InputError: too few files of the split and class that a fault needs.
+    """
+    rng = np.random.default_rng([seed, PLAN_STREAM])
+    in_val, is_defect = _assign(images, val_share, rng)
+    digits = max(5, len(str(images - 1)))
+    paths = tuple(
+        f"{SPLITS[val]}/{CLASSES[pit]}/{number:0{digits}d}.png"
+        for number, (val, pit) in enumerate(zip(in_val.tolist(), is_defect.tolist(), strict=True))
+    )
+    parts = _Parts(in_val, is_defect, rng)
+    pairs = {
+        fault: tuple(
+            (paths[original], paths[copy])
+            for original, copy in (parts.draw_pair(fault) for _ in range(faults.get(fault, 0)))
+        )
+        for fault in PAIR_FAULTS
+    }
+    blanks = parts.draw_any(faults.get("blanks", 0), "blanks")
+    corrupt = parts.draw_any(faults.get("corrupt", 0), "corrupt")
+    flipped = parts.draw_any(round(label_noise * images), "label_noise")
+    turns = rng.choice(TURNS, size=len(pairs["near_duplicates"])).tolist()
+    truth = Truth(
+        images=images,
+        size=size,
+        seed=seed,
+        val_share=val_share,
+        label_noise=tuple(paths[number] for number in flipped),
+        leaks=pairs["leaks"],
+        duplicates=pairs["duplicates"],
+        near_duplicates=tuple(
+            (*pair, turn) for pair, turn in zip(pairs["near_duplicates"], turns, strict=True)
+        ),
+        contradictions=pairs["contradictions"],
+        blanks=tuple(paths[number] for number in blanks),
+        corrupt=tuple((paths[number], _corrupt_kind(k)) for k, number in enumerate(corrupt)),
+    )
+    shows_pit = is_defect.copy()
+    shows_pit[flipped] ^= True
+    return Plan(truth, paths, shows_pit)
+
+
+def _assign(
+    images: int, val_share: float, rng: np.random.Generator
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return bool[images] each: whether a file lies in val, and whether in the pit folder."""
+    order = rng.permutation(images)
+    val_images = min(max(round(images * val_share), 2), images - 2)
+    in_val, is_defect = np.zeros((2, images), dtype=np.bool_)
+    in_val[order[:val_images]] = True
+    for members in (order[:val_images], order[val_images:]):
+        defects = min(max(round(len(members) * DEFECT_SHARE), 1), len(members) - 1)
+        is_defect[members[:defects]] = True
+    return in_val, is_defect
+
+
+def _corrupt_kind(order: int) -> str:
+    """Return each kind once, then no more empty files: two of them would be identical."""
+    return CORRUPT_KINDS[order] if order < len(CORRUPT_KINDS) else CORRUPT_KINDS[order % 2]
+
+
+class _Parts:
+    """Hands each file out once, by split and class."""
+
+    def __init__(
+        self, in_val: NDArray[np.bool_], is_defect: NDArray[np.bool_], rng: np.random.Generator
+    ) -> None:
+        self._rng = rng
+        order = rng.permutation(len(in_val))
+        self._free: dict[tuple[bool, bool], list[int]] = {
+            (val, pit): order[(in_val[order] == val) & (is_defect[order] == pit)].tolist()
+            for val, pit in product((False, True), repeat=2)
+        }
+
+    def draw_pair(self, fault: str) -> tuple[int, int]:
+        """Take the two files (original, copy) that ``fault`` needs."""
+        match fault:
+            case "leaks":
+                choices = [((False, pit), (True, pit)) for pit in (False, True)]
+            case "contradictions":
+                choices = [((val, pit), (val, not pit)) for val, pit in self._free]
+            case _:
+                choices = [(cell, cell) for cell in self._free]
+        room = [self._room(*cells) for cells in choices]
+        if not any(room):
+            raise InputError(_too_few(fault))
+        chosen = self._rng.choice(len(choices), p=np.divide(room, sum(room)))
+        original, copy = choices[chosen]
+        return self._free[original].pop(), self._free[copy].pop()
+
+    def _room(self, original: tuple[bool, bool], copy: tuple[bool, bool]) -> int:
+        if original == copy:
+            return len(self._free[original]) // 2
+        return min(len(self._free[original]), len(self._free[copy]))
+
+    def draw_any(self, count: int, fault: str) -> list[int]:
+        """Take ``count`` files of any split and class, in order."""
+        rest = sorted(number for numbers in self._free.values() for number in numbers)
+        if count > len(rest):
+            raise InputError(_too_few(fault))
+        chosen: list[int] = sorted(self._rng.permutation(rest)[:count].tolist()) if count else []
+        taken = set(chosen)
+        for cell, numbers in self._free.items():
+            self._free[cell] = [number for number in numbers if number not in taken]
+        return chosen
+
+
+def _too_few(fault: str) -> str:
+    return (
+        f"images: too few for these faults, no files of the right split and class are left for "
+        f"{fault}: ask for more images or for fewer faults"
+    )

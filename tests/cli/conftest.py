@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    stdout: str
+    stderr: str
+
+
+Drupe = Callable[..., Result]
+
+
+@pytest.fixture
+def drupe(tmp_path: Path) -> Drupe:
+    """Run ``drupe ARGUMENTS…`` in a process of its own, in an empty folder."""
+
+    def run(*arguments: str | Path, columns: int = 80, blocked: tuple[str, ...] = ()) -> Result:
+        # A module that sys.modules maps to None can't be imported: as if it were not installed.
+        program = (
+            f"import sys; sys.modules.update(dict.fromkeys({list(blocked)!r})); "
+            "from drupe.cli.app import main; main()"
+        )
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRUPE_")}
+        done = subprocess.run(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            cwd=tmp_path,
+            env=inherited | {"COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from drupe.cli import audit as audit_module
+from drupe.data.audit import audit
+from drupe.data.fixes import write_fix_list
+from drupe.data.synthetic import synthesise
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faulty") / "cherries"
+    synthesise(folder, images=60, seed=3, leaks=2, duplicates=8, blanks=1, corrupt=1)
+    return folder
+
+
+def test_synth_says_what_it_made(drupe, tmp_path: Path) -> None:
+    result = drupe("data", "synth", "crops", "--images", 40, "--size", 32, "--leaks", 2)
+    assert result.code == 0, result.stderr
+    assert "crops: 40 images of 32 × 32 pixels" in result.stdout
+    assert ["leaks", "2"] in [line.split() for line in result.stdout.splitlines()]
+    assert len(json.loads((tmp_path / "crops" / "truth.json").read_text())["leaks"]) == 2
+
+
+def test_synth_prints_its_truth_as_json(drupe, tmp_path: Path) -> None:
+    result = drupe("data", "synth", "crops", "--images", 40, "--size", 32, "--blanks", 1, "--json")
+    document = json.loads(result.stdout)
+    assert document.pop("folder") == "crops"
+    assert document == json.loads((tmp_path / "crops" / "truth.json").read_text())
+
+
+def test_wrong_input_is_one_message_on_stderr_even_with_json(drupe) -> None:
+    result = drupe("data", "synth", "crops", "--leaks", -1, "--label-noise", 3, "--json")
+    assert result.code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("error: ") == 2
+
+
+def test_an_audit_that_finds_errors_is_complete_and_exits_with_1(drupe, faulty: Path) -> None:
+    result = drupe("data", "audit", faulty, "--json", "--fix-list", "fixes.csv")
+    assert result.code == 1, result.stderr
+    document = json.loads(result.stdout)
+    assert document["images"] == 60
+    assert document["unreadable"] == 1
+    assert document["cross_split_duplicate_pairs"] == 2
+    assert "fixes.csv" in result.stderr
+
+
+def test_applied_fixes_end_the_errors(drupe, faulty: Path, tmp_path: Path) -> None:
+    proposals = audit(faulty, store=tmp_path / "other").proposed_fixes()
+    write_fix_list(tmp_path / "fixes.csv", proposals)
+    fixed = drupe("data", "audit", faulty, "--apply", "fixes.csv")
+    assert fixed.code == 0, fixed.stdout
+    assert "fixes honoured:" in fixed.stdout
+    assert "No errors." in fixed.stdout
+    assert len([path for path in faulty.rglob("*.png")]) == 60
+
+
+def test_an_audit_is_readable(
+    faulty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = audit(faulty, store=tmp_path).to_json()
+    audit_module.print_audit(document)
+    printed = capsys.readouterr().out
+    assert f"{faulty}: 60 images" in printed
+    assert "cherry_pit (defect)" in printed
+    assert "input.crop: auto would use" in printed
+    assert printed.index("Warnings") < printed.index("Errors"), "what matters ends on screen"
+    assert "2 pairs of identical files across train and val" in printed
+    assert "10 pairs of identical files in all" in printed
+    assert "... and 5 more in --json" in printed
+
+
+def test_a_missing_folder_is_named(drupe) -> None:
+    result = drupe("data", "audit", "nowhere")
+    assert result.code == 2
+    assert "nowhere" in result.stderr
+
+
+def test_fetch_without_a_source_in_reach_says_so(drupe, tmp_path: Path) -> None:
+    result = drupe("data", "fetch", "cherries", "--source", tmp_path / "no", "--revision", "0" * 40)
+    assert result.code == 2
+    assert "could not be fetched" in result.stderr
+    assert list(tmp_path.iterdir()) == []

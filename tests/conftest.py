@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+REAL_CROPS = REPOSITORY.parent / "shared" / "data" / "cherries"
+
+
+@pytest.fixture(scope="session")
+def real_crops() -> Path:
+    """Folder of the real cherry crops, which can't be part of this repository."""
+    folder = Path(os.environ.get("DRUPE_REAL_CROPS", REAL_CROPS))
+    if not (folder / "train").is_dir():
+        pytest.skip(f"real crops not found at {folder}: name their folder in DRUPE_REAL_CROPS")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of 200 synthetic crops without faults; read only."""
+    from drupe.data.synthetic import synthesise
+
+    folder = tmp_path_factory.mktemp("synthetic") / "cherries"
+    synthesise(folder, images=200, size=64, seed=1)
+    return folder

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from drupe.data import fetch as fetch_module
+from drupe.data.fetch import COUNTS, RECORD, fetch
+from drupe.errors import InputError
+
+PER_FOLDER = 3
+
+
+@dataclass(frozen=True)
+class Repository:
+    path: Path
+    revision: str
+
+    @property
+    def source(self) -> str:
+        return str(self.path)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """A repository of the same shape, whose latest commit differs from the pinned one."""
+    root = tmp_path / "origin"
+    for name in COUNTS:
+        folder = root / "data" / name
+        folder.mkdir(parents=True)
+        for index in range(PER_FOLDER):
+            folder.joinpath(f"cherry_{index}.png").write_bytes(f"{name} {index}".encode())
+    (root / "train.py").write_text("not wanted")
+    git(root, "init", "--quiet")
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "-m", "images")
+    revision = git(root, "rev-parse", "HEAD")
+    (root / "data/train/cherry_pit/cherry_0.png").write_bytes(b"changed later")
+    git(root, "commit", "--quiet", "-am", "later")
+    return Repository(root, revision)
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+def expected(number: int) -> dict[str, int]:
+    return dict.fromkeys(COUNTS, number)
+
+
+def test_the_pinned_revision_is_put_down_whole(tmp_path: Path, repository: Repository) -> None:
+    folder = tmp_path / "deep" / "cherries"
+    fetched = fetch(
+        folder,
+        source=repository.source,
+        revision=repository.revision[:8],
+        expected=expected(PER_FOLDER),
+    )
+    images = [f"{name}/cherry_{index}.png" for name in COUNTS for index in range(PER_FOLDER)]
+    assert tree(folder) == sorted([*images, RECORD])
+    assert (folder / "train/cherry_pit/cherry_0.png").read_bytes() == b"train/cherry_pit 0"
+    assert fetched.revision == repository.revision
+    assert json.loads((folder / RECORD).read_text()) == fetched.to_json()
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["cherries"]
+
+
+def test_a_second_fetch_needs_no_source(tmp_path: Path, repository: Repository) -> None:
+    folder = tmp_path / "cherries"
+    first = fetch(folder, source=repository.source, revision=repository.revision)
+    repository.path.rename(tmp_path / "gone")
+    assert fetch(folder, source=repository.source, revision=repository.revision) == first
+
+
+def test_a_changed_set_is_not_called_whole(tmp_path: Path, repository: Repository) -> None:
+    folder = tmp_path / "cherries"
+    fetch(folder, source=repository.source, revision=repository.revision)
+    (folder / "val/cherry_pit/cherry_0.png").unlink()
+    with pytest.raises(InputError, match="added or removed"):
+        fetch(folder, source=repository.source, revision=repository.revision)
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path, repository: Repository) -> None:
+    folder = tmp_path / "cherries"
+    folder.mkdir()
+    fetch(folder, source=repository.source, revision=repository.revision)
+    assert (folder / RECORD).is_file()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(
+    tmp_path: Path, repository: Repository
+) -> None:
+    folder = tmp_path / "cherries"
+    folder.mkdir()
+    (folder / "mine.png").write_bytes(b"mine")
+    with pytest.raises(InputError, match="must be empty or missing"):
+        fetch(folder, source=repository.source, revision=repository.revision)
+    assert tree(folder) == ["mine.png"]
+
+
+def test_every_wrong_count_is_named_and_nothing_is_left(
+    tmp_path: Path, repository: Repository
+) -> None:
+    folder = tmp_path / "cherries"
+    with pytest.raises(InputError, match="must hold 4 images, got 3") as caught:
+        fetch(folder, source=repository.source, revision=repository.revision, expected=expected(4))
+    assert len(caught.value.problems) == 4
+    assert not folder.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["origin"]
+
+
+def test_the_default_revision_is_counted_by_default(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch_module, "REVISION", repository.revision[:7])
+    with pytest.raises(InputError, match="must hold 1,978 images, got 3"):
+        fetch(tmp_path / "cherries", source=repository.source, revision=repository.revision)
+
+
+@pytest.mark.parametrize("revision", ["main", "HEAD", "a02855", "--help", "A02855F"])
+def test_a_name_that_can_move_is_no_revision(tmp_path: Path, revision: str) -> None:
+    with pytest.raises(InputError, match="hexadecimal"):
+        fetch(tmp_path / "cherries", source="anywhere", revision=revision)
+
+
+def test_an_unknown_revision_is_named(tmp_path: Path, repository: Repository) -> None:
+    with pytest.raises(InputError, match="has no revision 0123456789"):
+        fetch(tmp_path / "cherries", source=repository.source, revision="0123456789")
+
+
+def test_a_source_out_of_reach_is_named_with_git_s_reason(tmp_path: Path) -> None:
+    source = str(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"nowhere: could not be fetched: .*fatal"):
+        fetch(tmp_path / "cherries", source=source, revision="0123456789")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_repository_of_another_shape_is_refused(tmp_path: Path, repository: Repository) -> None:
+    git(repository.path, "rm", "-rq", "data/val")
+    git(repository.path, "commit", "--quiet", "-m", "no val")
+    with pytest.raises(InputError, match="lacks the folders data/val/cherry_clean"):
+        fetch(
+            tmp_path / "cherries",
+            source=repository.source,
+            revision=git(repository.path, "rev-parse", "HEAD"),
+        )
+
+
+def test_pointers_are_not_images(tmp_path: Path, repository: Repository) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (repository.path / "data/train/cherry_pit/cherry_1.png").write_bytes(pointer)
+    git(repository.path, "commit", "--quiet", "-am", "pointers")
+    with pytest.raises(InputError, match="train/cherry_pit holds pointers of Git LFS"):
+        fetch(
+            tmp_path / "cherries",
+            source=repository.source,
+            revision=git(repository.path, "rev-parse", "HEAD"),
+        )
+
+
+def test_without_git_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="install git"):
+        fetch(tmp_path / "cherries", source="anywhere", revision="0123456789")

@@ -1,0 +1,282 @@
+"""The house rules that a machine can check: who imports whom, and how long things are."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "drupe"
+
+# Each layer with the layers that it may import, beside itself and the base.
+LAYERS: dict[str, set[str]] = {
+    "data": set(),
+    "evaluation": {"data"},
+    "models": set(),
+    "training": {"data", "evaluation", "models"},
+    "deployment": {"data", "evaluation", "models", "training"},
+    "study": {"data", "evaluation", "models", "training", "deployment"},
+    "reporting": {"data", "evaluation", "models", "training", "deployment", "study"},
+    "cli": {"data", "evaluation", "models", "training", "deployment", "study", "reporting"},
+}
+BASE = {"", "configuration", "errors", "files", "progress"}  # "" is drupe/__init__.py
+
+TORCH = {"torch", "torchvision", "timm", "safetensors"}
+# Packages that a module may not import anywhere, by the start of its name.
+FORBIDDEN: dict[str, set[str]] = {
+    "data": TORCH | {"scipy"},
+    "evaluation": TORCH,
+    "deployment.runtime": TORCH | {"scipy"},
+    **{name: TORCH | {"scipy"} for name in BASE if name},
+}
+# ... and may not import at module level, because `drupe --help` has to be instant.
+NOT_AT_ONCE: dict[str, set[str]] = {"cli": TORCH | {"scipy", "numpy", "PIL", "onnxruntime"}}
+
+READS_ENVIRONMENT = {
+    "training.distributed",  # torchrun passes a process's place through it
+}
+READS_CLOCK = {
+    "data.manifest",  # a file changed just now is hashed again next time
+    "cli.progress",  # rates and time left
+    "training.engine",  # images/s of each epoch
+    "training.precision",  # chooses by timing
+    "training.record",  # when a run started and ended
+    "training.run",  # how long each stage took
+}
+CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"}
+CALENDARS = {"now", "utcnow", "today"}
+
+FILE_LINES = 500
+FUNCTION_LINES = 60  # its docstring not counted
+
+
+@dataclass(frozen=True)
+class Module:
+    name: str  # "data.split"; "" is the package itself
+    source: str
+
+    @property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.source)
+
+    @property
+    def layer(self) -> str:
+        return self.name.partition(".")[0]
+
+    def under(self, rules: dict[str, set[str]]) -> set[str]:
+        """Return what the rules say about this module, by the start of its dotted name."""
+        applying = [
+            rules[start]
+            for start in rules
+            if self.name == start or self.name.startswith(start + ".")
+        ]
+        return set().union(*applying)
+
+
+def modules() -> list[Module]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found.append(Module(name, path.read_text(encoding="utf-8")))
+    return found
+
+
+def imports(nodes: Iterator[ast.AST]) -> Iterator[str]:
+    """Yield the dotted name of everything imported among ``nodes``."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the layer: write the full name"
+            # `from drupe import data` imports drupe.data
+            yield from (
+                f"{node.module}.{alias.name}" if node.module == "drupe" else f"{node.module}"
+                for alias in node.names
+            )
+
+
+def at_once(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield what runs when the module is imported: not functions, not `if TYPE_CHECKING`."""
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        yield node
+        waiting.extend(ast.iter_child_nodes(node))
+
+
+def layer_problems(module: Module) -> list[str]:
+    problems = []
+    allowed = LAYERS.get(module.layer, set()) | BASE | {module.layer}
+    if module.layer in BASE:
+        allowed = BASE
+    if module.name == "__main__":
+        allowed = {"cli"}
+    for name in imports(ast.walk(module.tree)):
+        root, _, rest = name.partition(".")
+        layer = rest.partition(".")[0]
+        if root == "drupe" and not (layer in allowed or layer.startswith("__")):
+            # `from drupe import DrupeError` names a member of the package, not a layer
+            if layer in LAYERS or layer in BASE or layer == "__main__":
+                problems.append(f"{module.name or 'drupe'} imports {name}: not below it")
+        elif root in module.under(FORBIDDEN):
+            problems.append(f"{module.name} imports {name}: not in this part of the house")
+    problems += [
+        f"{module.name} imports {name} at module level: import it where it is used"
+        for name in imports(at_once(module.tree))
+        if name.partition(".")[0] in module.under(NOT_AT_ONCE)
+    ]
+    return problems
+
+
+def environment_reads(module: Module) -> list[int]:
+    names = {"environ", "environb", "getenv"}
+    return [
+        node.lineno
+        for node in ast.walk(module.tree)
+        if (isinstance(node, ast.Attribute) and node.attr in names)
+        or (isinstance(node, ast.ImportFrom) and node.module == "os" and _names(node) & names)
+    ]
+
+
+def clock_reads(module: Module) -> list[int]:
+    return [
+        node.lineno
+        for node in ast.walk(module.tree)
+        if (isinstance(node, ast.Attribute) and _is_clock(node))
+        or (isinstance(node, ast.ImportFrom) and node.module == "time" and _names(node) & CLOCKS)
+    ]
+
+
+def _is_clock(node: ast.Attribute) -> bool:
+    owner = ast.unparse(node.value).rpartition(".")[2]
+    return (owner == "time" and node.attr in CLOCKS) or (
+        owner in {"datetime", "date"} and node.attr in CALENDARS
+    )
+
+
+def _names(node: ast.ImportFrom) -> set[str]:
+    return {alias.name for alias in node.names}
+
+
+def length_problems(module: Module) -> list[str]:
+    problems = []
+    lines = len(module.source.splitlines())
+    if lines > FILE_LINES:
+        problems.append(f"{module.name}: {lines} lines, at most {FILE_LINES}")
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = _lines(node) - (_lines(node.body[0]) if ast.get_docstring(node) else 0)
+            if length > FUNCTION_LINES:
+                problems.append(
+                    f"{module.name}.{node.name}: {length} lines, at most {FUNCTION_LINES}"
+                )
+    return problems
+
+
+def _lines(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_every_folder_is_a_layer() -> None:
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders <= set(LAYERS)
+
+
+def test_layers_import_downward_only() -> None:
+    assert [problem for module in modules() for problem in layer_problems(module)] == []
+
+
+def test_files_and_functions_are_short() -> None:
+    assert [problem for module in modules() for problem in length_problems(module)] == []
+
+
+def test_only_listed_modules_read_the_environment() -> None:
+    assert {module.name for module in modules() if environment_reads(module)} == READS_ENVIRONMENT
+
+
+def test_only_listed_modules_read_the_clock() -> None:
+    assert {module.name for module in modules() if clock_reads(module)} == READS_CLOCK
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("data.split", "import torch"),
+        ("data.split", "import scipy.stats"),
+        ("data.split", "def f():\n    from torch import nn"),
+        ("data.split", "from drupe.evaluation.intervals import Proportion"),
+        ("data.split", "from drupe import training"),
+        ("evaluation.metrics", "import timm"),
+        ("evaluation.metrics", "from drupe.models.zoo import resolve"),
+        ("models.zoo", "import drupe.training.engine"),
+        ("training.run", "from drupe.study.plan import plan"),
+        ("training.run", "from drupe.cli.progress import progress_on"),
+        ("errors", "from drupe.data.split import Split"),
+        ("files", "import torch"),
+        ("deployment.runtime", "import torch"),
+        ("cli.train", "import torch"),
+        ("cli.train", "try:\n    import scipy\nexcept ImportError:\n    scipy = None"),
+        ("", "from drupe.training.engine import Trainer"),
+    ],
+)
+def test_a_wrong_import_is_found(name: str, source: str) -> None:
+    assert len(layer_problems(Module(name, source))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("data.split", "import numpy\nfrom drupe.errors import InputError"),
+        ("data.split", "from drupe import InputError, __version__"),
+        ("training.run", "import torch\nfrom drupe.models.network import Network"),
+        ("cli.train", "def train():\n    import torch"),
+        ("cli.train", "if TYPE_CHECKING:\n    import torch"),
+        ("__main__", "from drupe.cli.app import main"),
+    ],
+)
+def test_a_right_import_is_left_alone(name: str, source: str) -> None:
+    assert layer_problems(Module(name, source)) == []
+
+
+def test_a_relative_import_is_refused() -> None:
+    with pytest.raises(AssertionError, match="relative"):
+        layer_problems(Module("data.split", "from ..training import engine"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import os\nos.environ['A']", "import os\nos.getenv('A')", "from os import environ"],
+)
+def test_a_look_at_the_environment_is_found(source: str) -> None:
+    assert environment_reads(Module("data.split", source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time\ntime.time()",
+        "import time\nclock = time.perf_counter",
+        "from time import monotonic",
+        "from datetime import datetime\ndatetime.now()",
+        "import datetime\ndatetime.date.today()",
+    ],
+)
+def test_a_look_at_the_clock_is_found(source: str) -> None:
+    assert clock_reads(Module("data.split", source))
+
+
+def test_what_is_too_long_is_found() -> None:
+    function = "def f():\n" + "    pass\n" * FUNCTION_LINES
+    assert len(length_problems(Module("data.split", function))) == 1
+    documented = "def f():\n" + '    """One.\n\n    Two.\n    """\n' + "    pass\n" * 59
+    assert length_problems(Module("data.split", documented)) == []
+    assert length_problems(Module("data.split", "\n" * FILE_LINES)) == []
+    assert len(length_problems(Module("data.split", "\n" * (FILE_LINES + 1)))) == 1
