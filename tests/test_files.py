@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from drupe.errors import InputError
@@ -40,3 +42,14 @@ def test_damaged_json_names_the_file(tmp_path):
     path.write_text("{")
     with pytest.raises(InputError, match=r"a\.json: not valid JSON"):
         read_json(path)
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    path = tmp_path / "a.json"
+
+    def write_on_a_full_disk():
+        with replacing(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.json"):
+        write_on_a_full_disk()

@@ -1,4 +1,4 @@
-"""From YAML and ``KEY=VALUE`` words to validated pydantic models, with every mistake in one message.
+"""From YAML and ``KEY=VALUE`` words to pydantic models, with every mistake in one message.
 
 Each message has the form ``training.label_smoothing: must be in [0, 1), got 1.5 (study.yaml)``.
 """
@@ -113,7 +113,8 @@ def _problem(model: type[BaseModel], item: ErrorDetails, source: str) -> str:
         case "literal_error":
             return f"{key}: must be {item['ctx']['expected']}, {got} ({source})"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            return f"{key}: must be in {_interval(field.metadata if field else [])}, {got} ({source})"
+            allowed = _interval(field.metadata if field else [])
+            return f"{key}: must be in {allowed}, {got} ({source})"
     wanted = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return f"{key}: must be {wanted}, {got} ({source})"
 

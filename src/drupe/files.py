@@ -36,6 +36,10 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
+    except OSError as error:
+        if error.filename is None:  # a full disk is reported without the file it met
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -101,7 +101,7 @@ def test_the_best_possible_accuracy_lies_between_95_and_97_percent() -> None:
         )
         joint = np.maximum(0.46 * pit * density(True), 0.54 * clean * density(False))
         best += joint.sum() * width
-    assert best == pytest.approx(0.968, abs=0.001)  # what the module promises
+    assert best == pytest.approx(0.964, abs=0.001)  # what the module promises
 
 
 def test_some_crops_show_two_fruits(clean: np.ndarray) -> None:

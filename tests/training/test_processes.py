@@ -25,7 +25,8 @@ def command(file: Path, out: Path, store: Path) -> list[str]:
 
 @pytest.fixture
 def experiment(tiny, tmp_path) -> Path:
-    config = tiny(training={"epochs": EPOCHS, "checkpoint_every": 1, "precision": "fp32", "threads": None})
+    training = {"epochs": EPOCHS, "checkpoint_every": 1, "precision": "fp32", "threads": None}
+    config = tiny(training=training)
     file = tmp_path / "experiment.yaml"
     file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     return file

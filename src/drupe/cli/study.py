@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Run studies: experiments x seeds, 
 
 RUN_EXAMPLES = examples(
     "drupe study run studies/quickstart.yaml --data crops",
-    "drupe study run studies/quickstart.yaml seeds=[1,2,3] training.epochs=12 --data crops",
+    "drupe study run studies/quickstart.yaml seeds=[1,2,3] --data crops",
 )
 
 
@@ -34,7 +34,7 @@ def run(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...",
+            metavar="KEY=VALUE",
             help="Keys of the study (seeds=[1,2]) or of every experiment (training.epochs=3).",
         ),
     ] = None,

@@ -13,9 +13,9 @@ from drupe.cli.progress import progress_on
 
 EXAMPLES = examples(
     "drupe train examples/lite0.yaml --data crops",
-    "drupe train examples/lite0.yaml training.epochs=30 input.crop=96 --data crops --seed 1",
+    "drupe train examples/lite0.yaml input.crop=96 --data crops --seed 1",
     "drupe train examples/lite0.yaml --data crops --resume",
-    "torchrun --nproc-per-node 2 -m drupe train examples/lite0.yaml --data crops",
+    "torchrun --nproc-per-node 2 -m drupe train lite0.yaml --data crops",
 )
 
 
@@ -25,9 +25,7 @@ def train(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...", help="Keys laid on top of the file: training.epochs=3"
-        ),
+        typer.Argument(metavar="KEY=VALUE", help="Keys laid on top of the file: training.epochs=3"),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of labelled crops.")

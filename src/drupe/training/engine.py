@@ -98,7 +98,7 @@ class Trainer:
     ) -> None:
         training = config.training
         device = source.device
-        self.network = network.to(device=device, memory_format=precision.memory_format)
+        self.network = network.to(device).to(memory_format=precision.memory_format)
         self.optimiser = build_optimiser(network, training)
         self.average = build_average(network, training)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.dtype == "fp16")

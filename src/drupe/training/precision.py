@@ -5,8 +5,9 @@ Which is fastest differs by network and processor by a factor of three, and no r
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -88,27 +89,32 @@ def decide(
     record = store / "precision" / f"{fingerprint(key)[:16]}.json"
     if record.exists():
         return Precision(**read_json(record)["chosen"])
-    seconds: dict[Precision, float] = {}
-    with progress("time precisions", len(options), "options") as tracker:
-        for option in options:
-            seconds[option] = _seconds_per_step(start(option), device)
-            tracker.advance(note=f"{option.dtype} {option.layout}")
+    seconds = _time_in_turns({option: start(option) for option in options}, device, progress)
     chosen = choose(seconds)
     timings = [{**asdict(option), "seconds": spent} for option, spent in seconds.items()]
     write_json(record, {"key": key, "chosen": asdict(chosen), "timings": timings})
     return chosen
 
 
-def _seconds_per_step(run_step: Callable[[], None], device: torch.device) -> float:
-    run_step()  # warm-up: kernels are built and memory is claimed
-    best = float("inf")
-    for _ in range(TIMED_STEPS):
-        _synchronise(device)
-        started = time.perf_counter()
-        run_step()
-        _synchronise(device)
-        best = min(best, time.perf_counter() - started)
-    return best
+def _time_in_turns(
+    steps: Mapping[Precision, Callable[[], None]], device: torch.device, progress: Progress
+) -> dict[Precision, float]:
+    """Return each option's best time of a step, in seconds.
+
+    Options take turns, so that a busy moment of the host can't fall on one of them alone.
+    """
+    seconds = dict.fromkeys(steps, math.inf)
+    with progress("time precisions", len(steps) * (TIMED_STEPS + 1), "steps") as tracker:
+        for turn in range(TIMED_STEPS + 1):
+            for option, run_step in steps.items():
+                _synchronise(device)
+                started = time.perf_counter()
+                run_step()
+                _synchronise(device)
+                if turn > 0:  # the first builds kernels and claims memory
+                    seconds[option] = min(seconds[option], time.perf_counter() - started)
+                tracker.advance(note=f"{option.dtype} {option.layout}")
+    return seconds
 
 
 def _synchronise(device: torch.device) -> None:
