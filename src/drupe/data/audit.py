@@ -22,7 +22,7 @@ from drupe.data.duplicates import complete_linkage, identical_groups, join
 from drupe.data.fixes import Fixes, Proposal
 from drupe.data.inspection import Inspection, fetch_window, inspect_files
 from drupe.data.manifest import writing_to
-from drupe.data.near_duplicates import NearPairs, Sketches, find_near_duplicates
+from drupe.data.near_duplicates import NearPairs, Pairs, Sketches, find_near_duplicates
 from drupe.progress import Progress, silent
 
 Labels = NDArray[np.int32]
@@ -74,7 +74,9 @@ class Audit:
         in_val = self.listing.in_val
         reasons: dict[int, str] = {}
         members = {group[0]: group for group in _groups(self.turned)}
-        for pair in zip(self.near.first.tolist(), self.near.second.tolist(), strict=True):
+        for pair in zip(
+            self.near.copies.first.tolist(), self.near.copies.second.tolist(), strict=True
+        ):
             one, two = (members.get(label, [label]) for label in pair)
             for mine, theirs in ((one, two), (two, one)):
                 val = next((index for index in theirs if in_val[index]), None)
@@ -124,10 +126,12 @@ class Audit:
         """Return the whole audit: counts at the top, lists with paths under ``findings``.
 
         A set of k identical files counts as k(k-1)/2 pairs; near duplicates are counted between
-        different images, each set of identical ones standing for one.
+        different images, each set of identical ones standing for one. ``alike`` lists pairs that
+        are no copies but that a person may want to look at, such as two photographs of one object;
+        they are neither errors nor fixed.
         """
         listing, found = self.listing, self.inspection
-        near = [*self._turned_pairs(), *self._near_pairs()]
+        near = [*self._turned_pairs(), *self._measured(self.near.copies)]
         return {
             "root": str(listing.root),
             "classes": {"clean": listing.classes[0], "defect": listing.classes[1]},
@@ -163,6 +167,7 @@ class Audit:
             "search": {
                 "nominated": self.near.nominated,
                 "sifted": self.near.sifted,
+                "dropped": self.near.dropped,
                 "crowded": self.near.crowded,
             },
             "has_errors": self.has_errors,
@@ -185,6 +190,7 @@ class Audit:
                 if _pairs_across(listing.in_val[group])
             ],
             "near_duplicates": near,
+            "alike": list(self._measured(self.near.alike)),
             "contradictory_labels": [self._paths(group) for group in self.contradictory_groups],
             "blank_or_tiny": self._paths(found.blank),
             "other_sizes": [
@@ -229,20 +235,17 @@ class Audit:
                 if self.copies[index] == index:
                     yield self._pair(group[0], index, kind="same pixels", correlation=1.0)
 
-    def _near_pairs(self) -> Iterator[dict[str, Any]]:
-        near = self.near
-        for row, (one, two) in enumerate(
-            zip(near.first.tolist(), near.second.tolist(), strict=True)
-        ):
+    def _measured(self, pairs: Pairs) -> Iterator[dict[str, Any]]:
+        for row in range(len(pairs)):
             yield self._pair(
-                one,
-                two,
-                kind="same object",
-                correlation=round(float(near.correlation[row]), 4),
-                evidence=round(float(near.evidence[row]), 2),
-                overlap=round(float(near.overlap[row]), 4),
-                degrees=round(float(near.degrees[row]), 1),
-                flipped=bool(near.flipped[row]),
+                int(pairs.first[row]),
+                int(pairs.second[row]),
+                kind="altered copy" if pairs is self.near.copies else "looks alike",
+                correlation=round(float(pairs.correlation[row]), 4),
+                evidence=round(float(pairs.evidence[row]), 2),
+                overlap=round(float(pairs.overlap[row]), 4),
+                degrees=round(float(pairs.degrees[row]), 1),
+                flipped=bool(pairs.flipped[row]),
             )
 
     def _pair(self, one: int, two: int, **measured: Any) -> dict[str, Any]:
@@ -311,7 +314,7 @@ def audit(
         inspection=found,
         copies=copies,
         turned=turned,
-        groups=complete_linkage(turned, near.first, near.second),
+        groups=complete_linkage(turned, near.copies.first, near.copies.second),
         near=near,
         excluded=before - len(listing.paths),
         relabelled=relabelled,

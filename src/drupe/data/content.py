@@ -48,8 +48,8 @@ class ContentMap:
         """Add the content masks of n images: bool [n, S, S]."""
         self.heat += content.sum(axis=0)
         self.images += len(content)
-        self.rows += int(_spans(content.any(axis=2)).sum())
-        self.columns += int(_spans(content.any(axis=1)).sum())
+        self.rows += int(_spans(np.any(content, axis=2)).sum())
+        self.columns += int(_spans(np.any(content, axis=1)).sum())
 
     def crop(self, keep: float = KEEP, multiple: int = 8) -> int:
         """Side of the smallest centre crop with at least ``keep`` of the content; see below."""

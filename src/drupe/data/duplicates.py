@@ -1,4 +1,4 @@
-"""Group images that are copies of one another: identical, turned, or the same object again.
+"""Group images that are copies of one another: identical, turned, or altered a little.
 
 N images; a group is named by the smallest index in it.
 """
@@ -6,7 +6,7 @@ N images; a group is named by the smallest index in it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import product
 
 import numpy as np
@@ -52,7 +52,7 @@ def duplicate_groups(
             np.unique(identical).astype(np.intp),
             progress,
         )
-    return complete_linkage(identical, pairs.first, pairs.second)
+    return complete_linkage(identical, pairs.copies.first, pairs.copies.second)
 
 
 def pixel_key(image: NDArray[np.uint8]) -> bytes:
@@ -92,12 +92,12 @@ def _coarse(image: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def _digest(image: NDArray[np.generic]) -> bytes:
     head = repr(image.shape).encode()
-    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16, key=head).digest()
+    return hashlib.blake2b(image.tobytes(), digest_size=16, key=head).digest()
 
 
-def identical_groups(keys: Sequence[str] | Sequence[bytes]) -> Labels:
+def identical_groups(keys: Sequence[Hashable]) -> Labels:
     """Label equal keys by the index of the first of them: int32 [N]."""
-    first: dict[str | bytes, int] = {}
+    first: dict[Hashable, int] = {}
     return np.fromiter(
         (first.setdefault(key, index) for index, key in enumerate(keys)), np.int32, len(keys)
     )

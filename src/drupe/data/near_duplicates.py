@@ -1,18 +1,17 @@
-"""Find pairs of images that show the same object again: turned, flipped, shifted, relit.
+"""Find pairs of images of which one is the other's copy: turned, flipped, shifted, relit, noisier.
 
 Three stages, each far narrower than the one before; N images, M pairs:
 
 1. *Nominate.* The texture around the content's centre, on a polar grid, keeps the size of its
    Fourier coefficients along the angle when the object is turned or flipped. Principal components
    of these sizes (128 bytes an image) propose each image's nearest :data:`NEIGHBOURS`: exhaustive
-   up to :data:`CELL` images, beyond that within the cells around random centres.
+   up to 2 · :data:`CELL` images, beyond that within the cells around random centres.
 2. *Sift.* Circular correlation of the polar textures, all angles at once, forwards and flipped.
 3. *Confirm.* The windows are laid on each other at the angle found, shifted by up to 2 pixels;
-   silhouettes must overlap and the fine texture must correlate more than chance allows for that
-   many pixels.
+   silhouettes must overlap and the fine texture must correlate (:mod:`drupe.data.alignment`).
 
-Memory is bounded: 3 KB an image lie in an unlinked scratch file, about 300 bytes an image in
-memory. Time grows with N · CELL for nominating and with N for the rest.
+Memory is bounded: 3 KB an image lie in an unlinked scratch file, about 1 KB an image in memory.
+Time for nominating grows with N · CELL, for the rest with N.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from drupe.data.alignment import compare
 from drupe.data.patches import ANGLES, CHUNK, RINGS, polar, textures
 from drupe.progress import Progress, silent
 
-NEIGHBOURS = 16
+NEIGHBOURS = 12
 """Pairs nominated per image and cell, at most."""
 
 CELL = 4096
@@ -43,11 +42,19 @@ PROBES = 3
 LARGEST_CELL = 4 * PROBES * CELL
 """A fuller cell is cut into pieces by likeness to its centre; the images in it are counted."""
 
-SIFTED = 0.55
+SIFTED = 0.6
 """Polar texture correlation that a pair needs to be looked at pixel by pixel."""
+
+SIFTED_PER_IMAGE = 1
+"""Pairs looked at pixel by pixel, per image on average, at most: the most agreeing ones. More
+arise only where images are so small or smooth that many look the same."""
+
+ALIKE_SHOWN = 20
+"""Pairs listed that aren't copies but look alike, most evident first."""
 
 _FREQUENCIES = 17  # angular orders 0..16 nominate; higher ones vary with noise
 _COMPONENTS = 64
+_SAMPLE = 2048  # images that the principal components are found on
 _POLAR_STEP = 1 / 40  # texture per unit of the stored int8
 
 Indices = NDArray[np.intp]
@@ -57,24 +64,46 @@ Fetch = Callable[[Indices], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
-class NearPairs:
-    """M confirmed pairs, most evident first, and how they were found.
+class Pairs:
+    """M pairs, most evident first.
 
-    first < second: intp [M]; correlation: of fine texture, float32 [M]; evidence: float32 [M];
-    overlap: of the silhouettes, float32 [M]; degrees: float32 [M], 0 to 360, by which ``second``
-    is turned, after a flip where ``flipped``; nominated, sifted: pairs that got so far;
-    crowded: images in cells that were cut, whose neighbours may have been missed.
+    first < second: intp [M]; flipped: bool [M] and degrees: float32 [M], 0 to 360, by which
+    ``second`` has to be turned, after a flip where ``flipped``; correlation, evidence and
+    overlap: float32 [M], see :class:`drupe.data.alignment.Agreement`.
     """
 
     first: Indices
     second: Indices
+    flipped: NDArray[np.bool_]
     correlation: Floats
     evidence: Floats
     overlap: Floats
     degrees: Floats
-    flipped: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """M."""
+        return len(self.first)
+
+    def rows(self, chosen: NDArray[Any]) -> Pairs:
+        """Return the pairs that ``chosen``, a mask or indices, selects."""
+        return Pairs(*(column[chosen] for column in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class NearPairs:
+    """What the search found.
+
+    copies: confirmed pairs; alike: at most :data:`ALIKE_SHOWN` pairs of different photographs
+    that a person may want to look at; nominated and sifted: pairs that got so far; dropped: pairs
+    beyond :data:`SIFTED_PER_IMAGE`; crowded: images in cells too full to be searched whole, whose
+    copies may have been missed.
+    """
+
+    copies: Pairs
+    alike: Pairs
     nominated: int
     sifted: int
+    dropped: int
     crowded: int
 
 
@@ -130,7 +159,7 @@ def find_near_duplicates(
     candidates: Indices | None = None,
     progress: Progress = silent,
 ) -> NearPairs:
-    """Find the pairs among ``candidates`` (sorted indices; None: all) that show the same object.
+    """Find the pairs of copies among ``candidates`` (sorted indices; None: all images).
 
     Leave all but one of identical images out of ``candidates``: copies crowd out neighbours.
     Images without texture inside their content are never paired.
@@ -139,16 +168,16 @@ def find_near_duplicates(
     chosen = chosen[sketches.has_texture[chosen]]
     pairs, crowded = _nominate(_descriptors(sketches, chosen, progress), progress)
     first, second = chosen[pairs[:, 0]], chosen[pairs[:, 1]]
-    sifted = _sift(sketches, first, second, progress)
-    found = _confirm(sifted, fetch, progress)
-    # A pair may be confirmed both as it is and flipped: its better alignment counts.
-    order = np.lexsort((found.second, found.first, -found.evidence))
-    _, earliest = np.unique(
-        found.first[order] * sketches.images + found.second[order], return_index=True
+    sifted, dropped = _sift(sketches, first, second, progress)
+    copies, alike = _confirm(sifted, fetch, sketches.images, progress)
+    return NearPairs(
+        copies=copies,
+        alike=alike.rows(np.arange(len(alike)) < ALIKE_SHOWN),
+        nominated=len(pairs),
+        sifted=len(sifted.first),
+        dropped=dropped,
+        crowded=crowded,
     )
-    order = order[np.sort(earliest)]
-    columns = {name: values[order] for name, values in vars(found).items()}
-    return NearPairs(**columns, nominated=len(pairs), sifted=len(sifted.first), crowded=crowded)
 
 
 # --- Nominate ----------------------------------------------------------------------------------
@@ -160,13 +189,8 @@ def _descriptors(sketches: Sketches, chosen: Indices, progress: Progress) -> NDA
     if len(chosen) == 0:
         return out
     rng = np.random.default_rng(0)
-    sample = np.sort(rng.permutation(len(chosen))[:8192])
-    known = np.concatenate(
-        [
-            _magnitudes(sketches, chosen[part])
-            for part in np.array_split(sample, len(sample) // 256 + 1)
-        ]
-    )
+    sample = np.sort(rng.permutation(len(chosen))[:_SAMPLE])
+    known = _magnitudes(sketches, chosen[sample])
     mean = known.mean(axis=0)
     _, axes = np.linalg.eigh(np.cov(known - mean, rowvar=False, ddof=0))
     axes = axes[:, ::-1][:, :_COMPONENTS].astype(np.float32)
@@ -250,11 +274,20 @@ class _Sifted:
     second: Indices
     flipped: NDArray[np.bool_]
     step: Indices
+    height: Floats
 
 
-def _sift(sketches: Sketches, first: Indices, second: Indices, progress: Progress) -> _Sifted:
-    """Keep pairs whose polar textures agree at some angle, forwards or flipped, and that angle."""
-    kept: list[tuple[NDArray[Any], ...]] = [(first[:0], first[:0], np.zeros(0, bool), first[:0])]
+def _sift(
+    sketches: Sketches, first: Indices, second: Indices, progress: Progress
+) -> tuple[_Sifted, int]:
+    """Keep pairs whose polar textures agree at some angle, forwards or flipped, and that angle.
+
+    Returns at most :data:`SIFTED_PER_IMAGE` · N of them, in order, and how many were dropped.
+    """
+    none = np.zeros(0, dtype=np.float32)
+    kept: list[tuple[NDArray[Any], ...]] = [
+        (first[:0], first[:0], np.zeros(0, bool), first[:0], none)
+    ]
     with progress("compare", len(first), "pairs") as tracker:
         for start in range(0, len(first), CHUNK):
             one, other = first[start : start + CHUNK], second[start : start + CHUNK]
@@ -263,35 +296,26 @@ def _sift(sketches: Sketches, first: Indices, second: Indices, progress: Progres
             spectra = sketches.spectra(unique)
             a, b = spectra[place[: len(one)]], spectra[place[len(one) :]]
             for flipped in (False, True):
-                product = (a * (b if flipped else b.conj())).sum(axis=2)
+                product = np.einsum("nkr,nkr->nk", a, b if flipped else b.conj())
                 agreement = np.fft.irfft(product, n=ANGLES, axis=1)
-                step = agreement.argmax(axis=1)
-                good = agreement.max(axis=1) >= SIFTED
-                kept.append((one[good], other[good], np.full(good.sum(), flipped), step[good]))
+                step, height = agreement.argmax(axis=1), agreement.max(axis=1).astype(np.float32)
+                good = height >= SIFTED
+                way = np.full(len(one), flipped)
+                kept.append(tuple(column[good] for column in (one, other, way, step, height)))
             tracker.advance(len(one))
-    return _Sifted(*(np.concatenate(column) for column in zip(*kept, strict=True)))
+    columns = [np.concatenate(column) for column in zip(*kept, strict=True)]
+    best = np.sort(np.argsort(-columns[-1], kind="stable")[: SIFTED_PER_IMAGE * sketches.images])
+    return _Sifted(*(column[best] for column in columns)), len(columns[0]) - len(best)
 
 
 # --- Confirm -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Confirmed:
-    first: Indices
-    second: Indices
-    flipped: NDArray[np.bool_]
-    correlation: Floats
-    evidence: Floats
-    overlap: Floats
-    degrees: Floats
-
-
-def _confirm(sifted: _Sifted, fetch: Fetch, progress: Progress) -> _Confirmed:
-    """Keep pairs that agree pixel by pixel."""
+def _confirm(sifted: _Sifted, fetch: Fetch, images: int, progress: Progress) -> tuple[Pairs, Pairs]:
+    """Return the pairs that agree pixel by pixel, and those that merely look alike."""
     none = np.zeros(0, dtype=np.float32)
-    kept: list[tuple[NDArray[Any], ...]] = [
-        (sifted.first[:0], sifted.second[:0], sifted.flipped[:0], none, none, none, none)
-    ]
+    start_with = (sifted.first[:0], sifted.second[:0], sifted.flipped[:0], none, none, none, none)
+    kept: tuple[list[tuple[NDArray[Any], ...]], ...] = ([start_with], [start_with])
     with progress("confirm", len(sifted.first), "pairs") as tracker:
         for start in range(0, len(sifted.first), CHUNK):
             part = slice(start, start + CHUNK)
@@ -301,7 +325,20 @@ def _confirm(sifted: _Sifted, fetch: Fetch, progress: Progress) -> _Confirmed:
             a, b = windows[place[: len(one)]], windows[place[len(one) :]]
             found = compare(a, b, sifted.step[part], flipped)
             measured = (found.correlation, found.evidence, found.overlap, found.degrees)
-            good = found.confirmed
-            kept.append(tuple(column[good] for column in (one, other, flipped, *measured)))
+            for rows, good in zip(kept, (found.confirmed, found.alike), strict=True):
+                rows.append(tuple(column[good] for column in (one, other, flipped, *measured)))
             tracker.advance(len(one))
-    return _Confirmed(*(np.concatenate(column) for column in zip(*kept, strict=True)))
+    copies, alike = (
+        _once(Pairs(*(np.concatenate(column) for column in zip(*rows, strict=True))), images)
+        for rows in kept
+    )
+    # A copy's other, poorer alignment may look alike as well.
+    codes = copies.first * images + copies.second
+    return copies, alike.rows(~np.isin(alike.first * images + alike.second, codes))
+
+
+def _once(pairs: Pairs, images: int) -> Pairs:
+    """Sort by evidence; of a pair found both as it is and flipped keep the better alignment."""
+    ordered = pairs.rows(np.lexsort((pairs.second, pairs.first, -pairs.evidence)))
+    _, earliest = np.unique(ordered.first * images + ordered.second, return_index=True)
+    return ordered.rows(np.sort(earliest))

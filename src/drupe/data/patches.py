@@ -67,7 +67,8 @@ def window(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def silhouettes(windows: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Content of windows uint8 [N, W, W, 2]: bool [N, W, W]."""
-    return windows.max(axis=3) > CONTENT_LEVEL
+    content: NDArray[np.bool_] = windows.max(axis=3) > CONTENT_LEVEL
+    return content
 
 
 def textures(windows: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.bool_]]:
@@ -89,7 +90,8 @@ def textures(windows: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.bool_]]:
 
 def _blur(images: Floats, sigma: float) -> Floats:
     matrix = _gaussian(sigma)
-    return np.matmul(np.matmul(matrix, images), matrix.T)
+    blurred: Floats = np.matmul(np.matmul(matrix, images), matrix.T)
+    return blurred
 
 
 @cache

@@ -7,6 +7,8 @@ taken up again on resume, because another choice would end in other weights.
 from __future__ import annotations
 
 import copy
+import ctypes
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +46,26 @@ def set_threads(wanted: int | None, world: World) -> int:
     torch.set_num_threads(wanted)
     # Weights that decay into subnormal numbers make a CPU ten times slower.
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     return wanted
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse freed activations instead of handing them back to the kernel.
+
+    By default each large tensor is mapped anew, and every page of it is cleared at its first
+    touch: 100,000 page faults in one step of EfficientNet-Lite0, a fifth of its time. Elsewhere
+    (other C libraries, other systems) this does nothing.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Names of ``malloc.h``; see mallopt(3)."""
 
 
 def with_recorded(config: ExperimentConfig, recorded: ExperimentConfig | None) -> ExperimentConfig:
