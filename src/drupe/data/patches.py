@@ -21,6 +21,9 @@ WINDOW = 64
 CONTENT_LEVEL = 16
 """A pixel is content where its brightest channel is above this grey level."""
 
+TEXTURE_FLOOR = 0.1
+"""Root mean square of :func:`textures` below which there is no texture, only rounding."""
+
 RINGS, ANGLES = 16, 96
 CHUNK = 128
 """Windows worked on at a time: about 100 MB of temporary arrays."""
