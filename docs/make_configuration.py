@@ -10,12 +10,13 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from drupe.configuration import interval
 from drupe.training.config import ExperimentConfig
 
+UNBOUNDED = interval([])
 TARGET = Path(__file__).with_name("configuration.md")
 
 HEAD = """# Every key of an experiment
@@ -58,18 +59,8 @@ def _yaml(value: Any) -> str:
 def _allowed(field: FieldInfo) -> str:
     annotation = field.annotation
     choices = [str(choice) for choice in _choices(annotation)]
-    low, high = "", ""
-    for bound in [*field.metadata, *_metadata(annotation)]:
-        match bound:
-            case Ge(ge=value):
-                low = f"≥ {value}"
-            case Gt(gt=value):
-                low = f"> {value}"
-            case Le(le=value):
-                high = f"≤ {value}"
-            case Lt(lt=value):
-                high = f"< {value}"
-    return ", ".join([*choices, *filter(None, [low, high])])
+    bounds = interval([*field.metadata, *_metadata(annotation)])
+    return ", ".join(choices + ([] if bounds == UNBOUNDED else [bounds]))
 
 
 def _choices(annotation: Any) -> list[Any]:

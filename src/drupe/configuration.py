@@ -113,7 +113,7 @@ def _problem(model: type[BaseModel], item: ErrorDetails, source: str) -> str:
         case "literal_error":
             return f"{key}: must be {item['ctx']['expected']}, {got} ({source})"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            allowed = _interval(field.metadata if field else [])
+            allowed = interval(field.metadata if field else [])
             return f"{key}: must be in {allowed}, {got} ({source})"
     wanted = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return f"{key}: must be {wanted}, {got} ({source})"
@@ -137,7 +137,8 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
     return annotation if nested else None
 
 
-def _interval(metadata: Sequence[Any]) -> str:
+def interval(metadata: Sequence[Any]) -> str:
+    """Return a pydantic field's bounds as ``[0, 1)``."""
     low, high = "(-∞", "∞)"
     for bound in metadata:
         match bound:

@@ -5,44 +5,21 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bars import Bars
 from drupe.data import manifest
 from drupe.data.dataset import Dataset, open_dataset
+from drupe.data.fixes import Fixes
 from drupe.errors import InputError
 
 MakeFolder = Callable[..., Path]
-
-
-@dataclass
-class Bars:
-    """A progress that remembers what was announced and counted."""
-
-    opened: dict[str, list[int]] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, what: str, total: int, unit: str) -> Iterator[Any]:
-        counts = self.opened.setdefault(what, [total, 0])
-
-        def advance(units: int = 1, note: str = "") -> None:
-            counts[1] += units
-
-        yield SimpleNamespace(advance=advance)
-
-
-@dataclass(frozen=True)
-class SomeFixes:
-    exclude: frozenset[str] = frozenset()
-    relabel: Mapping[str, str] = field(default_factory=dict)
 
 
 def refusal(root: Path, store: Path, **options: Any) -> str:
@@ -161,7 +138,7 @@ def test_a_byte_a_label_a_name_and_a_split_change_the_fingerprint(
     seen.add(open_dataset(root, store=store, size=16).fingerprint)
     (root / "train/clean/newer.png").rename(root / "val/clean/newer.png")
     seen.add(open_dataset(root, store=store, size=16).fingerprint)
-    fixes = SomeFixes(relabel={"train/clean/001.png": "pit"})
+    fixes = Fixes(relabel={"train/clean/001.png": "pit"})
     seen.add(open_dataset(root, store=store, size=16, fixes=fixes).fingerprint)
     assert len(seen) == 6
 
@@ -208,7 +185,7 @@ def test_skipping_leaves_no_gap_and_lists_the_files(make_folder: MakeFolder, sto
         np.testing.assert_array_equal(dataset.images, pixels(dataset))
         assert dataset.is_defect.tolist() == ["pit" in path for path in dataset.paths]
     assert "3 of 12 images can't be read" in refusal(root, store)  # the pack is there, and yet
-    excluded = SomeFixes(exclude=frozenset(expected))
+    excluded = Fixes(exclude=frozenset(expected))
     same = open_dataset(root, store=store, size=16, fixes=excluded)
     assert same.fingerprint == dataset.fingerprint
 
@@ -277,7 +254,7 @@ def test_resizing_averages(make_folder: MakeFolder, store: Path) -> None:
 def test_fixes_drop_and_relabel(make_folder: MakeFolder, store: Path) -> None:
     root = make_folder()
     gone, changed = "train/pit/001.png", "train/clean/002.png"
-    fixes = SomeFixes(exclude=frozenset({gone}), relabel={changed: "pit"})
+    fixes = Fixes(exclude=frozenset({gone}), relabel={changed: "pit"})
     dataset = open_dataset(root, store=store, size=16, fixes=fixes)
     assert gone not in dataset.paths
     assert dataset.is_defect[dataset.paths.index(changed)]
@@ -286,7 +263,7 @@ def test_fixes_drop_and_relabel(make_folder: MakeFolder, store: Path) -> None:
 
 
 def test_wrong_fixes_are_all_named(make_folder: MakeFolder, store: Path) -> None:
-    fixes = SomeFixes(
+    fixes = Fixes(
         exclude=frozenset({"train/pit/999.png"}),
         relabel={"gone.png": "pit", "train/pit/000.png": "pits"},
     )
@@ -297,7 +274,7 @@ def test_wrong_fixes_are_all_named(make_folder: MakeFolder, store: Path) -> None
 
 
 def test_a_class_emptied_by_fixes(make_folder: MakeFolder, store: Path) -> None:
-    fixes = SomeFixes(exclude=frozenset(f"train/pit/00{index}.png" for index in range(3)))
+    fixes = Fixes(exclude=frozenset(f"train/pit/00{index}.png" for index in range(3)))
     text = refusal(make_folder(), store, fixes=fixes)
     assert "class pit must have images in train, got none after the fixes" in text
 

@@ -6,39 +6,21 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bars import Bars
 from drupe.data import pack
 from drupe.data.dataset import Dataset, open_dataset
 from drupe.errors import InputError
 
 MakeFolder = Callable[..., Path]
-
-
-@dataclass
-class Bars:
-    """A progress that remembers what was announced and counted."""
-
-    opened: dict[str, list[int]] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, what: str, total: int, unit: str) -> Iterator[Any]:
-        counts = self.opened.setdefault(what, [total, 0])
-
-        def advance(units: int = 1, note: str = "") -> None:
-            counts[1] += units
-
-        yield SimpleNamespace(advance=advance)
 
 
 def refusal(root: Path, store: Path, **options: Any) -> str:
