@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# As the command line does, before anything loads torch: spinning threads crawl on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 REPOSITORY = Path(__file__).parents[1]
 REAL_CROPS = REPOSITORY.parent / "shared" / "data" / "cherries"
 

@@ -36,6 +36,7 @@ FORBIDDEN: dict[str, set[str]] = {
 NOT_AT_ONCE: dict[str, set[str]] = {"cli": TORCH | {"scipy", "numpy", "PIL", "onnxruntime"}}
 
 READS_ENVIRONMENT = {
+    "cli.app",  # tells OpenMP how to wait before torch is loaded
     "training.distributed",  # torchrun passes a process's place through it
 }
 READS_CLOCK = {

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+TINY = """
+model: {architecture: test_resnet, pretrained: false}
+input: {size: 64}
+training: {epochs: 1, batch_size: 16, threads: 1, precision: fp32, layout: contiguous}
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    return tmp_path / "tiny.yaml"
+
+
+def test_train_then_evaluate(drupe, experiment, small_synthetic) -> None:
+    trained = drupe("train", "tiny.yaml", "--data", small_synthetic, "--json")
+    assert trained.code == 0, trained.stderr
+    document = json.loads(trained.stdout)
+    assert document["run"] == "drupe-store/runs/train/tiny/seed-42"
+    assert document["test"]["images"] == 50
+    assert set(document["test"]["argmax"]) >= {"accuracy", "recall", "clean_yield", "precision"}
+
+    again = drupe("evaluate", document["run"], "--json")
+    assert json.loads(again.stdout) == document
+
+    table = drupe("evaluate", document["run"], columns=50).stdout
+    accuracy = document["test"]["argmax"]["accuracy"]
+    assert f"{accuracy['successes']} of 50" in table
+    assert max(len(line) for line in table.splitlines()) <= 80
+
+
+def test_progress_is_plain_lines_with_rate_where_nobody_watches(
+    drupe, experiment, small_synthetic
+) -> None:
+    result = drupe("train", "tiny.yaml", "training.epochs=2", "--data", small_synthetic)
+
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("train: 224 images")]
+    assert "/s, epoch 2/2, loss " in line
+
+
+def test_every_mistake_of_an_experiment_in_one_message(drupe, experiment) -> None:
+    result = drupe("train", "tiny.yaml", "training.epochs=0", "modle.x=1", "input.range=bytes")
+
+    assert (result.code, result.stdout) == (2, "")
+    assert "training.epochs: must be in [1, ∞), got 0 (tiny.yaml)" in result.stderr
+    assert "modle: unknown key (did you mean model" in result.stderr
+    assert "input.range: must be 'raw', 'unit' or 'imagenet', got 'bytes'" in result.stderr
+
+
+def test_train_without_data_says_how_to_name_it(drupe, experiment) -> None:
+    result = drupe("train", "tiny.yaml")
+
+    assert result.code == 2
+    assert "data.root: required: give --data DIR" in result.stderr
+
+
+def test_applied_fixes_are_honoured(drupe, experiment, small_synthetic, tmp_path) -> None:
+    first = sorted(path.name for path in (small_synthetic / "val" / "cherry_pit").iterdir())[0]
+    (tmp_path / "fixes.csv").write_text(
+        f"path,action,value,reason\nval/cherry_pit/{first},exclude,,looked odd\n"
+    )
+    drupe("data", "audit", small_synthetic, "--apply", "fixes.csv")
+
+    result = drupe("train", "tiny.yaml", "--data", small_synthetic, "--json")
+
+    assert json.loads(result.stdout)["test"]["images"] == 49
