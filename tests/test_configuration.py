@@ -1,11 +1,18 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from drupe.configuration import fingerprint, merge, parse_overrides, read_yaml, validate
+from drupe.configuration import (
+    IDENTIFIER,
+    fingerprint,
+    merge,
+    parse_overrides,
+    read_yaml,
+    validate,
+)
 from drupe.errors import InputError
 
 
@@ -83,3 +90,73 @@ def test_missing_file_and_folder(tmp_path):
         read_yaml(tmp_path / "none.yaml")
     with pytest.raises(InputError, match="must be a YAML file, got a folder"):
         read_yaml(tmp_path)
+
+
+@pytest.mark.parametrize("document", [None, "x", [], 5])
+def test_a_document_that_is_no_mapping_is_refused(document):
+    with pytest.raises(InputError, match=r"^run\.json: must be a mapping, got "):
+        validate(Outer, document, "run.json")
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "day: 2026-13-45"])
+def test_yaml_that_only_python_trips_over(tmp_path, text):
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"a\.yaml: not valid YAML"):
+        read_yaml(file)
+    with pytest.raises(InputError, match="a: value is not valid YAML"):
+        parse_overrides([f"a={text.removeprefix('day: ')}"])
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    id: str = Field(pattern=IDENTIFIER)
+    size: int = 0
+
+
+class Whole(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field("whole", pattern=IDENTIFIER)
+    crop: Literal["none", "auto"] | Annotated[int, Field(ge=16, le=64)] = "none"
+    seeds: tuple[Annotated[int, Field(ge=0, lt=8)], ...] = Field((1,), min_length=1)
+    part: Part | None = None
+    parts: tuple[Part, ...] = ()
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: must differ")
+        return self
+
+
+NAME = "must hold letters, digits, '.', '_' and '-' only and begin with a letter or digit"
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"crop": "weird"}, "crop: must be none, auto or an integer in [16, 64], got 'weird'"),
+        ({"crop": 5}, "crop: must be none, auto or an integer in [16, 64], got 5"),
+        ({"name": "a/b"}, f"name: {NAME}, got 'a/b'"),
+        ({"name": "my file"}, f"name: {NAME}, got 'my file' (left out, the file's name counts)"),
+        ({1: 2}, "1: the key must be text, got 1"),
+        ({"options": {1: 2}}, "options.1: the key must be text, got 1"),
+        ({"seeds": []}, "seeds: must hold at least 1, got []"),
+        ({"seeds": [1, 9]}, "seeds.1: must be in [0, 8), got 9"),
+        ({"seeds": 1}, "seeds: must be a list, got 1"),
+        ({"seeds": [1, 1]}, "seeds: must differ"),
+        ({"part": 3}, "part: must be a mapping, got 3"),
+        ({"part": {"id": "a", "typo": 1}}, "part.typo: unknown key; known: id, size"),
+        ({"parts": [{"id": "a", "szie": 1}]}, "parts.0.szie: unknown key (did you mean size?)"),
+        (
+            {"parts": [{"id": "a", "size": "big"}]},
+            "parts.0.size: must be a valid integer, got 'big'",
+        ),
+    ],
+)
+def test_a_mistake_is_told_once_and_in_plain_words(document, problem):
+    with pytest.raises(InputError) as caught:
+        validate(Whole, document, "study/my file.yaml")
+
+    assert caught.value.problems == (f"{problem} (study/my file.yaml)",)

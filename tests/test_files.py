@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from drupe.errors import InputError
-from drupe.files import read_json, replacing, write_json
+from drupe.files import check_replaceable, read_json, replacing, write_json
 
 
 def test_json_survives(tmp_path):
@@ -53,3 +53,52 @@ def test_a_full_disk_names_the_file(tmp_path):
 
     with pytest.raises(OSError, match=r"No space left on device: .*a\.json"):
         write_on_a_full_disk()
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "1" * 5000, "\udcff"])
+def test_json_that_only_python_trips_over(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=r"a\.json: not valid JSON"):
+        read_json(path)
+
+
+def spoil(folder, what):
+    """Return a path that can't be written, and the message's start."""
+    if what == "a folder":
+        (folder / "a.csv").mkdir()
+        return folder / "a.csv", "Is a directory"
+    (folder / "file").write_text("")
+    return folder / "file" / "a.csv", "Not a directory"
+
+
+@pytest.mark.parametrize("what", ["a folder", "below a file"])
+@pytest.mark.parametrize("write", [check_replaceable, lambda path: write_json(path, {})])
+def test_what_cannot_be_written_is_named_and_nothing_is_left(tmp_path, what, write):
+    path, reason = spoil(tmp_path, what)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OSError, match=reason) as caught:
+        write(path)
+
+    assert caught.value.filename in (str(path), str(path.parent))
+    assert caught.value.filename2 is None
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("write", [check_replaceable, lambda path: write_json(path, {})])
+def test_a_refusal_names_the_file_and_not_its_temporary_one(tmp_path, monkeypatch, write):
+    def refuse(*_, dir, prefix="", **__):
+        raise PermissionError(errno.EACCES, "Permission denied", f"{dir}/{prefix}123.tmp")
+
+    monkeypatch.setattr("drupe.files.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("drupe.files.tempfile.TemporaryFile", refuse)
+    with pytest.raises(PermissionError) as caught:
+        write(tmp_path / "a.csv")
+
+    assert caught.value.filename == str(tmp_path / "a.csv")
+
+
+def test_a_file_to_be_made_in_a_new_folder_can_be_written(tmp_path):
+    check_replaceable(tmp_path / "new" / "deep" / "a.csv")
+
+    assert list(tmp_path.iterdir()) == []

@@ -8,18 +8,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from drupe.errors import InputError, suggest
 
 Tree = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
+
+IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""A name that is also a folder's; whoever gives another is told in words what is allowed."""
 
 
 def read_yaml(path: Path) -> Tree:
@@ -30,7 +36,9 @@ def read_yaml(path: Path) -> Tree:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: must be a YAML file, got a folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise InputError(f"{path}: not valid YAML: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # of bad UTF-8, or a date such as 2026-13-01
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if document is None:
         return {}
@@ -50,7 +58,7 @@ def parse_overrides(words: Sequence[str]) -> Tree:
             continue
         try:
             leaf: Any = _scalar(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             problems.append(f"{key}: value is not valid YAML, got {value!r}")
             continue
         for part in reversed(key.split(".")):
@@ -87,54 +95,146 @@ def fingerprint(document: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def validate(model: type[Model], document: Mapping[str, Any], source: str) -> Model:
+def validate(model: type[Model], document: Any, source: str) -> Model:
     """Validate ``document``; all mistakes, each with its key, go into one :class:`InputError`."""
+    if not isinstance(document, Mapping):
+        raise InputError(f"{source}: must be a mapping, got {type(document).__name__}")
     try:
         return model.model_validate(dict(document))
     except ValidationError as error:
         details = error.errors(include_url=False)
-        raise InputError([_problem(model, item, source) for item in details]) from None
+        problems = [f"{_problem(model, item, source)} ({source})" for item in details]
+        raise InputError(dict.fromkeys(problems)) from None  # a union reports every alternative
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a mistake is: its key, the model that the key belongs to, and what may stand there."""
+
+    key: str
+    owner: type[BaseModel] | None
+    annotation: Any
+    constraints: Sequence[Any]
+
+
+_MAPPING, _LIST = "a mapping", "a list"
+_WANTED = {
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "dict_type": _MAPPING,
+    "mapping_type": _MAPPING,
+    "list_type": _LIST,
+    "tuple_type": _LIST,
+    "path_type": "a path",
+}
+"""Pydantic's types of errors, where its own words mean little to whoever writes YAML."""
 
 
 def _problem(model: type[BaseModel], item: ErrorDetails, source: str) -> str:
-    location = [str(part) for part in item["loc"]]
-    owner, field = _find(model, location)
-    key = ".".join(location) or "(top level)"
-    got = f"got {item['input']!r}"
+    place = _find(model, item["loc"])
+    key, got = place.key, f"got {item['input']!r}"
+    if _alternatives(place.annotation):
+        return f"{key}: must be {_allowed(place.annotation)}, {got}"
+    if item["type"] == "invalid_key" or item["loc"][-1:] == ("[key]",):
+        return f"{key}: the key must be text, {got}"
     match item["type"]:
         case "extra_forbidden":
-            known = list(owner.model_fields) if owner else []
-            hint = suggest(location[-1], known) or f"; known: {', '.join(known)}"
-            return f"{key}: unknown key{hint} ({source})"
+            known = list(place.owner.model_fields) if place.owner else []
+            name = str(item["loc"][-1])
+            return f"{key}: unknown key{suggest(name, known) or _known(known)}"
         case "missing":
-            return f"{key}: required, but missing ({source})"
+            return f"{key}: required, but missing"
         case "value_error":
-            return f"{key}: {item['ctx']['error']} ({source})"
+            return f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"])
+        case "too_short":
+            return f"{key}: must hold at least {item['ctx']['min_length']}, {got}"
+        case "string_pattern_mismatch":
+            return f"{key}: must {_pattern(item, source)}"
+    return f"{key}: must be {_wanted(place, item)}, {got}"
+
+
+def _known(names: Sequence[str]) -> str:
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def _pattern(item: ErrorDetails, source: str) -> str:
+    pattern, text = item["ctx"]["pattern"], item["input"]
+    wanted = f"match {pattern}"
+    if pattern == IDENTIFIER:
+        wanted = "hold letters, digits, '.', '_' and '-' only and begin with a letter or digit"
+    from_file = item["loc"] == ("name",) and text == Path(source).stem
+    return f"{wanted}, got {text!r}" + (" (left out, the file's name counts)" if from_file else "")
+
+
+def _wanted(place: _Place, item: ErrorDetails) -> str:
+    """Return what must stand there, to follow "must be"."""
+    match item["type"]:
         case "literal_error":
-            return f"{key}: must be {item['ctx']['expected']}, {got} ({source})"
+            return str(item["ctx"]["expected"])
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            allowed = interval(field.metadata if field else [])
-            return f"{key}: must be in {allowed}, {got} ({source})"
-    wanted = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{key}: must be {wanted}, {got} ({source})"
+            return f"in {interval(place.constraints)}"
+    text = item["msg"].removeprefix("Input should be ").partition(", ")[0]
+    return _WANTED.get(item["type"], text)
 
 
-def _find(model: type[BaseModel], location: Sequence[str]) -> tuple[type[BaseModel] | None, Any]:
-    """Walk ``location`` through nested models; return the last model met and the field there."""
-    owner: type[BaseModel] | None = model
-    field = None
-    for depth, part in enumerate(location):
-        if owner is None:
+def _find(model: type[BaseModel], location: Sequence[int | str]) -> _Place:
+    """Walk ``location`` through models, lists and mappings, up to a choice between types."""
+    owner: type[BaseModel] | None = None
+    annotation: Any = model
+    constraints: Sequence[Any] = ()
+    walked: list[str] = []
+    for part in location:
+        if _alternatives(annotation) or part == "[key]":
             break
-        field = owner.model_fields.get(part)
-        if depth < len(location) - 1:
-            owner = _model_of(field.annotation if field else None)
-    return owner, field
+        walked.append(str(part))
+        owner, annotation = _step(annotation, part)
+        annotation, constraints = _bare(annotation)
+    return _Place(".".join(walked), owner, annotation, constraints)
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
-    nested = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return annotation if nested else None
+def _step(annotation: Any, part: int | str) -> tuple[type[BaseModel] | None, Any]:
+    """Return the model that ``part`` is a key of, if any, and what may stand there."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(str(part))
+        return annotation, Annotated[field.annotation, field] if field else None
+    inner = [item for item in get_args(annotation) if item is not ...]
+    return None, inner[-1] if inner else None
+
+
+def _bare(annotation: Any) -> tuple[Any, Sequence[Any]]:
+    """Return an annotation without ``None``, and its constraints."""
+    constraints: list[Any] = []
+    while True:
+        inner = get_args(annotation)
+        if get_origin(annotation) is Annotated:
+            annotation = inner[0]
+            for item in inner[1:]:
+                constraints += item.metadata if isinstance(item, FieldInfo) else [item]
+        elif type(None) in inner and len(inner) == 2:
+            annotation = next(item for item in inner if item is not type(None))
+        else:
+            return annotation, constraints
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """Return the types of a union without ``None``; none where there is no choice."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return []
+    return [item for item in get_args(annotation) if item is not type(None)]
+
+
+def _allowed(annotation: Any) -> str:
+    """Say what a union allows: "none, auto or an integer in [16, 2048]"."""
+    words: list[str] = []
+    for alternative in _alternatives(annotation):
+        kind, constraints = _bare(alternative)
+        if get_origin(kind) is Literal:
+            words += map(str, get_args(kind))
+            continue
+        name = {int: "an integer", float: "a number", str: "text"}.get(kind, str(kind))
+        bounds = interval(constraints)
+        words.append(name if bounds == interval([]) else f"{name} in {bounds}")
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def interval(metadata: Sequence[Any]) -> str:

@@ -5,6 +5,7 @@ A reader therefore sees the old file or the new one, never half of one, whenever
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -20,13 +21,17 @@ from drupe.errors import InputError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and takes its place.
 
-    On any error the temporary file is removed and an existing ``path`` stays as it was.
+    On any error the temporary file is removed and an existing ``path`` stays as it was. An
+    :class:`OSError` names ``path``, never the temporary file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    prefix = f".{path.name}."
+    temporary = None
     try:
+        _refuse_folder(path)  # which otherwise the rename alone would find out
+        _make_folder(path.parent)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         # mkstemp makes 0600; a result file is as readable as any other that the user writes.
         umask = os.umask(0)
@@ -37,11 +42,39 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        if error.filename is None:  # a full disk is reported without the file it met
-            error.filename = str(path)
+        # A full disk is reported without the file it met.
+        if error.filename is None or Path(os.fsdecode(error.filename)).name.startswith(prefix):
+            error.filename, error.filename2 = str(path), None
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise what :func:`replacing` would, before the work is done; nothing is left behind."""
+    try:
+        _refuse_folder(path)
+        folder = path.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # a file is in the way
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -71,5 +104,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise InputError(f"{path}: not valid JSON (nested too deeply)") from None
+    except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from None

@@ -7,7 +7,7 @@ import pytest
 
 from drupe.cli import audit as audit_module
 from drupe.data.audit import audit
-from drupe.data.fixes import write_fix_list
+from drupe.data.fixes import Fixes, write_fix_list
 from drupe.data.synthetic import synthesise
 
 
@@ -86,3 +86,38 @@ def test_fetch_without_a_source_in_reach_says_so(drupe, tmp_path: Path) -> None:
     assert result.code == 2
     assert "could not be fetched" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fix_list_that_cannot_be_written_is_found_out_first(
+    drupe, faulty: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    result = drupe("data", "audit", faulty, "--fix-list", "file/fixes.csv", "--store", "store")
+    assert result.code == 2
+    assert "file/fixes.csv: Not a directory" in result.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_images_that_look_alike_are_a_hint_and_no_error(
+    faulty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = audit(faulty, store=tmp_path).to_json()
+    pair = {"first": "a.png", "second": "b.png", "same_class": True, "correlation": 0.5}
+    document["findings"]["alike"] = [pair]
+    audit_module.print_audit(document)
+    printed = capsys.readouterr().out
+    assert "Hints: a person has to look at these" in printed
+    assert "1 pairs that look alike but are no copies" in printed
+    assert printed.index("a.png ~ b.png") < printed.index("Warnings")
+
+
+def test_fixes_that_spoil_a_set_are_errors(
+    faulty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = {path.relative_to(faulty).as_posix() for path in faulty.glob("val/cherry_pit/*")}
+    fixes = Fixes(frozenset(paths), {"gone.png": "cherry_pit"})
+    audit_module.print_audit(audit(faulty, store=tmp_path, fixes=fixes).to_json())
+    errors = capsys.readouterr().out.partition("Errors")[2]
+    assert "1 fixes that can't be honoured" in errors
+    assert "gone.png: must be an image of the dataset, got no such image" in errors
+    assert "1 classes without an image\n    val/cherry_pit" in errors

@@ -118,3 +118,14 @@ def test_the_host_is_described() -> None:
     assert cpu_name()
     found = memory()
     assert set(found) == {"total_bytes", "available_bytes"}
+
+
+def test_a_folder_of_weights_that_is_not_there_is_a_problem(drupe) -> None:
+    result = drupe("doctor", "--json", "--weights", "nowhere")
+    assert result.code == 1, result.stderr
+    report = json.loads(result.stdout)
+    assert report["problems"] == [
+        "nowhere: must be a folder of weights (--weights or DRUPE_WEIGHTS), got no such folder"
+    ]
+    assert report["devices"][0]["device"] == "cpu"
+    assert report["weights"], "the other sources are looked at all the same"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,11 @@ def study(tmp_path: Path) -> Path:
 def test_a_study_runs_compares_and_is_not_run_twice(
     drupe, study, small_synthetic, tmp_path
 ) -> None:
-    first = drupe("study", "run", "small.yaml", "--data", small_synthetic)
+    first = drupe("study", "run", "small.yaml", "--data", small_synthetic, columns=40)
     assert first.code == 0, first.stderr
     assert "run 2 of 2: SMOOTH seed 1" in first.stderr
     assert "No difference is shown between SMOOTH and PLAIN" in " ".join(first.stdout.split())
+    assert re.search(r"^PLAIN\n  seeds +1\n  accuracy +\d+\.\d %?$", first.stdout, re.MULTILINE)
     started = (tmp_path / "drupe-store/runs/small/PLAIN/seed-1/run.json").read_text()
 
     second = drupe("study", "run", "small.yaml", "--data", small_synthetic, "--json")
@@ -46,11 +48,20 @@ def test_a_study_runs_compares_and_is_not_run_twice(
 
 
 def test_a_failed_run_is_named_and_the_others_count(drupe, study, small_synthetic) -> None:
-    study.write_text(STUDY.replace("{label_smoothing: 0.1}}", "{}, data: {defect: plum}}"))
+    study.write_text(STUDY.replace("{label_smoothing: 0.1}}", "{weight_decay: 1.0e+30}}"))
 
     result = drupe("study", "run", "small.yaml", "--data", small_synthetic)
 
     assert result.code == 1
-    assert "got 'plum'" in result.stderr
+    assert "became" in result.stderr
     assert "failed: SMOOTH seed 1: exit code 2" in result.stdout
+    assert re.search(r"^ +seeds +accuracy +95 % ", result.stdout, re.MULTILINE)
     assert "PLAIN has the highest mean accuracy" in " ".join(result.stdout.split())
+
+
+def test_wrong_data_is_one_message_before_any_run(drupe, study) -> None:
+    result = drupe("study", "run", "small.yaml", "--data", "nowhere")
+
+    assert (result.code, result.stdout) == (2, "")
+    assert result.stderr.count("nowhere: must be a dataset folder") == 1
+    assert "run 1 of 2" not in result.stderr

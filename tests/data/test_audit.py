@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from drupe.data.audit import audit
 from drupe.data.fixes import Fixes, write_fix_list
 from drupe.data.overlay import active_fixes, apply_fixes
 from drupe.data.synthetic import synthesise
+from drupe.errors import InputError
 
 FAULTS = {
     "leaks": 6,
@@ -133,7 +136,7 @@ def test_fixes_are_honoured(folder: Path, store: Path, tmp_path: Path) -> None:
     assert document["contradictory_labels"] == document["unreadable"] == 0
     assert document["images"] == 15
     assert document["per_split"]["val"] == {"clean": 5, "pit": 3}
-    assert document["fixes"] == {"excluded": 1, "relabelled": 1, "stale": []}
+    assert document["fixes"] == {"excluded": 1, "relabelled": 1, "stale": [], "wrong": []}
 
     write_fix_list(tmp_path / "fixes.csv", audit(folder, store=store).proposed_fixes())
     apply_fixes(folder, store, tmp_path / "fixes.csv")
@@ -143,6 +146,49 @@ def test_fixes_are_honoured(folder: Path, store: Path, tmp_path: Path) -> None:
 def test_a_fix_for_a_lost_image_is_stale(folder: Path, store: Path) -> None:
     found = audit(folder, store=store, fixes=Fixes(frozenset({"train/pit/999.png"})))
     assert found.to_json()["fixes"]["stale"] == ["train/pit/999.png"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "reason"),
+    [
+        (
+            "train/pit/001.png",
+            "claen",
+            "class must be one of clean, pit, got 'claen'",
+        ),
+        ("train/pit/999.png", "clean", "must be an image of the dataset, got no such image"),
+    ],
+)
+def test_a_relabel_that_training_would_refuse_is_an_error(
+    folder: Path, store: Path, path: str, name: str, reason: str
+) -> None:
+    found = audit(folder, store=store, fixes=Fixes(relabel={path: name}))
+    document = found.to_json()
+    assert found.has_errors
+    [wrong] = document["fixes"]["wrong"]
+    assert wrong["path"] == path
+    assert wrong["reason"].startswith(reason)
+    assert document["fixes"]["relabelled"] == 0
+    assert document["per_class"] == {"clean": 8, "pit": 8}
+
+
+def test_a_class_that_the_fixes_emptied_is_an_error(folder: Path, store: Path) -> None:
+    every = frozenset(f"train/pit/{index:03}.png" for index in range(4))
+    found = audit(folder, store=store, fixes=Fixes(every))
+    assert found.has_errors
+    assert found.to_json()["empty_classes"] == ["train/pit"]
+    nothing_left = audit(folder, store=store, fixes=Fixes(frozenset(found.listing.paths) | every))
+    assert len(nothing_left.empty_classes) == 4
+
+
+def test_a_full_store_is_named(folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(InputError, match="the disk is full") as caught:
+        audit(folder, store=store)
+    assert str(store) in str(caught.value)
 
 
 def test_the_scratch_file_is_gone(folder: Path, store: Path) -> None:

@@ -17,7 +17,9 @@ from bars import Bars
 from drupe.data import manifest
 from drupe.data.dataset import Dataset, open_dataset
 from drupe.data.fixes import Fixes
+from drupe.data.overlay import active_fixes, overlay_path
 from drupe.errors import InputError
+from drupe.files import write_json
 
 MakeFolder = Callable[..., Path]
 
@@ -263,14 +265,27 @@ def test_fixes_drop_and_relabel(make_folder: MakeFolder, store: Path) -> None:
 
 
 def test_wrong_fixes_are_all_named(make_folder: MakeFolder, store: Path) -> None:
-    fixes = Fixes(
-        exclude=frozenset({"train/pit/999.png"}),
-        relabel={"gone.png": "pit", "train/pit/000.png": "pits"},
-    )
+    fixes = Fixes(relabel={"gone.png": "pit", "train/pit/000.png": "pits"})
     text = refusal(make_folder(), store, fixes=fixes)
-    assert "fixes: train/pit/999.png: must be an image of" in text
     assert "fixes: gone.png: must be" in text
     assert "train/pit/000.png: class must be one of clean, pit, got 'pits'" in text
+
+
+def test_wrong_fixes_that_were_applied_name_the_overlay_and_the_remedy(
+    make_folder: MakeFolder, store: Path
+) -> None:
+    root = make_folder()
+    overlay = overlay_path(root, store)
+    write_json(overlay, {"exclude": [], "relabel": {"train/pit/000.png": "pits"}})
+    text = refusal(root, store, fixes=active_fixes(root, store))
+    assert text.startswith(f"{overlay}: train/pit/000.png: class must be one of clean, pit")
+    assert text.endswith(f"drupe data audit {root} --apply FILE")
+
+
+def test_an_image_to_leave_out_may_be_gone_already(make_folder: MakeFolder, store: Path) -> None:
+    root = make_folder()
+    fixes = Fixes(exclude=frozenset({"train/pit/000.png", "train/pit/999.png"}))
+    assert len(open_dataset(root, store=store, size=16, fixes=fixes).paths) == 11
 
 
 def test_a_class_emptied_by_fixes(make_folder: MakeFolder, store: Path) -> None:

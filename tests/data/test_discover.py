@@ -182,3 +182,11 @@ def test_the_defect_class_can_be_named() -> None:
     assert find_defect_class(("x", "y"), "x") == ("y", "x")
     with pytest.raises(InputError, match=r"must be one of cherry_clean, .* got 'cherry_pt'"):
         find_defect_class(("cherry_clean", "cherry_pit"), "cherry_pt")
+
+
+def test_a_link_to_itself_is_listed_so_that_reading_it_is_reported(tmp_path: Path) -> None:
+    fill(tmp_path, "train/ok/1.png", "train/pit/1.png")
+    for name in ("loop.png", "loop"):
+        (tmp_path / "train/pit" / name).symlink_to(tmp_path / "train/pit" / name)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert discover(tmp_path).paths == ("train/ok/1.png", "train/pit/1.png", "train/pit/loop.png")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -149,3 +152,29 @@ def test_an_image_agrees_with_itself_entirely(fruits) -> None:
     np.testing.assert_allclose(found.correlation, 1.0, atol=1e-5)
     np.testing.assert_allclose(found.overlap, 1.0, atol=1e-5)
     assert found.confirmed.all()
+
+
+@pytest.mark.parametrize("way", ["reserved", "unsupported", "missing"])
+def test_the_scratch_file_takes_its_space_at_once(tmp_path, monkeypatch, way: str) -> None:
+    def unsupported(*_: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    if way == "unsupported":
+        monkeypatch.setattr(os, "posix_fallocate", unsupported, raising=False)
+    if way == "missing":
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    with Sketches(500, tmp_path) as sketches:
+        found = os.fstat(sketches._file.fileno())
+        assert sketches.polar is not None
+        assert found.st_size == sketches.polar.nbytes > 1 << 20
+        assert found.st_blocks * 512 >= found.st_size
+
+
+def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(tmp_path, monkeypatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        Sketches(500, tmp_path)
+    assert caught.value.filename == str(tmp_path)

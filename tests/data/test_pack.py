@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -142,3 +143,74 @@ def test_a_file_that_changes_while_it_is_packed(
         pack, "read_file", lambda path: changed if path.name == "000.png" else read(path)
     )
     assert "train/clean/000.png: changed while it was being read" in refusal(root, store)
+
+
+@pytest.mark.parametrize("name", ["images.u8", "pack.json"])
+def test_a_pack_of_a_single_wrong_byte_is_made_anew(
+    make_folder: MakeFolder, store: Path, name: str
+) -> None:
+    root = make_folder()
+    victim = open_dataset(root, store=store, size=16).cache / name
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 255
+    victim.write_bytes(data)
+    dataset = open_dataset(root, store=store, size=16)
+    np.testing.assert_array_equal(dataset.images, pixels(dataset))
+
+
+@pytest.mark.parametrize("size", [1, 99, 100, 101, 250, 999, 1000])
+def test_every_byte_of_a_small_pack_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(pack, "CHECKED_BYTES", 100)
+    monkeypatch.setattr(pack, "CHECKED_BLOCKS", 10)
+    path, zeros = tmp_path / "images.u8", bytes(size)
+    path.write_bytes(zeros)
+    known = pack._checksum(path)
+    for place in range(size):
+        path.write_bytes(zeros[:place] + b"x" + zeros[place + 1 :])
+        assert pack._checksum(path) != known, place
+
+
+def test_a_large_pack_is_checked_from_end_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack, "CHECKED_BYTES", 10)
+    monkeypatch.setattr(pack, "CHECKED_BLOCKS", 5)
+    path = tmp_path / "images.u8"
+    path.write_bytes(bytes(1000))
+    known = pack._checksum(path)
+    noticed = []
+    for place in range(1000):
+        path.write_bytes(bytes(place) + b"x" + bytes(999 - place))
+        if pack._checksum(path) != known:
+            noticed.append(place)
+    assert len(noticed) == 50
+    assert (noticed[0], noticed[-1]) == (0, 999)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: None,
+        lambda _: [],
+        lambda _: {},
+        lambda document: document | {"images": "twelve"},
+        lambda document: document | {"images": 12.5},
+        lambda document: document | {"skipped": 5},
+        lambda document: document | {"skipped": [{"index": "x", "path": "a", "reason": "b"}]},
+        lambda document: document | {"skipped": [document["skipped"][0] | {"index": 12}]},
+        lambda document: document | {"skipped": document["skipped"] * 2},
+        lambda document: document | {"skipped": []},
+    ],
+)
+def test_a_description_of_another_shape_is_made_anew(
+    make_folder: MakeFolder, store: Path, change: Callable[[Any], Any]
+) -> None:
+    root = make_folder()
+    (root / "train/pit/000.png").write_bytes(b"no image")
+    source = open_dataset(root, store=store, size=16, unreadable="skip").cache / "pack.json"
+    source.write_text(json.dumps(change(json.loads(source.read_text()))))
+    dataset = open_dataset(root, store=store, size=16, unreadable="skip")
+    assert [path for path, _ in dataset.skipped] == ["train/pit/000.png"]
+    np.testing.assert_array_equal(dataset.images, pixels(dataset))

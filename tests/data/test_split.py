@@ -158,5 +158,6 @@ def test_an_error_counts_what_was_dropped() -> None:
     is_defect = np.arange(20) < 10
     in_val = np.arange(20) % 2 == 0
     groups = np.where(is_defect, 0, np.arange(20))
-    with pytest.raises(InputError, match="5 dropped as copies of val/"):
-        split_dataset(is_defect, in_val, True, groups, holdout=0.25, test_share=0.2, seed=0)
+    shares = {"holdout": 0.25, "test_share": 0.2, "seed": 0}
+    with pytest.raises(InputError, match=r"\ncrops: .* 5 dropped as copies of val/"):
+        split_dataset(is_defect, in_val, True, groups, **shares, source="crops")

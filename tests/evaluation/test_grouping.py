@@ -29,3 +29,14 @@ def test_foreign_paths_are_refused(tmp_path):
 
     with pytest.raises(InputError, match="must list paths of the predictions, got b"):
         read_duplicates(file, "test", ("a", "c"))
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "null", '{"test": 5}', '{"test": [5]}', '{"test": [[]]}', '{"test": [[5]]}']
+)
+def test_a_document_of_another_shape_is_refused(tmp_path, text):
+    file = tmp_path / "duplicates.json"
+    file.write_text(text)
+
+    with pytest.raises(InputError, match=r"duplicates\.json: must list groups of paths"):
+        read_duplicates(file, "test", ("a", "b"))

@@ -159,10 +159,12 @@ def test_a_file_may_carry_the_curated_or_the_timm_name(stem: str, tmp_path: Path
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"DRUPE_WEIGHTS: must be a folder that exists, got .*none"
-    ):
-        build(weights_folder=tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    for name, got in (("none", "no such folder"), ("file", "a file")):
+        with pytest.raises(InputError) as caught:
+            build(weights_folder=tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: must be a folder of weights")
+        assert str(caught.value).endswith(f", got {got}")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -199,11 +201,11 @@ def test_pickled_code_is_never_run(tmp_path: Path) -> None:
     assert not trace.exists()
 
 
-def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "test_resnet.pth"
-    torch.save({"accuracy": 0.94}, path)
-    with pytest.raises(InputError, match="must hold a state dict of tensors"):
-        read_tensors(path)
+@pytest.mark.parametrize("content", [{}, {"state_dict": {}}, {"accuracy": 0.94}])
+def test_a_file_without_tensors_is_refused(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "test_resnet.pth")
+    with pytest.raises(InputError, match=r"^.*test_resnet\.pth: must hold a state dict of tensors"):
+        build(weights_folder=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -87,3 +87,37 @@ def test_nothing_finished_recommends_nothing(study, tmp_path):
 
     assert found.experiments == ()
     assert recommendation(found) == "No run finished: nothing can be recommended."
+
+
+def test_only_common_seeds_are_compared_and_ranked(study, tmp_path):
+    done = results(study, tmp_path, {"A": range(40), "B": range(30)}, killed=["B seed 2"])
+    write_run(tmp_path / "runs/small/A/seed-2", range(0))
+
+    found = study_result(study.spec, done)
+
+    assert found.experiments[0].accuracy.mean == pytest.approx(0.95)
+    (compared,) = found.comparisons
+    assert compared.seeds == (1,)
+    assert compared.accuracy.difference == pytest.approx(0.025)
+    assert found.best is found.experiments[1]
+    assert recommendation(found).count("Only seed 1 counted") == 2
+    assert "B has the highest mean accuracy, 92.5" in recommendation(found)
+    assert found.to_json()["comparisons"][0]["seeds"] == [1]
+
+
+def test_without_a_common_seed_nothing_is_compared_or_best(study, tmp_path):
+    wrong = {"A": range(40), "B": range(20)}
+    killed = ["A seed 1", "B seed 2"]
+
+    found = study_result(study.spec, results(study, tmp_path, wrong, killed=killed))
+
+    assert (found.best, found.comparisons) == (None, ())
+    assert "B and A are not compared: no seed was finished by both" in recommendation(found)
+    assert "none can be called the best" in recommendation(found)
+    assert found.to_json()["not_compared"][0]["a"] == "B"
+
+
+def test_a_whole_study_speaks_of_no_missing_seed(study, tmp_path):
+    found = study_result(study.spec, results(study, tmp_path, {"A": range(40), "B": range(30)}))
+
+    assert "counted" not in recommendation(found)

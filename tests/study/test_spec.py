@@ -56,6 +56,10 @@ def test_overrides_go_to_the_study_or_to_every_experiment(tmp_path):
     [
         ({"seeds": []}, "seeds: must"),
         ({"seeds": [1, 1]}, "seeds: must differ, got 1, 1"),
+        ({"seeds": [1, -5]}, r"seeds\.1: must"),
+        ({"seeds": [1, 99999999999]}, r"seeds\.1: must"),
+        ({"seeds": [True]}, r"seeds\.0: must"),
+        ({"comparisons": [{"a": "A", "b": "A"}]}, "a and b must differ, got A twice"),
         ({"experiments": [{"id": "A"}, {"id": "A"}]}, "ids must be unique, got A"),
         ({"comparisons": [{"a": "B", "b": "X"}]}, r"must name experiments \(A, B\), got X"),
         ({"experiment": []}, "experiment: unknown key .did you mean experiments"),
@@ -80,6 +84,43 @@ def test_mistakes_in_all_experiments_come_together(tmp_path):
     assert "experiment A" in first
     assert "resnt18" in second
     assert "experiment B" in second
+
+
+def test_mistakes_of_the_study_hide_none_of_its_experiments(tmp_path):
+    experiments = [{"id": "A", "config": {"training": {"epochs": -1}}}, "odd"]
+    with pytest.raises(InputError) as caught:
+        load_study(write(tmp_path, experiments=experiments, seeds=[], defaults=5))
+
+    message = str(caught.value)
+    for part in ("seeds: must", "defaults: must", "experiments.1", "model: required, but missing"):
+        assert part in message
+    assert "training.epochs: must be in [1, ∞), got -1" in message
+
+
+def test_mistakes_of_the_names_come_together(tmp_path):
+    changes = {"seeds": [1, 1], "comparisons": [{"a": "A", "b": "A"}, {"a": "X", "b": "A"}]}
+    with pytest.raises(InputError, match=r"seeds: must differ.*A twice.*got X"):
+        load_study(write(tmp_path, **changes))
+
+
+def test_a_mistake_in_the_defaults_is_said_once_and_there(tmp_path):
+    defaults = {"model": {"architecture": "resnt18"}, "training": {"epochs": 0}}
+    with pytest.raises(InputError) as caught:
+        load_study(write(tmp_path, defaults=defaults), {"input": {"size": 1}})
+
+    first, *others = caught.value.problems
+    assert sorted(problem.rpartition("(")[2] for problem in (first, *others)) == sorted(
+        ["KEY=VALUE)"] + [f"{tmp_path / 'study.yaml'}, defaults)"] * 2
+    )
+
+
+def test_what_no_experiment_has_is_said_once_and_of_all(tmp_path):
+    with pytest.raises(InputError) as caught:
+        load_study(write(tmp_path, defaults={}))
+
+    (problem,) = caught.value.problems
+    assert problem.startswith("model: required, but missing")
+    assert problem.endswith("study.yaml, experiments A, B)")
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "studies").rglob("*.yaml")), ids=lambda f: f.stem)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from drupe.errors import InputError
+from drupe.training import checkpoint
 from drupe.training.checkpoint import (
     flatten_optimiser,
     load_tensors,
@@ -37,6 +41,23 @@ def test_damaged_files_are_refused(tmp_path, content):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_tensors(tmp_path / "none.safetensors")
+
+
+def test_a_folder_in_place_of_the_file(tmp_path):
+    with pytest.raises(InputError, match=r"damaged, or not written by Drupe \(a folder\)"):
+        load_tensors(tmp_path)
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path, monkeypatch):
+    def save_file(*_, **__):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_tensors(tmp_path / "state.safetensors", {}, {})
+
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(tmp_path / "state.safetensors")
 
 
 def test_prefixes_part_what_they_joined():
@@ -80,3 +101,9 @@ def test_a_restored_optimiser_steps_to_the_same_bits(tmp_path, kind):
 def test_foreign_weights_are_refused(tmp_path):
     with pytest.raises(InputError, match="weights do not fit the network"):
         load_weights(nn.Linear(2, 2), {"weight": torch.ones(3, 2)}, tmp_path / "m.safetensors")
+
+
+def test_an_optimiser_of_other_shapes_is_refused():
+    optimiser = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1, momentum=0.9)
+    with pytest.raises(ValueError, match=r"momentum_buffer: must have shape \[2, 2\], got \[3\]"):
+        restore_optimiser(optimiser, {"0.momentum_buffer": torch.ones(3)})

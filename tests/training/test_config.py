@@ -89,3 +89,41 @@ def test_identity_depends_on_the_data(tmp_path):
     config = load_experiment(write(tmp_path, MINIMAL))
 
     assert config.identity("a") != config.identity("b")
+
+
+def test_a_mistake_elsewhere_hides_none_of_the_network():
+    document = {"model": {"architecture": "resnt50", "pretraind": 1}, "training": {"epochs": 0}}
+    with pytest.raises(InputError, match="no such network 'resnt50'") as caught:
+        validate_experiment(document, "x")
+    assert len(caught.value.problems) == 3
+
+    small = {"model": {"architecture": "efficientnet_lite0"}, "input": {"size": 16}, "seed": -1}
+    with pytest.raises(InputError, match="takes images of at least") as caught:
+        validate_experiment(small, "x")
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize("model", [None, 5, [], {"architecture": 5}, {"architecture": None}])
+def test_a_network_that_is_no_name(model):
+    with pytest.raises(InputError, match="model"):
+        validate_experiment({"model": model, "input": "x"}, "x")
+
+
+@pytest.mark.parametrize("seed", [True, -1, 2**32, 1.5, "x"])
+def test_a_seed_is_a_whole_number_of_32_bits(seed):
+    with pytest.raises(InputError, match="seed: must be"):
+        validate_experiment({"model": {"architecture": "test_resnet"}, "seed": seed}, "x")
+
+
+def test_threads_beyond_reason_are_refused():
+    document = {"model": {"architecture": "test_resnet"}, "training": {"threads": 100_000}}
+    with pytest.raises(InputError, match=r"training\.threads: must be in \[1, 1024\]"):
+        validate_experiment(document, "x")
+
+
+def test_a_relative_folder_of_data_becomes_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    config = load_experiment(write(tmp_path, MINIMAL), {"data": {"root": "crops"}})
+
+    assert config.data.root == tmp_path / "crops"

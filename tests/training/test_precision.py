@@ -69,3 +69,26 @@ def test_another_network_is_timed_anew(tmp_path):
     decide([FP32, FP32_LAST], {"network": "b"}, tmp_path, start, CPU)
 
     assert len(started) == 4
+
+
+@pytest.mark.parametrize(
+    "damaged", ["", "[]", "{}", "5", "null", '{"chosen": {}}', '{"chosen": {"dtype": "fp99"}}']
+)
+def test_a_damaged_record_is_timed_anew(tmp_path, damaged):
+    def start(option):
+        return lambda: time.sleep(0.001 if option == FP32_LAST else 0.005)
+
+    decide([FP32, FP32_LAST], {}, tmp_path, start, CPU)
+    (record,) = (tmp_path / "precision").iterdir()
+    record.write_text(damaged)
+
+    assert decide([FP32, FP32_LAST], {}, tmp_path, start, CPU) == FP32_LAST
+    assert read_json(record)["chosen"] == {"dtype": "fp32", "layout": "channels_last"}
+
+
+def test_a_record_of_another_format_is_timed_anew(tmp_path):
+    decide([FP32, FP32_LAST], {}, tmp_path, lambda _: lambda: None, CPU)
+    (record,) = (tmp_path / "precision").iterdir()
+    record.write_text('{"chosen": {"dtype": "fp99", "layout": "contiguous"}}')
+
+    assert decide([FP32, FP32_LAST], {}, tmp_path, lambda _: lambda: None, CPU).dtype == "fp32"

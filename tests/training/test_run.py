@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,26 @@ def test_batches_cover_an_epoch_once_over_all_ranks():
     assert len(seen) == 48
     assert len(set(seen.tolist())) == 48
     assert {len(items) for part in parts for _, items in part} == {8}
+
+
+def test_a_damaged_evaluation_is_refused_with_the_remedy(tiny, store, tmp_path):
+    train_run(tiny(), tmp_path / "run", store)
+    for damaged in ("[]", "{}", '"x"', "null", '{"test": {}}', "not JSON"):
+        (tmp_path / "run" / "evaluation.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"evaluation\.json[\s\S]*drupe evaluate .* writes it"):
+            train_run(tiny(), tmp_path / "run", store, resume=True)
+
+
+def test_what_is_skipped_is_part_of_the_outcome(tiny, store, tmp_path, crops):
+    root = tmp_path / "crops"
+    shutil.copytree(crops, root)
+    odd = sorted((root / "train" / "cherry_clean").iterdir())[0]
+    odd.write_bytes(b"not an image")
+    config = tiny(data={"root": str(root), "unreadable": "skip"}, training={"epochs": 1})
+
+    first = train_run(config, tmp_path / "run", store)
+    again = train_run(config, tmp_path / "run", store, resume=True)
+
+    ((path, _),) = first.skipped
+    assert path == f"train/cherry_clean/{odd.name}"
+    assert again.skipped == first.skipped

@@ -8,6 +8,7 @@ import pytest
 from drupe.data.dataset import open_dataset
 from drupe.errors import InputError
 from drupe.evaluation.predictions import read_predictions
+from drupe.training.checkpoint import load_tensors, save_tensors
 from drupe.training.run import train_run
 from drupe.training.saved import evaluate_run, load_network
 
@@ -56,3 +57,31 @@ def test_other_data_is_refused(tiny, store, tmp_path, crops):
 def test_a_folder_without_a_finished_run_is_refused(store, tmp_path):
     with pytest.raises(InputError, match=r"it holds no run\.json"):
         evaluate_run(tmp_path, store)
+
+
+def test_the_other_class_as_the_defect_is_refused(tiny, store, tmp_path):
+    folder = tmp_path / "run"
+    train_run(tiny(), folder, store)
+    before = (folder / "evaluation.json").read_bytes()
+
+    with pytest.raises(
+        InputError, match=r"must be cherry_clean / cherry_pit, .* got cherry_pit / cherry_clean"
+    ):
+        evaluate_run(folder, store, defect="cherry_clean")
+    assert (folder / "evaluation.json").read_bytes() == before
+    evaluate_run(folder, store, defect="cherry_pit")
+
+
+def test_a_damaged_network_file_is_refused(tiny, store, tmp_path):
+    train_run(tiny(), tmp_path / "run", store)
+    file = tmp_path / "run" / "model.safetensors"
+    tensors, document = load_tensors(file)
+
+    for damaged in ({}, [], None, {**document, "input": {}}, {**document, "temperature": "x"}):
+        save_tensors(file, tensors, damaged)
+        with pytest.raises(InputError, match=r"model\.safetensors"):
+            load_network(tmp_path / "run")
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(InputError, match=r"model\.safetensors: .*a folder"):
+        load_network(tmp_path / "run")

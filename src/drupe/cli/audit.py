@@ -17,7 +17,11 @@ Finding = tuple[str, int, Sequence[str]]
 def print_audit(document: Mapping[str, Any]) -> None:
     """Print what ``drupe data audit --json`` prints, for a person; the worst comes last."""
     _print_set(document)
-    kinds = (("Warnings", "bold yellow", _warnings), ("Errors", "bold red", _errors))
+    kinds = (
+        ("Hints: a person has to look at these, and nothing may be wrong", "bold", _hints),
+        ("Warnings", "bold yellow", _warnings),
+        ("Errors", "bold red", _errors),
+    )
     for heading, style, listed in kinds:
         findings = [finding for finding in listed(document) if finding[2]]
         if findings:
@@ -59,9 +63,16 @@ def _print_set(document: Mapping[str, Any]) -> None:
         )
 
 
+def _hints(document: Mapping[str, Any]) -> list[Finding]:
+    alike = [_near(pair) for pair in document["findings"]["alike"]]
+    name = "pairs that look alike but are no copies, perhaps photographs of one object"
+    return [(name, len(alike), alike)]
+
+
 def _errors(document: Mapping[str, Any]) -> list[Finding]:
     found = document["findings"]
     across = [_near(pair) for pair in found["near_duplicates"] if pair["cross_split"]]
+    wrong = [f"{item['path']}: {item['reason']}" for item in document["fixes"]["wrong"]]
     return [
         (
             "unreadable files",
@@ -80,6 +91,16 @@ def _errors(document: Mapping[str, Any]) -> list[Finding]:
             _same(found["cross_split_duplicates"]),
         ),
         ("pairs of near duplicates across train and val", len(across), across),
+        (
+            "fixes that can't be honoured: correct the list and --apply it",
+            len(wrong),
+            wrong,
+        ),
+        (
+            "classes without an image",
+            len(document["empty_classes"]),
+            document["empty_classes"],
+        ),
     ]
 
 

@@ -130,7 +130,10 @@ def audit(
     from drupe.data.audit import audit as examine
     from drupe.data.fixes import write_fix_list
     from drupe.data.overlay import active_fixes, apply_fixes
+    from drupe.files import check_replaceable
 
+    if fix_list:
+        check_replaceable(fix_list)
     fixes = apply_fixes(folder, store, apply) if apply else active_fixes(folder, store)
     found = examine(folder, defect=defect, fixes=fixes, store=store, progress=progress_on())
     if fix_list:

@@ -17,6 +17,7 @@ import typer
 from drupe import __version__
 from drupe.cli.console import print_json, print_line, stdout, table
 from drupe.cli.options import STORE, Json, Store, WeightsFolder, examples
+from drupe.errors import InputError
 
 EXAMPLES = examples("drupe doctor", "drupe doctor --store /data/drupe-store --json")
 
@@ -41,7 +42,7 @@ def examine(store: Path, weights: Path | None) -> dict[str, Any]:
     packages = installed_packages()
     has_torch = packages.get("torch") is not None
     where = examine_store(store)
-    problems = [where["problem"]] if where["problem"] else []
+    problems: list[str] = [where["problem"]] if where["problem"] else []
     notes = []
     devices = [cpu()]
     sources: list[Any] = []
@@ -49,6 +50,9 @@ def examine(store: Path, weights: Path | None) -> dict[str, Any]:
         try:
             devices = torch_devices()
             sources = weights_sources(weights)
+        except InputError as error:  # the folder of weights is not there; the others may be
+            problems += error.problems
+            sources = weights_sources(None)
         except (ImportError, OSError) as error:  # a broken wheel or a library that doesn't load
             problems.append(f"torch is installed but does not load: {error}")
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from drupe.cli.console import print_json, print_line
+from drupe.cli.console import print_line
 from drupe.cli.options import STORE, Defect, Json, Store, examples
 from drupe.cli.progress import progress_on
 
@@ -28,13 +28,16 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Redo predictions and evaluation.json of a finished run from its saved weights."""
+    from drupe.cli.evaluation import print_evaluation, print_run_json, print_skipped
+    from drupe.training.record import read_record
     from drupe.training.saved import evaluate_run
 
     evaluation = evaluate_run(run, store, data_root=data, defect=defect, progress=progress_on())
+    record = read_record(run)
+    skipped = record.data.skipped if record else []
+    print_skipped(skipped)
     if json:
-        print_json({"run": str(run), **evaluation})
+        print_run_json(run, evaluation, skipped)
         return
-    from drupe.cli.evaluation import print_evaluation
-
     print_line(f"Run: {run}")
     print_evaluation(evaluation)

@@ -1,10 +1,12 @@
-"""An evaluation document as a table for the terminal."""
+"""What ``train`` and ``evaluate`` answer: an evaluation as JSON or as a table."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from drupe.cli.console import print_line, stdout, table
+from drupe.cli.console import print_json, print_line, stderr, stdout, table
 from drupe.evaluation.intervals import Proportion, format_percent
 
 RATES = {
@@ -13,6 +15,29 @@ RATES = {
     "clean_yield": "clean items accepted",
     "precision": "defects among the rejected",
 }
+
+SKIPPED_SHOWN = 20
+"""Names of files left out before a message only counts."""
+
+
+def print_run_json(
+    run: Path, evaluation: dict[str, Any], skipped: Sequence[tuple[str, str]]
+) -> None:
+    """Print the document of a run: its folder, the files left out, its evaluation."""
+    left_out = [{"path": path, "reason": reason} for path, reason in skipped]
+    print_json({"run": str(run), "skipped": left_out, **evaluation})
+
+
+def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:
+    """Name the unreadable files that were left out, on stderr."""
+    if not skipped:
+        return
+    lines = [f"{len(skipped):,} unreadable files were left out:"]
+    lines += [f"  {path}: {reason}" for path, reason in skipped[:SKIPPED_SHOWN]]
+    if len(skipped) > SKIPPED_SHOWN:
+        lines.append(f"  … and {len(skipped) - SKIPPED_SHOWN:,} more, in the run's run.json")
+    for line in lines:
+        stderr().print(line, markup=False, soft_wrap=True)
 
 
 def print_evaluation(document: dict[str, Any]) -> None:

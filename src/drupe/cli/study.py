@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,7 +55,7 @@ def run(
     from drupe.study.run import run_study
     from drupe.study.spec import load_study
 
-    given: dict[str, Any] = {"root": str(data.absolute())} if data else {}
+    given: dict[str, Any] = {"root": str(data)} if data else {}
     given |= {"defect": defect} if defect else {}
     loaded = load_study(study, merge(parse_overrides(overrides or []), {"data": given}))
     found = run_study(loaded, store, _announce, weights)
@@ -74,6 +75,19 @@ def _interval(rate: ClusteredMean) -> str:
     from drupe.evaluation.intervals import format_percent
 
     return f"{format_percent(rate.low, sign='')}-{format_percent(rate.high, sign='')}"
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table, or where it is wider than the terminal one block per row."""
+    drawn, console = table(columns, rows), stdout()
+    unlimited = console.options.update(max_width=10_000)
+    if console.measure(drawn, options=unlimited).maximum <= console.width:
+        console.print(drawn)
+        return
+    for name, *cells in rows:
+        print_line(str(name), style="bold")
+        for column, cell in zip(columns[1:], cells, strict=True):
+            print_line(f"  {column:<10}{cell}")
 
 
 def print_study(found: StudyResult) -> None:
@@ -101,6 +115,6 @@ def print_study(found: StudyResult) -> None:
     ]
     columns = ("", "seeds", "accuracy", "95 %", "± seeds", "recall", "yield", "AUROC")
     if rows:
-        stdout().print(table(columns, rows))
+        _print_table(columns, rows)
         print_line("")
     stdout().print(recommendation(found), markup=False)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from drupe.cli.console import print_json, print_line
+from drupe.cli.console import print_line
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
 from drupe.cli.progress import progress_on
 
@@ -51,11 +51,12 @@ def train(
 
     A killed run continues with --resume and ends in the very same weights.
     """
+    from drupe.cli.evaluation import print_evaluation, print_run_json, print_skipped
     from drupe.configuration import merge, parse_overrides
     from drupe.training.config import load_experiment
     from drupe.training.run import train_run
 
-    given: dict[str, Any] = {"data": _present(root=_absolute(data), defect=defect)}
+    given: dict[str, Any] = {"data": _present(root=data and str(data), defect=defect)}
     config = load_experiment(
         experiment, merge(parse_overrides(overrides or []), {**given, **_present(seed=seed)})
     )
@@ -65,18 +66,13 @@ def train(
     )
     if not outcome.is_main:
         return
+    print_skipped(outcome.skipped)
     if json:
-        print_json({"run": str(folder), **outcome.evaluation})
+        print_run_json(folder, outcome.evaluation, outcome.skipped)
         return
-    from drupe.cli.evaluation import print_evaluation
-
     print_line(f"{'Done before' if outcome.already_done else 'Run'}: {folder}")
     print_evaluation(outcome.evaluation)
 
 
 def _present(**values: object) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
-
-
-def _absolute(path: Path | None) -> str | None:
-    return str(path.absolute()) if path else None

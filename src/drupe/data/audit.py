@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ class Audit:
     copies: int32 [N], images with identical bytes share the smallest index among them; turned:
     likewise for identical pixels, after a quarter turn or a flip too; groups: likewise for those
     joined by near duplicates, complete linkage; near: pairs between ``turned`` groups.
-    Unreadable files are alone in their groups, unless their bytes are identical.
+    Unreadable files are alone in their groups, unless their bytes are identical. stale_fixes: paths
+    to leave out that aren't there; wrong_fixes: (path, reason) of relabels that can't be honoured.
     """
 
     listing: Listing
@@ -47,20 +48,33 @@ class Audit:
     excluded: int
     relabelled: int
     stale_fixes: tuple[str, ...]
+    wrong_fixes: tuple[tuple[str, str], ...]
 
     @property
     def has_errors(self) -> bool:
         """Whether something would spoil training or judging.
 
-        That is: unreadable files, blank images, contradictory labels, or copies (identical or
-        near) across train and val.
+        That is: unreadable files, blank images, contradictory labels, copies (identical or
+        near) across train and val, a class without images, or relabels that can't be honoured.
         """
         return bool(
             self.inspection.unreadable
+            or self.wrong_fixes
+            or self.empty_classes
             or self.inspection.blank
             or self.contradictory_groups
             or self.leaked
         )
+
+    @cached_property
+    def empty_classes(self) -> list[str]:
+        """Class folders of which the fixes have left nothing, such as ``train/pit``."""
+        return [
+            f"{split}/{name}"
+            for split, counts in self._per_split().items()
+            for name, count in counts.items()
+            if not count
+        ]
 
     @cached_property
     def contradictory_groups(self) -> list[list[int]]:
@@ -151,6 +165,7 @@ class Audit:
                 _pairs_across(listing.is_defect[group]) for group in self.contradictory_groups
             ),
             "blank_or_tiny": len(found.blank),
+            "empty_classes": self.empty_classes,
             "largest_group": self._largest_group(),
             "content_box": found.content_box(),
             "sizes": {
@@ -163,6 +178,7 @@ class Audit:
                 "excluded": self.excluded,
                 "relabelled": self.relabelled,
                 "stale": list(self.stale_fixes),
+                "wrong": [{"path": path, "reason": reason} for path, reason in self.wrong_fixes],
             },
             "search": {
                 "nominated": self.near.nominated,
@@ -290,7 +306,10 @@ def audit(
     """
     listing = discover(Path(root), defect)
     before = len(listing.paths)
-    listing, relabelled, stale = _with_fixes(listing, fixes or Fixes())
+    fixes = fixes or Fixes()
+    known = frozenset(listing.paths)
+    wrong = fixes.wrong_relabels(known, listing.classes)
+    listing, relabelled = _with_fixes(listing, fixes, {path for path, _ in wrong})
     scratch = Path(store) / "audit"
     with writing_to(Path(store)):
         scratch.mkdir(parents=True, exist_ok=True)
@@ -318,32 +337,23 @@ def audit(
         near=near,
         excluded=before - len(listing.paths),
         relabelled=relabelled,
-        stale_fixes=stale,
+        stale_fixes=tuple(sorted(fixes.exclude - known)),
+        wrong_fixes=tuple(wrong),
     )
 
 
-def _with_fixes(listing: Listing, fixes: Fixes) -> tuple[Listing, int, tuple[str, ...]]:
-    """Return the listing after ``fixes``, how many were relabelled, and fixes without an image."""
-    known = set(listing.paths)
-    stale = tuple(sorted({*fixes.exclude, *fixes.relabel} - known))
+def _with_fixes(listing: Listing, fixes: Fixes, wrong: set[str]) -> tuple[Listing, int]:
+    """Return the listing after ``fixes`` without the ``wrong`` ones, and how many it relabels."""
     kept = np.array([path not in fixes.exclude for path in listing.paths], dtype=bool)
     is_defect = listing.is_defect.copy()
     relabelled = 0
     for index, path in enumerate(listing.paths):
-        if path in fixes.relabel:
+        if path in fixes.relabel and path not in wrong:
             is_defect[index] = fixes.relabel[path] == listing.classes[1]
             relabelled += 1
     paths = tuple(path for path, keep in zip(listing.paths, kept.tolist(), strict=True) if keep)
-    changed = Listing(
-        root=listing.root,
-        classes=listing.classes,
-        paths=paths,
-        is_defect=is_defect[kept],
-        in_val=listing.in_val[kept],
-        has_val=listing.has_val,
-        ignored_images=listing.ignored_images,
-    )
-    return changed, relabelled, stale
+    changed = replace(listing, paths=paths, is_defect=is_defect[kept], in_val=listing.in_val[kept])
+    return changed, relabelled
 
 
 def _groups(labels: Labels) -> list[list[int]]:

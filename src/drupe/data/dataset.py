@@ -79,7 +79,8 @@ def open_dataset(
         "refuse" wants every image to be ``size`` × ``size``; "resize" scales the others with
         Pillow's antialiased bilinear filter, without keeping their aspect ratio.
     fixes
-        Paths to leave out and labels to change; the files stay as they are.
+        Paths to leave out and labels to change; the files stay as they are. A path to leave out
+        that isn't there is ignored, a label to change is not.
     workers
         Threads; None: a few more than there are cores.
 
@@ -141,27 +142,18 @@ def _select(listing: Listing, kept: NDArray[np.bool_]) -> Listing:
 def _fixed(listing: Listing, fixes: Fixes) -> Listing:
     """Return ``listing`` with labels changed and paths left out."""
     place = {path: index for index, path in enumerate(listing.paths)}
-    missing = sorted(path for path in {*fixes.exclude, *fixes.relabel} if path not in place)
-    problems = _first(
-        [
-            f"fixes: {path}: must be an image of {listing.root}, got no such image"
-            for path in missing
-        ]
-    )
-    problems += _first(
-        [
-            f"fixes: {path}: class must be one of {', '.join(listing.classes)}, got {name!r}"
-            for path, name in sorted(fixes.relabel.items())
-            if name not in listing.classes
-        ]
-    )
-    if problems:
-        raise InputError(problems)
+    wrong = fixes.wrong_relabels(place, listing.classes)
+    if wrong:
+        source = fixes.kept_in or "fixes"
+        remedy = f"{source}: holds the fixes applied to {listing.root}; correct the fix list and "
+        remedy += f"give it again: drupe data audit {listing.root} --apply FILE"
+        problems = _first([f"{source}: {path}: {reason}" for path, reason in wrong])
+        raise InputError(problems + ([remedy] if fixes.kept_in else []))
     is_defect = listing.is_defect.copy()
     for path, name in fixes.relabel.items():
         is_defect[place[path]] = name == listing.classes[1]
     kept = np.ones(len(listing.paths), dtype=bool)
-    kept[[place[path] for path in fixes.exclude]] = False
+    kept[[place[path] for path in fixes.exclude if path in place]] = False
     return _select(replace(listing, is_defect=is_defect), kept)
 
 

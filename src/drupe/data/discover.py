@@ -72,12 +72,12 @@ class _Scan:
                 for entry in found:
                     if entry.name.startswith("."):
                         continue
-                    if entry.is_dir():
+                    if _is_folder(entry):
                         folders.append(entry.name)
                         continue
                     suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 (1M times)
-                    # A dangling link is listed, so that reading it is reported; a pipe is not.
-                    if suffix in IMAGE_SUFFIXES and (entry.is_file() or entry.is_symlink()):
+                    # A broken link is listed, so that reading it is reported; a pipe is not.
+                    if suffix in IMAGE_SUFFIXES and (entry.is_symlink() or entry.is_file()):
                         images.append(entry.name)
                     elif suffix in OTHER_IMAGE_SUFFIXES:
                         self.ignored_images += 1
@@ -97,6 +97,13 @@ class _Scan:
             below = [f"{here}/{name}" for name in folders]
             waiting += [name for name in below if not (self.root / name).is_symlink()]
         return paths
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself, or to where nobody may look
+        return False
 
 
 def discover(root: Path, defect: str | None = None) -> Listing:

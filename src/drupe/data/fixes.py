@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -23,15 +23,35 @@ SHOWN = 20
 class Fixes:
     """What to change about a dataset: paths are POSIX and relative to its root.
 
-    exclude: images to leave out; relabel: path → name of the right class.
+    exclude: images to leave out; relabel: path → name of the right class; kept_in: the file of
+    the overlay that they come from, None where they don't.
     """
 
     exclude: frozenset[str] = frozenset()
     relabel: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    kept_in: Path | None = field(default=None, compare=False)
 
     def __bool__(self) -> bool:
         """Whether anything is to be changed."""
         return bool(self.exclude or self.relabel)
+
+    def wrong_relabels(
+        self, known: Container[str], classes: tuple[str, str]
+    ) -> list[tuple[str, str]]:
+        """Return (path, reason) of relabels of images or to classes that aren't there.
+
+        An image to leave out that isn't there is no mistake: it is left out.
+        """
+        wrong = []
+        for path, name in sorted(self.relabel.items()):
+            if path not in known:
+                wrong.append((path, "must be an image of the dataset, got no such image"))
+            elif name not in classes:
+                hint = suggest(name, classes)
+                wrong.append(
+                    (path, f"class must be one of {', '.join(classes)}, got {name!r}{hint}")
+                )
+        return wrong
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what is changed, independent of order and reasons."""

@@ -16,12 +16,14 @@ Time for nominating grows with N · CELL, for the rest with N.
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,14 +113,19 @@ class Sketches:
     """Polar textures of N images in a scratch file: int8 [N, R, A, 2].
 
     ``folder`` is where the scratch file lies (None: the system's folder for temporary files); it
-    has no name there and vanishes with the process.
+    has no name there and vanishes with the process. A full disk is an :class:`OSError` at once.
     """
 
     def __init__(self, images: int, folder: Path | None = None) -> None:
         self.images = images
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
         shape = (images, RINGS, ANGLES, 2)
-        self._file.truncate(max(1, int(np.prod(shape))))
+        try:
+            _reserve(self._file, max(1, int(np.prod(shape))))
+        except OSError as error:
+            self._file.close()
+            error.filename = str(folder or tempfile.gettempdir())
+            raise
         self.polar = np.memmap(self._file, np.int8, mode="r+", shape=shape) if images else None
         self.has_texture = np.zeros(images, dtype=bool)
 
@@ -154,6 +161,25 @@ class Sketches:
         norm = np.sqrt(np.square(rings).sum(axis=(1, 2, 3), keepdims=True)) + 1e-6
         found = np.fft.rfft(rings / norm, axis=2).transpose(0, 2, 1, 3)
         return found.reshape(len(indices), ANGLES // 2 + 1, 2 * RINGS).astype(np.complex64)
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Claim ``size`` bytes of disk: a memory map that meets a full disk kills the process."""
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except AttributeError:  # macOS and Windows lack it
+        _write_zeros(file, size)
+    except OSError as error:  # some file systems do as well
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        _write_zeros(file, size)
+
+
+def _write_zeros(file: IO[bytes], size: int) -> None:
+    block = bytes(1 << 20)
+    for start in range(0, size, len(block)):
+        file.write(block[: size - start])
+    file.flush()
 
 
 def find_near_duplicates(

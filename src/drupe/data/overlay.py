@@ -35,7 +35,9 @@ def active_fixes(root: Path, store: Path) -> Fixes | None:
             f"{path}: must be an overlay with exclude and relabel; delete it and apply the "
             "fix list again"
         )
-    return Fixes(frozenset(document["exclude"]), MappingProxyType(document["relabel"]))
+    return Fixes(
+        frozenset(document["exclude"]), MappingProxyType(document["relabel"]), kept_in=path
+    )
 
 
 def apply_fixes(root: Path, store: Path, fix_list: Path) -> Fixes:

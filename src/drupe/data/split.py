@@ -34,6 +34,7 @@ def split_dataset(
     holdout: float,
     test_share: float,
     seed: int,
+    source: str = "dataset",
 ) -> Split:
     """Split N items; the result depends on the arguments alone.
 
@@ -56,6 +57,8 @@ def split_dataset(
         Share of all items that become ``test`` where there is no ``val/``, in (0, 1).
     seed
         Of the drawing.
+    source
+        What an error calls the items: the folder they come from.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def split_dataset(
         test=everything[is_test],
         dropped=everything[is_dropped],
     )
-    _check(split, is_defect)
+    _check(split, is_defect, source)
     return split
 
 
@@ -109,7 +112,7 @@ def _draw(
     return drawn
 
 
-def _check(split: Split, is_defect: NDArray[np.bool_]) -> None:
+def _check(split: Split, is_defect: NDArray[np.bool_], source: str) -> None:
     problems = []
     for name in ("fit", "calibration", "test"):
         labels = is_defect[getattr(split, name)]
@@ -125,7 +128,7 @@ def _check(split: Split, is_defect: NDArray[np.bool_]) -> None:
             f", {len(split.dropped):,} dropped as copies of val/" if len(split.dropped) else ""
         )
         problems.append(
-            f"dataset: {np.count_nonzero(~labels):,} clean, {np.count_nonzero(labels):,} defects"
+            f"{source}: {np.count_nonzero(~labels):,} clean, {np.count_nonzero(labels):,} defects"
             f"{dropped}; more images, or other shares, are needed"
         )
         raise InputError(problems)

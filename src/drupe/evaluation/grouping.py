@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +40,22 @@ def read_duplicates(path: Path, split: str, paths: Sequence[str]) -> NDArray[np.
     """
     position = {name: index for index, name in enumerate(paths)}
     first = np.arange(len(paths))
-    for members in read_json(path).get(split, []):
+    document = read_json(path)
+    if not _are_groups(document):
+        raise InputError(f"{path}: must list groups of paths for each split, got something else")
+    for members in document.get(split, []):
         unknown = [name for name in members if name not in position]
         if unknown:
             raise InputError(f"{path}: must list paths of the predictions, got {unknown[0]}")
         indices = [position[name] for name in members]
         first[indices] = min(indices)
     return np.unique(first, return_inverse=True)[1].astype(np.int32)
+
+
+def _are_groups(document: Any) -> bool:
+    return isinstance(document, dict) and all(
+        isinstance(groups, list)
+        and all(isinstance(members, list) and members for members in groups)
+        and all(isinstance(name, str) for members in groups for name in members)
+        for groups in document.values()
+    )

@@ -131,7 +131,10 @@ def find_in_folder(architecture: str, folder: Path | None) -> Path | None:
     if folder is None:
         return None
     if not folder.is_dir():
-        raise InputError(f"DRUPE_WEIGHTS: must be a folder that exists, got {folder}")
+        got = "a file" if folder.exists() else "no such folder"
+        raise InputError(
+            f"{folder}: must be a folder of weights (--weights or DRUPE_WEIGHTS), got {got}"
+        )
     name = resolve(architecture)
     configuration = get_pretrained_cfg(name)
     names = [architecture, name]
@@ -175,6 +178,8 @@ def read_tensors(path: Path) -> Tensors:
         isinstance(value, torch.Tensor) for value in tensors.values()
     ):
         raise InputError(f"{path}: must hold a state dict of tensors, got something else")
+    if not tensors:  # timm would quietly look for others
+        raise InputError(f"{path}: must hold a state dict of tensors, got none")
     return tensors
 
 

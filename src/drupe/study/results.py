@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import fsum
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,13 @@ from drupe.training.record import read_record
 class ExperimentResult:
     """One experiment over its finished seeds, on the test split at the threshold 0.5.
 
-    ``runs`` are the run directories, the one to deploy (the first seed listed) first.
+    ``runs`` are the run directories, the one to deploy (the first seed listed) first; ``seeds``
+    and every figure by seed are in the same order.
     """
 
     id: str
     hypothesis: str
+    seeds: tuple[int, ...]
     runs: tuple[str, ...]
     accuracy: ClusteredMean
     accuracy_by_seed: SeedSpread
@@ -50,14 +53,23 @@ class ExperimentResult:
         derived = {
             name: value.to_json() for name, value in vars(self).items() if hasattr(value, "to_json")
         }
-        return {**vars(self), "runs": list(self.runs), **derived}
+        return {**vars(self), "seeds": list(self.seeds), "runs": list(self.runs), **derived}
+
+    def mean_accuracy(self, seeds: Sequence[int]) -> float:
+        """Return the mean accuracy over ``seeds``, all of them finished."""
+        by_seed = dict(zip(self.seeds, self.accuracy_by_seed.values, strict=True))
+        return fsum(by_seed[seed] for seed in seeds) / len(seeds)
 
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """A planned comparison: the paired difference of seed-mean accuracies, a minus b."""
+    """A planned comparison: the paired difference of seed-mean accuracies, a minus b.
+
+    ``seeds`` are those that both experiments finished; no other counts.
+    """
 
     comparison: Comparison
+    seeds: tuple[int, ...]
     accuracy: PairedDifference
 
     @property
@@ -67,12 +79,20 @@ class ComparisonResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the names, the question and the difference."""
-        return {**self.comparison.model_dump(), "metric": "accuracy", **self.accuracy.to_json()}
+        return {
+            **self.comparison.model_dump(),
+            "metric": "accuracy",
+            "seeds": list(self.seeds),
+            **self.accuracy.to_json(),
+        }
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study found. ``failed`` names each run without a result, with its reason."""
+    """What a study found. ``failed`` names each run without a result, with its reason.
+
+    ``not_compared`` are planned comparisons of experiments without a finished seed in common.
+    """
 
     study: str
     question: str
@@ -81,11 +101,23 @@ class StudyResult:
     experiments: tuple[ExperimentResult, ...]
     comparisons: tuple[ComparisonResult, ...]
     failed: tuple[tuple[str, str], ...]
+    not_compared: tuple[Comparison, ...] = ()
+
+    @property
+    def common_seeds(self) -> tuple[int, ...]:
+        """The seeds that every experiment with a result finished."""
+        return _common(*(item.seeds for item in self.experiments)) if self.experiments else ()
 
     @property
     def best(self) -> ExperimentResult | None:
-        """The experiment with the highest seed-mean accuracy; the first listed among equals."""
-        return max(self.experiments, key=lambda item: item.accuracy.mean, default=None)
+        """The experiment with the highest mean accuracy over the common seeds.
+
+        The first listed among equals; None without a common seed.
+        """
+        seeds = self.common_seeds
+        if not seeds:
+            return None
+        return max(self.experiments, key=lambda item: item.mean_accuracy(seeds))
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``drupe study run --json`` prints."""
@@ -95,6 +127,7 @@ class StudyResult:
             "test": {"images": self.images, "defects": self.defects},
             "experiments": [item.to_json() for item in self.experiments],
             "comparisons": [item.to_json() for item in self.comparisons],
+            "not_compared": [item.model_dump() for item in self.not_compared],
             "failed": [{"run": run, "reason": reason} for run, reason in self.failed],
             "recommendation": recommendation(self),
         }
@@ -104,8 +137,13 @@ class StudyResult:
 class _Tested:
     """An experiment's test predictions, one table per finished seed, and where they lie."""
 
-    runs: tuple[Path, ...]
-    tables: tuple[Predictions, ...]
+    seeds: tuple[int, ...] = ()
+    runs: tuple[Path, ...] = ()
+    tables: tuple[Predictions, ...] = ()
+
+
+def _common(first: tuple[int, ...], *others: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(seed for seed in first if all(seed in other for other in others))
 
 
 def study_result(spec: StudySpec, results: Sequence[TaskResult]) -> StudyResult:
@@ -116,12 +154,12 @@ def study_result(spec: StudySpec, results: Sequence[TaskResult]) -> StudyResult:
     """
     failed = tuple((item.task.name, item.reason) for item in results if item.failed)
     tested = {
-        experiment.id: _tested([item.task.folder for item in _finished(results, experiment.id)])
+        experiment.id: _tested(_finished(results, experiment.id))
         for experiment in spec.experiments
         if _finished(results, experiment.id)
     }
     if not tested:
-        return StudyResult(spec.study, spec.question, 0, 0, (), (), failed)
+        return StudyResult(spec.study, spec.question, 0, 0, (), (), failed, spec.comparisons)
     align([table for one in tested.values() for table in one.tables])
     first = next(iter(tested.values()))
     paths = first.tables[0].paths
@@ -131,14 +169,23 @@ def study_result(spec: StudySpec, results: Sequence[TaskResult]) -> StudyResult:
         for item in spec.experiments
         if item.id in tested
     )
-    comparisons = tuple(
-        ComparisonResult(item, _difference(tested[item.a], tested[item.b], groups, spec.confidence))
-        for item in spec.comparisons
-        if item.a in tested and item.b in tested
-    )
-    defects = int(first.tables[0].is_defect.sum())
+    comparisons, not_compared = [], []
+    for item in spec.comparisons:
+        a, b = tested.get(item.a, _Tested()), tested.get(item.b, _Tested())
+        if seeds := _common(a.seeds, b.seeds):
+            difference = _difference(a, b, seeds, groups, spec.confidence)
+            comparisons.append(ComparisonResult(item, seeds, difference))
+        else:
+            not_compared.append(item)
     return StudyResult(
-        spec.study, spec.question, len(paths), defects, experiments, comparisons, failed
+        study=spec.study,
+        question=spec.question,
+        images=len(paths),
+        defects=int(first.tables[0].is_defect.sum()),
+        experiments=experiments,
+        comparisons=tuple(comparisons),
+        failed=failed,
+        not_compared=tuple(not_compared),
     )
 
 
@@ -146,13 +193,14 @@ def _finished(results: Sequence[TaskResult], experiment: str) -> list[TaskResult
     return [item for item in results if item.task.experiment == experiment and not item.failed]
 
 
-def _tested(folders: Sequence[Path]) -> _Tested:
+def _tested(results: Sequence[TaskResult]) -> _Tested:
     tables = []
+    folders = tuple(item.task.folder for item in results)
     for folder in folders:
         record = read_record(folder)
         defect = record.data.classes[1] if record else None
         tables.append(read_predictions(folder / "predictions" / "test.csv", defect))
-    return _Tested(tuple(folders), align(tables))
+    return _Tested(tuple(item.task.seed for item in results), folders, align(tables))
 
 
 def _experiment_result(
@@ -167,6 +215,7 @@ def _experiment_result(
     return ExperimentResult(
         id=name,
         hypothesis=hypothesis,
+        seeds=tested.seeds,
         runs=tuple(str(folder) for folder in tested.runs),
         accuracy=rate(np.ones_like(is_defect)),
         accuracy_by_seed=SeedSpread(tuple(correct.mean(axis=1))),
@@ -185,12 +234,11 @@ def _auroc(table: Predictions) -> float:
 
 
 def _difference(
-    a: _Tested, b: _Tested, groups: NDArray[np.int32], confidence: float
+    a: _Tested, b: _Tested, seeds: Sequence[int], groups: NDArray[np.int32], confidence: float
 ) -> PairedDifference:
-    tables = align([*a.tables, *b.tables])
-    correct = correct_decisions(tables)
-    seeds = len(a.tables)
-    return paired_difference(correct[:seeds], correct[seeds:], groups, confidence)
+    tables = [one.tables[one.seeds.index(seed)] for one in (a, b) for seed in seeds]
+    correct = correct_decisions(align(tables))
+    return paired_difference(correct[: len(seeds)], correct[len(seeds) :], groups, confidence)
 
 
 def points(difference: float) -> str:
@@ -200,20 +248,36 @@ def points(difference: float) -> str:
 
 def recommendation(result: StudyResult) -> str:
     """Return the study's advice in a few sentences, from figures alone."""
+    if not result.experiments:
+        return "No run finished: nothing can be recommended."
+    seeds = result.common_seeds
+    finished = {seed for item in result.experiments for seed in item.seeds}
+    sentences = [_compared(item) + _unequal(item.seeds, finished) for item in result.comparisons]
+    sentences += [
+        f"{item.a} and {item.b} are not compared: no seed was finished by both."
+        for item in result.not_compared
+    ]
     best = result.best
     if best is None:
-        return "No run finished: nothing can be recommended."
-    sentences = [_compared(item) for item in result.comparisons]
-    run = best.runs[0]
+        sentences.append("No seed was finished by every experiment: none can be called the best.")
+        return " ".join(sentences)
     sentences.append(
-        f"{best.id} has the highest mean accuracy, {format_percent(best.accuracy.mean)}; "
-        f"its first seed is the run to take further: {run}."
+        f"{best.id} has the highest mean accuracy, {format_percent(best.mean_accuracy(seeds))}; "
+        f"its first seed is the run to take further: {best.runs[0]}." + _unequal(seeds, finished)
     )
     sentences.append(
         f"At the threshold 0.5 it lets {best.misses.values[0]:.0f} of {result.defects} defects "
         "through: too early for a line without a threshold chosen for recall."
     )
     return " ".join(sentences)
+
+
+def _unequal(seeds: Sequence[int], finished: set[int]) -> str:
+    """Say which seeds count where some run is missing."""
+    if set(seeds) == finished:
+        return ""
+    names = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+    return f" (Only {names} counted: the others were not finished by all of them.)"
 
 
 def _compared(item: ComparisonResult) -> str:

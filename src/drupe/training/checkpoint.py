@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,16 @@ Tensors = dict[str, torch.Tensor]
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], document: Any) -> None:
     """Write ``tensors`` with ``document`` (JSON-like) as the file's metadata, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"drupe": json.dumps(document, sort_keys=True)}
     with replacing(path) as temporary:
-        save_file(plain, temporary, metadata={"drupe": json.dumps(document, sort_keys=True)})
+        try:
+            save_file(plain, temporary, metadata=metadata)
+        except SafetensorError as error:
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            # A full disk: as an OSError, it leaves with the name of the file.
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
 
 
 def load_tensors(path: Path) -> tuple[Tensors, Any]:
@@ -34,8 +44,10 @@ def load_tensors(path: Path) -> tuple[Tensors, Any]:
         return tensors, json.loads(metadata["drupe"])
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: damaged, or not written by Drupe ({error})") from None
+    # A library in Rust: what it meets (a folder, say) is an OSError without a name or number.
+    except (SafetensorError, KeyError, ValueError, RecursionError, OSError) as error:
+        reason = "a folder" if path.is_dir() else error
+        raise InputError(f"{path}: damaged, or not written by Drupe ({reason})") from None
 
 
 def flatten_optimiser(optimiser: torch.optim.Optimizer) -> Tensors:
@@ -51,14 +63,22 @@ def flatten_optimiser(optimiser: torch.optim.Optimizer) -> Tensors:
 def restore_optimiser(
     optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Put back what :func:`flatten_optimiser` took, in each parameter's memory layout."""
+    """Put back what :func:`flatten_optimiser` took, in each parameter's memory layout.
+
+    Raises:
+        ValueError, IndexError: the tensors are of another optimiser.
+    """
     parameters = [item for group in optimiser.param_groups for item in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         like = parameters[int(index)]
+        if value.dim() > 0 and value.shape != like.shape:
+            raise ValueError(
+                f"optimiser/{key}: must have shape {list(like.shape)}, got {list(value.shape)}"
+            )
         # The fused kernels walk memory, not indices: momenta must lie as their weights do.
-        same_shape = value.shape == like.shape and value.dim() > 0
+        same_shape = value.dim() > 0
         restored = torch.empty_like(like).copy_(value) if same_shape else value
         state.setdefault(int(index), {})[name] = restored
     whole = optimiser.state_dict()

@@ -19,7 +19,9 @@ from drupe.training.augmentation import AugmentationConfig
 TRAINING_VERSION = 1
 """Raised when the same configuration would give other weights; part of a run's identity."""
 
-Side = Annotated[int, Field(ge=16, le=2048)]
+SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
+Side = Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 
 class Section(BaseModel):
@@ -101,7 +103,7 @@ class TrainingConfig(Section):
         "auto", description="memory order of activations; auto: measured"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if present")
-    threads: int | None = Field(None, ge=1, description="CPU threads; null: all cores")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; null: all cores")
 
     @model_validator(mode="before")
     @classmethod
@@ -125,7 +127,7 @@ class ExperimentConfig(Section):
         description="of the run's folder; left out: the name of the file",
     )
     hypothesis: str = Field("", description="what the experiment is to find out")
-    seed: int = Field(42, ge=0, lt=2**32, description="of weights, batches and augmentation")
+    seed: Seed = Field(42, description="of weights, batches and augmentation")
     model: ModelConfig
     input: InputConfig = InputConfig()
     data: DataConfig = DataConfig()
@@ -145,16 +147,48 @@ class ExperimentConfig(Section):
 
 
 def validate_experiment(document: Tree, source: str) -> ExperimentConfig:
-    """Validate a whole experiment, the architecture and its input contract included."""
-    config = validate(ExperimentConfig, document, source)
-    crop = config.input.crop
-    side = crop if isinstance(crop, int) else config.input.size
+    """Validate a whole experiment, the architecture and its input contract included.
+
+    A relative ``data.root`` becomes absolute: a run is judged again from another folder.
+
+    Raises:
+        InputError: every mistake, in one message.
+    """
+    problems: list[str] = []
     try:
-        resolve(config.model.architecture)
-        check_input(config.model.architecture, side)
+        config = validate(ExperimentConfig, document, source)
+        document = config.model_dump()
     except InputError as error:
-        raise InputError([f"{problem} ({source})" for problem in error.problems]) from None
-    return config
+        problems += error.problems
+    problems += [f"{problem} ({source})" for problem in _network_problems(document)]
+    if problems:
+        raise InputError(problems)
+    if config.data.root is None:
+        return config
+    data = config.data.model_copy(update={"root": config.data.root.absolute()})
+    return config.model_copy(update={"data": data})
+
+
+def _network_problems(document: Tree) -> list[str]:
+    """Say what is wrong with the network, whatever else may be wrong with the document."""
+    architecture = _section(document, "model").get("architecture")
+    if not isinstance(architecture, str):
+        return []
+    images = {"size": InputConfig().size, "crop": InputConfig().crop}
+    images |= _section(document, "input")
+    side = images["size"] if images["crop"] in ("none", "auto") else images["crop"]
+    try:
+        resolve(architecture)
+        if isinstance(side, int) and SMALLEST_SIDE <= side <= LARGEST_SIDE:
+            check_input(architecture, side)
+    except InputError as error:
+        return list(error.problems)
+    return []
+
+
+def _section(document: Tree, name: str) -> Mapping[str, Any]:
+    section = document.get(name)
+    return section if isinstance(section, Mapping) else {}
 
 
 def load_experiment(path: Path, overrides: Tree | None = None) -> ExperimentConfig:

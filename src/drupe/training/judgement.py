@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from drupe.errors import TrainingDivergedError
 from drupe.evaluation.document import evaluation_document
 from drupe.evaluation.grouping import write_duplicates
 from drupe.evaluation.predictions import Predictions, scores_from_logits, write_predictions
@@ -48,12 +49,20 @@ def judge(
     """Predict calibration and test, fit the temperature, write predictions and evaluation.
 
     The test split is read here and nowhere else. Returns the evaluation document.
+
+    Raises:
+        TrainingDivergedError: the network answers with NaN or infinity.
     """
     network.to(memory_format=torch.channels_last)  # raw bytes already lie that way
     logits = {
         name: defect_logits(network, source, items, progress, f"predict {name}")
         for name, items in (("calibration", data.split.calibration), ("test", data.split.test))
     }
+    if not all(np.isfinite(values).all() for values in logits.values()):
+        raise TrainingDivergedError(
+            "the trained network answers with NaN or infinity: lower training.learning_rate or "
+            "training.weight_decay"
+        )
     calibration_labels = data.dataset.is_defect[data.split.calibration]
     temperature = fit_temperature(logits["calibration"], calibration_labels)
     predictions = {

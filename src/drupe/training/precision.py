@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 
 from drupe.configuration import fingerprint
+from drupe.errors import InputError
 from drupe.files import read_json, write_json
 from drupe.progress import Progress, silent
 
@@ -87,13 +88,22 @@ def decide(
         return options[0]
     key = {**key, "options": [asdict(option) for option in options]}
     record = store / "precision" / f"{fingerprint(key)[:16]}.json"
-    if record.exists():
-        return Precision(**read_json(record)["chosen"])
+    known = _recorded(record)
+    if known is not None and known in options:
+        return known
     seconds = _time_in_turns({option: start(option) for option in options}, device, progress)
     chosen = choose(seconds)
     timings = [{**asdict(option), "seconds": spent} for option, spent in seconds.items()]
     write_json(record, {"key": key, "chosen": asdict(chosen), "timings": timings})
     return chosen
+
+
+def _recorded(record: Path) -> Precision | None:
+    """Return what ``record`` chose; a record is a cache, so a damaged one counts as absent."""
+    try:
+        return Precision(**read_json(record)["chosen"])
+    except (InputError, LookupError, TypeError):
+        return None
 
 
 def _time_in_turns(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from drupe.errors import InputError
 from drupe.files import replacing
 from drupe.models.zoo import check_input
 from drupe.progress import Progress, silent
-from drupe.training.config import ExperimentConfig
+from drupe.training.config import DataConfig, ExperimentConfig
 
 GROUPS_VERSION = 1
 """Raised when duplicates are found by another rule; names the cached file."""
@@ -43,21 +44,27 @@ class PreparedData:
         return config.input.crop
 
 
+def require_root(data: DataConfig) -> Path:
+    """Return the folder of the images; an experiment without one is an :class:`InputError`."""
+    if data.root is None:
+        raise InputError("data.root: required: give --data DIR, or data.root in the file")
+    return data.root
+
+
 def prepare_data(
     config: ExperimentConfig, store: Path, progress: Progress = silent
 ) -> PreparedData:
     """Open (and at first pack) the dataset, find its duplicate groups and split it."""
     data = config.data
-    if data.root is None:
-        raise InputError("data.root: required: give --data DIR, or data.root in the file")
+    root = require_root(data)
     dataset = open_dataset(
-        data.root,
+        root,
         store=store,
         size=config.input.size,
         defect=data.defect,
         unreadable=data.unreadable,
         sizes=data.sizes,
-        fixes=active_fixes(data.root, store),
+        fixes=active_fixes(root, store),
         progress=progress,
     )
     groups = _cached_groups(dataset, progress)
@@ -73,11 +80,21 @@ def prepare_data(
     return PreparedData(dataset, groups, split)
 
 
+def _read_groups(cached: Path, items: int) -> NDArray[np.int32] | None:
+    """Return the groups that an earlier run found; what is damaged is found anew."""
+    try:
+        groups = np.load(cached, allow_pickle=False)
+    except (FileNotFoundError, EOFError, ValueError, BadZipFile):
+        return None
+    whole = isinstance(groups, np.ndarray) and (groups.shape, groups.dtype) == ((items,), np.int32)
+    return groups if whole else None
+
+
 def _cached_groups(dataset: Dataset, progress: Progress) -> NDArray[np.int32]:
     cached = dataset.cache / f"groups-v{GROUPS_VERSION}.npy"
-    if cached.exists():
-        groups: NDArray[np.int32] = np.load(cached, allow_pickle=False)
-        return groups
+    known = _read_groups(cached, len(dataset.paths))
+    if known is not None:
+        return known
     groups = duplicate_groups(dataset.images, dataset.digests, progress)
     buffer = io.BytesIO()
     np.save(buffer, groups, allow_pickle=False)

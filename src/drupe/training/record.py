@@ -1,4 +1,4 @@
-"""``run.json`` and ``config.yaml``: what a run directory says of itself, and who may use it.
+"""``run.json``, ``config.yaml`` and ``evaluation.json``: what a run directory says of itself.
 
 A run directory belongs to one identity (configuration + data + ``TRAINING_VERSION``) for ever.
 """
@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
-from drupe.configuration import read_yaml, validate
+from drupe.configuration import Tree, read_yaml, validate
 from drupe.errors import InputError
 from drupe.files import read_json, write_json, write_text
-from drupe.training.config import NOT_IDENTITY, TRAINING_VERSION, ExperimentConfig
+from drupe.training.config import TRAINING_VERSION, ExperimentConfig
 
 LIBRARIES = ("drupe", "numpy", "pillow", "safetensors", "scipy", "timm", "torch")
 
@@ -99,82 +96,49 @@ def read_config(folder: Path) -> ExperimentConfig:
     return validate(ExperimentConfig, read_yaml(path), str(path))
 
 
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` for this process; the operating system lets go when the process dies."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: must be a folder for the run, got a file")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+class _Rate(BaseModel):
+    successes: int
+    trials: int
+    confidence: float
+
+
+class _Confusion(BaseModel):
+    fn: int
+    fp: int
+
+
+class _Argmax(BaseModel):
+    accuracy: _Rate
+    recall: _Rate
+    clean_yield: _Rate
+    precision: _Rate
+    confusion: _Confusion
+
+
+class _Test(BaseModel):
+    images: int
+    defects: int
+    argmax: _Argmax
+
+
+class _Evaluation(BaseModel):
+    """What the table of an evaluation reads; the document holds more."""
+
+    temperature: float
+    auroc: float
+    ece: float
+    test: _Test
+
+
+def read_evaluation(folder: Path) -> Tree:
+    """Return ``evaluation.json`` of a finished run; damage is an :class:`InputError`."""
+    path = folder / "evaluation.json"
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{folder}: another process is working on this run") from None
-    try:
-        yield
-    finally:
-        lock.release()
-        (folder / ".lock").unlink(missing_ok=True)
-
-
-def claim(
-    folder: Path, config: ExperimentConfig, fingerprint: str, resume: bool
-) -> RunRecord | None:
-    """Check that ``folder`` may hold this run; return the record to resume from, None if new.
-
-    Raises:
-        InputError: the folder holds other files or another run, or this one and ``resume`` is off.
-    """
-    record = read_record(folder)
-    if record is None:
-        others = [item.name for item in folder.iterdir() if not _is_leftover(item.name)]
-        if others:
-            raise InputError(
-                f"{folder}: must be new or empty, got a folder that holds {', '.join(others[:5])}"
-            )
-        return None
-    if record.identity != config.identity(fingerprint):
-        differences = "; ".join(_differences(folder, config, record, fingerprint))
-        raise InputError(
-            f"{folder}: already holds another run ({differences}); choose another --out"
-        )
-    if not resume:
-        state = "finished" if record.status == "done" else "unfinished"
-        raise InputError(
-            f"{folder}: already holds this run, {state}; add --resume, or choose another --out"
-        )
-    return record
-
-
-def _is_leftover(name: str) -> bool:
-    """Whether a run that died before its record was written leaves such a file."""
-    return name in {".lock", "config.yaml"} or (name.startswith(".") and name.endswith(".tmp"))
-
-
-def _differences(
-    folder: Path, config: ExperimentConfig, record: RunRecord, fingerprint: str
-) -> list[str]:
-    found = []
-    if record.data.fingerprint != fingerprint:
-        found.append("data: other images, labels or fixes")
-    if record.training_version != TRAINING_VERSION:
-        found.append(f"training version: run has {record.training_version}, now {TRAINING_VERSION}")
-    old, new = _flat(read_yaml(folder / "config.yaml")), _flat(config.model_dump(mode="json"))
-    ignored = {"name", "hypothesis", "data.root", *(f"training.{key}" for key in NOT_IDENTITY)}
-    for key in sorted((old.keys() | new.keys()) - ignored):
-        if old.get(key) != new.get(key):
-            found.append(f"{key}: run has {old.get(key)}, now {new.get(key)}")
-    return found
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
+        document: Tree = read_json(path)
+        validate(_Evaluation, document, str(path))
+    except InputError as error:
+        raise InputError([*error.problems, f"drupe evaluate {folder} writes it anew"]) from None
+    return document
 
 
 def discard_checkpoint(folder: Path) -> None:

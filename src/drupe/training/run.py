@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from drupe.configuration import Tree
-from drupe.files import read_json, write_text
 from drupe.models.network import build_network
 from drupe.models.weights import WeightsOrigin
 from drupe.progress import Progress, silent
-from drupe.training.checkpoint import load_tensors, save_tensors
+from drupe.training.claim import check_store, claim, exclusive
 from drupe.training.config import ExperimentConfig
 from drupe.training.distributed import World, join_world
 from drupe.training.engine import Trainer
@@ -25,18 +23,23 @@ from drupe.training.execution import (
     with_recorded,
 )
 from drupe.training.judgement import judge
+from drupe.training.metrics import append_epoch, keep_epochs, train_seconds
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.record import (
     DataRecord,
     RunRecord,
-    claim,
     discard_checkpoint,
-    exclusive,
     host_description,
     library_versions,
     now,
     read_config,
+    read_evaluation,
     write_config,
+)
+from drupe.training.resumption import (
+    require_finite_weights,
+    restore_checkpoint,
+    save_checkpoint,
 )
 from drupe.training.saved import save_network
 from drupe.training.seeding import Stream, seed_torch
@@ -47,12 +50,14 @@ from drupe.training.source import ImageSource
 class RunOutcome:
     """Where a run lies, its evaluation document, and whether it had been finished before.
 
-    ``is_main`` is false on every rank but 0: one process speaks for all.
+    ``skipped`` are the unreadable files left out, with their reasons. ``is_main`` is false on
+    every rank but 0: one process speaks for all.
     """
 
     folder: Path
     evaluation: dict[str, Any]
     already_done: bool
+    skipped: tuple[tuple[str, str], ...] = ()
     is_main: bool = True
 
 
@@ -72,8 +77,9 @@ def train_run(
 
     Raises:
         InputError: the data, the configuration or the folder is wrong.
-        TrainingDivergedError: the loss became NaN or infinite.
+        TrainingDivergedError: the loss, the weights or their answers became NaN or infinite.
     """
+    check_store(store)
     with join_world() as world:
         if not world.is_main:
             return _follow(config, folder, store, world, weights_folder)
@@ -95,7 +101,7 @@ def _lead(
     done = found is not None and found.status == "done"
     recorded = world.from_main(read_config(folder) if found else None)
     if world.from_main(done):
-        return RunOutcome(folder, _evaluation(folder), already_done=True)
+        return RunOutcome(folder, read_evaluation(folder), True, data.dataset.skipped)
     session = _Session(config, recorded, data, store, folder, world, weights_folder, progress)
     record = _new_record(session, found)
     write_config(folder, session.config)
@@ -110,7 +116,7 @@ def _lead(
         record.finished = now()
         record.write(folder)
         raise
-    return RunOutcome(folder, evaluation, already_done=False)
+    return RunOutcome(folder, evaluation, False, data.dataset.skipped)
 
 
 def _follow(
@@ -119,17 +125,12 @@ def _follow(
     """Be a rank other than 0: the same steps, in step with rank 0, writing nothing."""
     recorded = world.from_main(None)
     if world.from_main(None):
-        return RunOutcome(folder, _evaluation(folder), already_done=True, is_main=False)
+        return RunOutcome(folder, read_evaluation(folder), already_done=True, is_main=False)
     data = prepare_data(config, store)  # rank 0 has packed it
     session = _Session(config, recorded, data, store, folder, world, weights_folder, silent)
     _train(session, silent)
     world.wait()
-    return RunOutcome(folder, _evaluation(folder), already_done=False, is_main=False)
-
-
-def _evaluation(folder: Path) -> Tree:
-    document: Tree = read_json(folder / "evaluation.json")
-    return document
+    return RunOutcome(folder, read_evaluation(folder), already_done=False, is_main=False)
 
 
 class _Session:
@@ -209,32 +210,23 @@ def _train(session: _Session, progress: Progress) -> None:
     with progress("train", left * per_epoch, "images") as tracker:
         for epoch in range(first, training.epochs):
             result = trainer.train_epoch(epoch, tracker)
-            if not session.world.is_main:
-                continue
-            with (session.folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
-                metrics.write(json.dumps(result.to_json()) + "\n")
-            if (epoch + 1) % training.checkpoint_every == 0 or epoch + 1 == training.epochs:
-                state = {"epoch": epoch + 1, "scaler": trainer.scaler.state_dict()}
-                save_tensors(session.checkpoint, trainer.state(), state)
+            done = epoch + 1
+            if session.world.is_main:
+                append_epoch(session.folder, result)
+            if done % training.checkpoint_every == 0 or done == training.epochs:
+                require_finite_weights(trainer, done)
+                if session.world.is_main:
+                    save_checkpoint(session.checkpoint, trainer, done)
 
 
 def _restore(session: _Session) -> int:
     """Take up the last checkpoint, if any; return the number of epochs done."""
-    done = 0
-    if session.has_checkpoint:
-        tensors, state = load_tensors(session.checkpoint)
-        session.trainer.restore(tensors, state["scaler"])
-        done = int(state["epoch"])
+    checkpoint = session.checkpoint
+    done = restore_checkpoint(checkpoint, session.trainer) if session.has_checkpoint else 0
     if session.world.is_main:
-        # What was measured after the checkpoint is measured again; a torn last line goes too.
-        write_text(session.folder / "metrics.jsonl", "".join(_metrics(session.folder)[:done]))
+        keep_epochs(session.folder, done)
     session.world.wait()
     return done
-
-
-def _metrics(folder: Path) -> list[str]:
-    path = folder / "metrics.jsonl"
-    return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
 
 
 def _finish(session: _Session, record: RunRecord, progress: Progress) -> Tree:
@@ -246,7 +238,7 @@ def _finish(session: _Session, record: RunRecord, progress: Progress) -> Tree:
         folder, network, session.config, session.crop, session.data.dataset.classes, evaluation
     )
     record.judge_seconds = time.perf_counter() - started
-    record.train_seconds = sum(json.loads(line)["seconds"] for line in _metrics(folder))
+    record.train_seconds = train_seconds(folder)
     record.finished = now()
     record.status = "done"
     record.write(folder)

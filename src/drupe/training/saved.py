@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel
 
-from drupe.configuration import Tree
+from drupe.configuration import Tree, validate
 from drupe.errors import InputError
 from drupe.models.network import Network, build_network
 from drupe.progress import Progress, silent
 from drupe.training.checkpoint import load_tensors, load_weights, save_tensors
-from drupe.training.config import ExperimentConfig
+from drupe.training.claim import check_store, exclusive
+from drupe.training.config import ExperimentConfig, Side
 from drupe.training.distributed import World
 from drupe.training.execution import choose_device, set_threads
 from drupe.training.judgement import judge
 from drupe.training.preparation import prepare_data
-from drupe.training.record import exclusive, read_config, read_record
+from drupe.training.record import read_config, read_record
 from drupe.training.source import ImageSource
 
 MODEL_FILE = "model.safetensors"
+
+
+class InputContract(BaseModel):
+    """Which images the network takes: side and centre crop in pixels, and the range of values."""
+
+    size: Side
+    range: Literal["raw", "unit", "imagenet"]
+    crop: Side | None
+
+
+class NetworkMetadata(BaseModel):
+    """What ``model.safetensors`` says beside its weights: enough to build and use the network."""
+
+    architecture: str
+    classes: tuple[str, str]
+    input: InputContract
+    temperature: float
 
 
 def save_network(
@@ -32,26 +51,29 @@ def save_network(
     evaluation: Tree,
 ) -> None:
     """Write ``model.safetensors``: weights, and all that is needed to build and use the network."""
-    contract = {"size": config.input.size, "range": config.input.range, "crop": crop}
-    metadata = {
-        "architecture": config.model.architecture,
-        "classes": list(classes),
-        "input": contract,
-        "temperature": evaluation["temperature"],
-    }
-    save_tensors(folder / MODEL_FILE, network.state_dict(), metadata)
+    metadata = NetworkMetadata(
+        architecture=config.model.architecture,
+        classes=classes,
+        input=InputContract(size=config.input.size, range=config.input.range, crop=crop),
+        temperature=evaluation["temperature"],
+    )
+    save_tensors(folder / MODEL_FILE, network.state_dict(), metadata.model_dump(mode="json"))
 
 
-def load_network(folder: Path) -> tuple[Network, dict[str, Any]]:
-    """Return the network of a finished run, on the CPU in evaluation mode, and its metadata."""
+def load_network(folder: Path) -> tuple[Network, NetworkMetadata]:
+    """Return the network of a finished run, on the CPU in evaluation mode, and its metadata.
+
+    Raises:
+        InputError: the file is missing, damaged or not a run's.
+    """
     path = folder / MODEL_FILE
-    tensors, metadata = load_tensors(path)
-    contract = metadata["input"]
+    tensors, document = load_tensors(path)
+    metadata = validate(NetworkMetadata, document, str(path))
     network = build_network(
-        metadata["architecture"],
-        input_range=contract["range"],
-        size=contract["size"],
-        crop=contract["crop"],
+        metadata.architecture,
+        input_range=metadata.input.range,
+        size=metadata.input.size,
+        crop=metadata.input.crop,
         pretrained=False,
         frozen=False,
     ).network
@@ -73,8 +95,9 @@ def evaluate_run(
     with any other, images that the weights have learnt could stand in the test split.
 
     Raises:
-        InputError: no finished run, or other data.
+        InputError: no finished run, other data, or another class taken for the defect.
     """
+    check_store(store)
     record = read_record(folder) if folder.is_dir() else None
     if record is None:
         raise InputError(f"{folder}: must be a run directory, but it holds no run.json")
@@ -85,6 +108,12 @@ def evaluate_run(
     changes |= {"root": data_root} if data_root else {}
     config = config.model_copy(update={"data": config.data.model_copy(update=changes)})
     data = prepare_data(config, store, progress)
+    if data.dataset.classes != record.data.classes:
+        trained, got = (" / ".join(names) for names in (record.data.classes, data.dataset.classes))
+        raise InputError(
+            f"data.defect: the classes (clean / defect) must be {trained}, as the run was trained, "
+            f"got {got}"
+        )
     if data.dataset.fingerprint != record.data.fingerprint:
         raise InputError(
             f"{config.data.root}: must be the data of the run "

@@ -1,0 +1,133 @@
+"""Who may use a run directory: one process at a time, for one run, for ever."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from drupe.configuration import read_yaml
+from drupe.errors import InputError
+from drupe.training.config import NOT_IDENTITY, TRAINING_VERSION, ExperimentConfig
+from drupe.training.record import RunRecord, read_record
+
+READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def check_store(store: Path) -> None:
+    """Refuse a store that can't be a folder."""
+    if store.exists() and not store.is_dir():
+        raise InputError(f"{store}: the store must be a folder that can be written to, got a file")
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for this process; the operating system lets go when the process dies.
+
+    Where nothing gets written, the folders made for it are removed again. A finished run that
+    can only be read needs no lock: nobody can be working on it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: must be a folder for the run, got a file")
+    made = [item for item in (folder, *folder.parents) if not item.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{folder}: another process is working on this run") from None
+    except OSError as error:
+        record = read_record(folder)
+        if error.errno not in READ_ONLY or record is None or record.status != "done":
+            raise
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            lock.release()
+            (folder / ".lock").unlink(missing_ok=True)
+        _remove_empty(made)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:  # it holds something now
+            return
+
+
+def claim(
+    folder: Path, config: ExperimentConfig, fingerprint: str, resume: bool
+) -> RunRecord | None:
+    """Check that ``folder`` may hold this run; return the record to resume from, None if new.
+
+    Raises:
+        InputError: the folder holds other files or another run, or this one and ``resume`` is off.
+    """
+    record = read_record(folder)
+    if record is None:
+        others = [item.name for item in folder.iterdir() if not _is_leftover(item.name)]
+        if others:
+            raise InputError(
+                f"{folder}: must be new or empty, got a folder that holds {', '.join(others[:5])}"
+            )
+        return None
+    require_same_run(folder, config, record, fingerprint)
+    if not resume:
+        state = "finished" if record.status == "done" else "unfinished"
+        raise InputError(
+            f"{folder}: already holds this run, {state}; add --resume, or choose another --out"
+        )
+    return record
+
+
+def require_same_run(
+    folder: Path, config: ExperimentConfig, record: RunRecord, fingerprint: str
+) -> None:
+    """Refuse a ``record`` of another run than ``config`` on the data of ``fingerprint``.
+
+    Raises:
+        InputError: it is another; the message names what differs.
+    """
+    if record.identity != config.identity(fingerprint):
+        differences = "; ".join(_differences(folder, config, record, fingerprint))
+        raise InputError(
+            f"{folder}: already holds another run ({differences}); choose another --out, "
+            "or for a study another --store or name"
+        )
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether a run that died before its record was written leaves such a file."""
+    return name in {".lock", "config.yaml"} or (name.startswith(".") and name.endswith(".tmp"))
+
+
+def _differences(
+    folder: Path, config: ExperimentConfig, record: RunRecord, fingerprint: str
+) -> list[str]:
+    found = []
+    if record.data.fingerprint != fingerprint:
+        found.append("data: other images, labels or fixes")
+    if record.training_version != TRAINING_VERSION:
+        found.append(f"training version: run has {record.training_version}, now {TRAINING_VERSION}")
+    old, new = _flat(read_yaml(folder / "config.yaml")), _flat(config.model_dump(mode="json"))
+    ignored = {"name", "hypothesis", "data.root", *(f"training.{key}" for key in NOT_IDENTITY)}
+    for key in sorted((old.keys() | new.keys()) - ignored):
+        if old.get(key) != new.get(key):
+            found.append(f"{key}: run has {old.get(key)}, now {new.get(key)}")
+    return found
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
