@@ -9,7 +9,7 @@ STUDY ?= studies/quickstart.yaml
 STORE ?= drupe-store
 SYNTHETIC := synthetic-cherries
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile -c constraints.txt
 
 .PHONY: study test test-slow lint
 .DELETE_ON_ERROR:
@@ -34,7 +34,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 $(SYNTHETIC)/truth.json: | $(VENV)/installed-train
-	$(BIN)/drupe data synth $(SYNTHETIC) --images 2000
+	$(BIN)/drupe data synth $(SYNTHETIC) --images 1500
 
 # The stamps make pip run again only when what it would install has changed.
 $(VENV)/installed-train: pyproject.toml constraints.txt | $(BIN)/python
