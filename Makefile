@@ -19,7 +19,7 @@ study: $(VENV)/installed-train
 	$(BIN)/drupe study run "$(STUDY)" --data "$(DATA)" --store "$(STORE)"
 else
 study: $(VENV)/installed-train $(SYNTHETIC)/truth.json
-	$(BIN)/drupe study run "$(STUDY)" --data $(SYNTHETIC) --store "$(STORE)"
+	$(BIN)/drupe study run "$(STUDY)" --data $(SYNTHETIC) --store "$(STORE)/synthetic"
 endif
 
 test: $(VENV)/installed-dev
