@@ -181,8 +181,10 @@ def test_the_command_is_named_as_it_was_typed(arguments: list[str], name: str) -
 def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
     import signal
 
+    # A background job starts with Ctrl-C ignored, and so would its children.
     program = (
-        "import drupe.cli.doctor as d, time\n"
+        "import drupe.cli.doctor as d, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def examine(*_):\n    print('working', flush=True)\n    time.sleep(60)\n"
         "d.examine = examine\n"
         "from drupe.cli.app import main\nmain()"
