@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from drupe.evaluation.document import evaluation_document, first_of_each_group
+from drupe.evaluation.document import evaluation_document
+from drupe.evaluation.grouping import first_of_each_group
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 
 

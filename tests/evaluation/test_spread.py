@@ -75,7 +75,7 @@ def test_tables_that_do_not_fit_are_all_named() -> None:
         align([first, other_paths, other_labels, other_classes])
     assert list(caught.value.problems) == [
         "predictions 2 of 4: paths: must be the same 3 as in the first, "
-        "got 1 missing and 1 further ones, such as 'c'",
+        "got 1 missing (c) and 1 further (x)",
         "predictions 3 of 4: labels: must be those of the first, got 1 others, such as that of 'b'",
         "predictions 4 of 4: classes: must be ('clean', 'pit'), got ('pit', 'clean')",
     ]

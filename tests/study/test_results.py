@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from drupe.evaluation.grouping import write_duplicates
-from drupe.evaluation.predictions import Predictions, scores_from_logits, write_predictions
+from drupe.evaluation.predictions import Predictions, scores_from_logits
+from drupe.evaluation.predictions_csv import write_predictions
 from drupe.study.local import TaskResult
 from drupe.study.plan import plan
 from drupe.study.results import recommendation, study_result

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from drupe.errors import InputError, TrainingDivergedError
-from drupe.evaluation.predictions import read_predictions
+from drupe.evaluation.predictions_csv import read_predictions
 from drupe.files import read_json
 from drupe.training import engine
 from drupe.training.checkpoint import load_tensors

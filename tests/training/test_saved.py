@@ -7,7 +7,7 @@ import pytest
 
 from drupe.data.dataset import open_dataset
 from drupe.errors import InputError
-from drupe.evaluation.predictions import read_predictions
+from drupe.evaluation.predictions_csv import read_predictions
 from drupe.training.checkpoint import load_tensors, save_tensors
 from drupe.training.run import train_run
 from drupe.training.saved import evaluate_run, load_network

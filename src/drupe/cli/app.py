@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from drupe import __version__
-from drupe.cli import data, doctor, evaluate, study, train
+from drupe.cli import compare, data, doctor, evaluate, study, threshold, train
 from drupe.cli.console import print_error, print_line, stderr
 from drupe.cli.options import examples
 from drupe.errors import DrupeError, InputError, MissingExtraError
@@ -26,6 +26,7 @@ INTERRUPTED = 130
 """The shell's number for a command that Ctrl-C ended: 128 + SIGINT."""
 
 EXTRA_OF = {
+    "polars": "evidence",
     "scipy": "evidence",
     **dict.fromkeys(
         (
@@ -57,6 +58,8 @@ app = typer.Typer(
 )
 app.command(epilog=train.EXAMPLES)(train.train)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(epilog=compare.EXAMPLES)(compare.compare)
+app.command(epilog=threshold.EXAMPLES)(threshold.threshold)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(study.app, name="study")
@@ -67,6 +70,7 @@ FIRST_STEPS = examples(
     "drupe data synth crops",
     "drupe data audit crops",
     "drupe study run studies/quickstart.yaml --data crops",
+    "drupe threshold drupe-store/runs/quickstart/PLAIN/seed-42",
 )
 
 

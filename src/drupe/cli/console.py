@@ -52,3 +52,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
         cells = (f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row)
         drawn.add_row(*(Text(cell) for cell in cells))
     return drawn
+
+
+def print_fitting(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table, or where it is wider than the terminal one block per row."""
+    drawn, console = table(columns, rows), stdout()
+    unlimited = console.options.update(max_width=10_000)
+    if console.measure(drawn, options=unlimited).maximum <= console.width:
+        console.print(drawn)
+        return
+    for name, *cells in rows:
+        print_line(str(name), style="bold")
+        for column, cell in zip(columns[1:], cells, strict=True):
+            print_line(f"  {column:<10}{cell}")

@@ -33,6 +33,8 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
 ]
 
+Logits = Annotated[bool, typer.Option("--logits", help="The column score of a CSV holds logits.")]
+
 WeightsFolder = Annotated[
     Path | None,
     typer.Option(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drupe.cli.console import print_json, print_line, stderr, stdout, table
+from drupe.cli.console import print_fitting, print_json, print_line, stderr, stdout
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
 
 if TYPE_CHECKING:
@@ -77,19 +76,6 @@ def _interval(rate: ClusteredMean) -> str:
     return f"{format_percent(rate.low, sign='')}-{format_percent(rate.high, sign='')}"
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table, or where it is wider than the terminal one block per row."""
-    drawn, console = table(columns, rows), stdout()
-    unlimited = console.options.update(max_width=10_000)
-    if console.measure(drawn, options=unlimited).maximum <= console.width:
-        console.print(drawn)
-        return
-    for name, *cells in rows:
-        print_line(str(name), style="bold")
-        for column, cell in zip(columns[1:], cells, strict=True):
-            print_line(f"  {column:<10}{cell}")
-
-
 def print_study(found: StudyResult) -> None:
     """Print a study's table, its comparisons and its recommendation."""
     from drupe.evaluation.intervals import format_percent
@@ -115,6 +101,6 @@ def print_study(found: StudyResult) -> None:
     ]
     columns = ("", "seeds", "accuracy", "95 %", "± seeds", "recall", "yield", "AUROC")
     if rows:
-        _print_table(columns, rows)
+        print_fitting(columns, rows)
         print_line("")
     stdout().print(recommendation(found), markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,7 @@ def split_dataset(
     holdout: float,
     test_share: float,
     seed: int,
+    fold: tuple[int, int] | None = None,
     source: str = "dataset",
 ) -> Split:
     """Split N items; the result depends on the arguments alone.
@@ -57,6 +59,9 @@ def split_dataset(
         Share of all items that become ``test`` where there is no ``val/``, in (0, 1).
     seed
         Of the drawing.
+    fold
+        (k, K): ``calibration`` is the k-th (from 0) of K folds that the training items fall into,
+        instead of a share; the K calibrations are disjoint and hold every training item.
     source
         What an error calls the items: the folder they come from.
 
@@ -73,7 +78,11 @@ def split_dataset(
         is_test = _draw(everything, is_defect, groups, test_share, np.random.default_rng([seed, 0]))
         is_dropped = np.zeros(len(is_defect), dtype=bool)
     rest = everything[~is_test & ~is_dropped]
-    is_held = _draw(rest, is_defect, groups, holdout, np.random.default_rng([seed, 1]))
+    random = np.random.default_rng([seed, 1])
+    if fold is None:
+        is_held = _draw(rest, is_defect, groups, holdout, random)
+    else:
+        is_held = _deal(rest, is_defect, groups, fold[1], random) == fold[0]
     split = Split(
         fit=rest[~is_held[rest]],
         calibration=everything[is_held],
@@ -82,6 +91,25 @@ def split_dataset(
     )
     _check(split, is_defect, source)
     return split
+
+
+class _Groups:
+    """The duplicate groups among ``items``: their sizes, and strata of clean, defects, both."""
+
+    def __init__(
+        self, items: Indices, is_defect: NDArray[np.bool_], groups: NDArray[np.integer]
+    ) -> None:
+        _, first, group = np.unique(groups[items], return_index=True, return_inverse=True)
+        # Numbered by first occurrence, a draw doesn't depend on how the groups were numbered.
+        self.of_item = np.argsort(np.argsort(first))[group]
+        self.sizes = np.bincount(self.of_item, minlength=len(first))
+        self._defects = np.bincount(self.of_item, weights=is_defect[items], minlength=len(first))
+
+    def shuffled_strata(self, random: np.random.Generator) -> Iterator[Indices]:
+        """Yield the members of each stratum in random order."""
+        defects, sizes = self._defects, self.sizes
+        for stratum in (defects == 0, defects == sizes, (defects > 0) & (defects < sizes)):
+            yield random.permutation(np.flatnonzero(stratum))
 
 
 def _draw(
@@ -93,14 +121,10 @@ def _draw(
 ) -> NDArray[np.bool_]:
     """Return bool [N]: the items drawn, about ``share`` of ``items``, in whole groups."""
     drawn = np.zeros(len(is_defect), dtype=bool)
-    _, first, group = np.unique(groups[items], return_index=True, return_inverse=True)
-    # Numbered by first occurrence, the draw doesn't depend on how the groups were numbered.
-    group = np.argsort(np.argsort(first))[group]
-    sizes = np.bincount(group, minlength=len(first))
-    defects = np.bincount(group, weights=is_defect[items], minlength=len(first))
-    chosen = np.zeros(len(first), dtype=bool)
-    for stratum in (defects == 0, defects == sizes, (defects > 0) & (defects < sizes)):
-        members = random.permutation(np.flatnonzero(stratum))
+    found = _Groups(items, is_defect, groups)
+    sizes = found.sizes
+    chosen = np.zeros(len(sizes), dtype=bool)
+    for members in found.shuffled_strata(random):
         target = share * sizes[members].sum()
         taken = 0
         for member, size in zip(members.tolist(), sizes[members].tolist(), strict=True):
@@ -108,8 +132,30 @@ def _draw(
             if taken + size / 2 < target:
                 chosen[member] = True
                 taken += size
-    drawn[items] = chosen[group]
+    drawn[items] = chosen[found.of_item]
     return drawn
+
+
+def _deal(
+    items: Indices,
+    is_defect: NDArray[np.bool_],
+    groups: NDArray[np.integer],
+    folds: int,
+    random: np.random.Generator,
+) -> NDArray[np.intp]:
+    """Return int [N]: the fold of each of ``items`` (−1 elsewhere), of equal sizes and mixes."""
+    dealt = np.full(len(is_defect), -1, np.intp)
+    found = _Groups(items, is_defect, groups)
+    fold = np.zeros(len(found.sizes), np.intp)
+    held = [0] * folds  # items in each fold
+    for members in found.shuffled_strata(random):
+        of_stratum = [0] * folds
+        for member in members.tolist():
+            fold[member] = min(range(folds), key=lambda k: (of_stratum[k], held[k], k))
+            of_stratum[fold[member]] += int(found.sizes[member])
+            held[fold[member]] += int(found.sizes[member])
+    dealt[items] = fold[found.of_item]
+    return dealt
 
 
 def _check(split: Split, is_defect: NDArray[np.bool_], source: str) -> None:

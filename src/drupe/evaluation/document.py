@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from drupe.evaluation.grouping import first_of_each_group
 from drupe.evaluation.metrics import Counts, auroc, brier_score, expected_calibration_error
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.temperature import negative_log_likelihood
@@ -56,16 +57,6 @@ def evaluation_document(
         "ece": expected_calibration_error(test.scores, test.is_defect),
         "brier": brier_score(test.scores, test.is_defect),
     }
-
-
-def first_of_each_group(paths: tuple[str, ...], groups: NDArray[Any]) -> NDArray[np.intp]:
-    """Return the index of each group's first item by path, in the order of the items.
-
-    The choice depends on neither the order of the items nor the numbers of the groups.
-    """
-    by_path = np.array(sorted(range(len(paths)), key=paths.__getitem__), np.intp)
-    _, first = np.unique(groups[by_path], return_index=True)
-    return np.sort(by_path[first])
 
 
 def _sizes(table: Predictions) -> dict[str, int]:

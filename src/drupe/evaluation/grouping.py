@@ -52,6 +52,16 @@ def read_duplicates(path: Path, split: str, paths: Sequence[str]) -> NDArray[np.
     return np.unique(first, return_inverse=True)[1].astype(np.int32)
 
 
+def first_of_each_group(paths: tuple[str, ...], groups: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the index of each group's first item by path, in the order of the items.
+
+    The choice depends on neither the order of the items nor the numbers of the groups.
+    """
+    by_path = np.array(sorted(range(len(paths)), key=paths.__getitem__), np.intp)
+    _, first = np.unique(groups[by_path], return_index=True)
+    return np.sort(by_path[first])
+
+
 def _are_groups(document: Any) -> bool:
     return isinstance(document, dict) and all(
         isinstance(groups, list)

@@ -1,13 +1,18 @@
-"""Exact binomial intervals for proportions: counts are stored, rates derived."""
+"""Binomial intervals for proportions: counts are stored, rates derived.
+
+Clopper–Pearson is exact and is what every claim rests on. Wilson is narrower and right on average
+only; it is for drawing, where an interval is looked at and nothing is claimed.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from scipy.special import betainccinv, betaincinv
+from scipy.special import betainccinv, betaincinv, ndtri
 
-METHOD = "clopper-pearson"
+Method = Literal["clopper-pearson", "wilson"]
 
 
 def clopper_pearson(
@@ -24,6 +29,26 @@ def clopper_pearson(
     low = 0.0 if successes <= 0 else float(betaincinv(successes, failures + 1, tail))
     high = 1.0 if failures <= 0 else float(betainccinv(successes + 1, failures, tail))
     return low, high
+
+
+def wilson(successes: float, trials: float, confidence: float, sides: int) -> tuple[float, float]:
+    """Return the lower and upper Wilson score bound of a proportion, each in [0, 1].
+
+    (p̂ + z²/2n ± z √(p̂(1 − p̂)/n + z²/4n²)) / (1 + z²/n) with p̂ = successes / n (Wilson 1927), n the
+    trials: exactly 0 at no success and exactly 1 at no failure. No trials give (0, 1).
+    """
+    if not trials:
+        return 0.0, 1.0
+    z = float(ndtri(1 - (1 - confidence) / sides))
+    rate, pull = successes / trials, z * z / trials
+    centre = (rate + pull / 2) / (1 + pull)
+    reach = z * math.sqrt(rate * (1 - rate) / trials + pull / (4 * trials)) / (1 + pull)
+    low = 0.0 if successes <= 0 else max(0.0, centre - reach)
+    high = 1.0 if successes >= trials else min(1.0, centre + reach)
+    return low, high
+
+
+BOUNDS = {"clopper-pearson": clopper_pearson, "wilson": wilson}
 
 
 def check_confidence(confidence: float, sides: int) -> None:
@@ -51,7 +76,7 @@ def format_percent(rate: float | None, decimals: int = 1, sign: str = " %") -> s
 
 @dataclass(frozen=True)
 class Proportion:
-    """``successes`` of ``trials`` with their exact Clopper–Pearson interval.
+    """``successes`` of ``trials`` with an interval: exact Clopper–Pearson, or Wilson's for display.
 
     With ``sides=2`` the interval holds the true rate with ``confidence``; with ``sides=1``
     ``low`` and ``high`` are two separate one-sided bounds, each holding with ``confidence``.
@@ -62,6 +87,7 @@ class Proportion:
     trials: int
     confidence: float = 0.95
     sides: int = 2
+    method: Method = "clopper-pearson"
 
     def __post_init__(self) -> None:
         for name in ("successes", "trials"):
@@ -72,6 +98,8 @@ class Proportion:
         if not 0 <= self.successes <= self.trials:
             raise ValueError(f"successes: must be in [0, {self.trials}], got {self.successes}")
         check_confidence(self.confidence, self.sides)
+        if self.method not in BOUNDS:
+            raise ValueError(f"method: must be one of {', '.join(BOUNDS)}, got {self.method!r}")
 
     @property
     def rate(self) -> float | None:
@@ -88,13 +116,8 @@ class Proportion:
         """The upper bound; exactly 1 when there is no failure."""
         return self._bounds()[1]
 
-    @property
-    def method(self) -> str:
-        """The name of the interval, as written in every JSON document."""
-        return METHOD
-
     def _bounds(self) -> tuple[float, float]:
-        return clopper_pearson(self.successes, self.trials, self.confidence, self.sides)
+        return BOUNDS[self.method](self.successes, self.trials, self.confidence, self.sides)
 
     def percent(self, decimals: int = 1) -> str:
         """Return the rate as a percentage that never shows a false 0 % or 100 %."""

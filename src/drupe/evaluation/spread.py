@@ -23,6 +23,9 @@ from drupe.evaluation.intervals import check_confidence, clopper_pearson
 from drupe.evaluation.metrics import ARGMAX_THRESHOLD
 from drupe.evaluation.predictions import Predictions
 
+SHOWN_PATHS = 5
+"""Paths of each kind that a mismatch names before it only counts."""
+
 
 @dataclass(frozen=True)
 class SeedSpread:
@@ -93,6 +96,7 @@ class PairedDifference:
     difference: float
     low: float
     high: float
+    standard_error: float
     p_value: float
     confidence: float
     sides: int
@@ -105,25 +109,27 @@ class PairedDifference:
         return {**vars(self), "method": "bonett-price", "test": "exact sign flip by group"}
 
 
-def align(tables: Sequence[Predictions]) -> tuple[Predictions, ...]:
+def align(
+    tables: Sequence[Predictions], names: Sequence[str] | None = None
+) -> tuple[Predictions, ...]:
     """Return the tables with their items in the first one's order.
 
-    Paths, classes or labels that differ from the first table's are an :class:`InputError`.
+    ``names`` says what errors call the tables; None: by number. Paths, classes or labels that
+    differ from the first table's are an :class:`InputError`.
     """
     first, *rest = tables
     labels = dict(zip(first.paths, first.is_defect.tolist(), strict=True))
     aligned, problems = [first], []
     for number, table in enumerate(rest, start=2):
-        where = f"predictions {number} of {len(tables)}"
+        where = names[number - 1] if names else f"predictions {number} of {len(tables)}"
         if table.classes != first.classes:
             problems.append(f"{where}: classes: must be {first.classes}, got {table.classes}")
         index = {path: position for position, path in enumerate(table.paths)}
         absent, extra = sorted(labels.keys() - index), sorted(index.keys() - labels)
         if absent or extra:
-            example = (absent + extra)[0]
             problems.append(
-                f"{where}: paths: must be the same {len(labels)} as in the first, "
-                f"got {len(absent)} missing and {len(extra)} further ones, such as {example!r}"
+                f"{where}: paths: must be the same {len(labels):,} as in the first, "
+                f"got {_listed(absent, 'missing')} and {_listed(extra, 'further')}"
             )
             continue
         ordered = table.take(np.array([index[path] for path in first.paths], np.intp))
@@ -137,6 +143,14 @@ def align(tables: Sequence[Predictions]) -> tuple[Predictions, ...]:
     if problems:
         raise InputError(problems)
     return tuple(aligned)
+
+
+def _listed(paths: Sequence[str], what: str) -> str:
+    """Return ``3 missing (a.png, b.png, …)``."""
+    if not paths:
+        return f"none {what}"
+    shown = ", ".join(paths[:SHOWN_PATHS]) + (", …" if len(paths) > SHOWN_PATHS else "")
+    return f"{len(paths):,} {what} ({shown})"
 
 
 def correct_decisions(
@@ -163,7 +177,7 @@ def clustered_mean_interval(
     sums = np.bincount(inverse, weights=right.mean(axis=0))
     sizes = np.bincount(inverse).astype(np.float64)
     mean, images = float(right.mean()), right.shape[1]
-    pseudo = _z(confidence, sides) ** 2 / 2
+    pseudo = z_quantile(confidence, sides) ** 2 / 2
     size = sizes.mean()
     total = images + 2 * pseudo * size
     centre = (sums.sum() + pseudo * size) / total
@@ -214,11 +228,13 @@ def paired_difference(
     centre = sums.sum() / scale / total
     squares = ((sums / scale - centre * sizes) ** 2).sum()
     squares += ((size - centre * size) ** 2) + ((size + centre * size) ** 2)
-    reach = _z(confidence, sides) * float(np.sqrt(squares)) / total
+    standard_error = float(np.sqrt(squares)) / total
+    reach = z_quantile(confidence, sides) * standard_error
     return PairedDifference(
         difference=float(sums.sum() / scale / images),
         low=max(-1.0, float(centre - reach)),
         high=min(1.0, float(centre + reach)),
+        standard_error=standard_error,
         p_value=sign_flip_p_value(sums),
         confidence=confidence,
         sides=sides,
@@ -263,5 +279,6 @@ def _checked(correct: ArrayLike, groups: ArrayLike) -> tuple[NDArray[np.bool_], 
     return right, np.unique(number, return_inverse=True)[1]
 
 
-def _z(confidence: float, sides: int) -> float:
+def z_quantile(confidence: float, sides: int) -> float:
+    """Return the normal quantile of a bound: 1.96 for two sides at 0.95, 1.645 for one."""
     return float(ndtri(1 - (1 - confidence) / sides))

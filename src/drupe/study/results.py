@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from drupe.evaluation.grouping import read_duplicates
 from drupe.evaluation.intervals import format_percent
 from drupe.evaluation.metrics import auroc
-from drupe.evaluation.predictions import Predictions, read_predictions
+from drupe.evaluation.predictions import Predictions
+from drupe.evaluation.predictions_csv import read_predictions
 from drupe.evaluation.spread import (
     ClusteredMean,
     PairedDifference,

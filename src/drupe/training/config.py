@@ -73,6 +73,28 @@ class CalibrationConfig(Section):
     """Which items give the temperature and, later, the certificate."""
 
     holdout: float = Field(0.25, gt=0, lt=1, description="share of the training items")
+    crossfit: int | None = Field(
+        None, ge=2, le=20, description="folds that the training items fall into, instead of a share"
+    )
+    fold: int | None = Field(
+        None, ge=0, description="which fold is left out; drupe threshold --cross-fit sets it"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_the_folds(self) -> Self:
+        if (self.crossfit is None) != (self.fold is None):
+            given, absent = ("crossfit", "fold") if self.fold is None else ("fold", "crossfit")
+            raise ValueError(f"{given} needs {absent}: a run leaves one fold out")
+        if self.crossfit is not None and self.fold is not None and self.fold >= self.crossfit:
+            raise ValueError(f"fold must be in [0, {self.crossfit}), got {self.fold}")
+        return self
+
+    @property
+    def left_out(self) -> tuple[int, int] | None:
+        """(fold, folds) of a cross-fitting run, or None."""
+        if self.crossfit is None or self.fold is None:
+            return None
+        return self.fold, self.crossfit
 
 
 class TrainingConfig(Section):
@@ -141,6 +163,8 @@ class ExperimentConfig(Section):
         del document["name"], document["hypothesis"], document["data"]["root"]
         for key in NOT_IDENTITY:
             del document["training"][key]
+        if self.calibration.left_out is None:  # as before there were folds
+            document["calibration"] = {"holdout": self.calibration.holdout}
         return fingerprint(
             {"config": document, "data": data_fingerprint, "version": TRAINING_VERSION}
         )

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from drupe.errors import TrainingDivergedError
 from drupe.evaluation.document import evaluation_document
 from drupe.evaluation.grouping import write_duplicates
-from drupe.evaluation.predictions import Predictions, scores_from_logits, write_predictions
+from drupe.evaluation.predictions import Predictions, scores_from_logits
+from drupe.evaluation.predictions_csv import write_predictions
 from drupe.evaluation.temperature import fit_temperature
 from drupe.files import write_json
 from drupe.models.network import Network

@@ -76,6 +76,7 @@ def prepare_data(
         holdout=config.calibration.holdout,
         test_share=data.test_share,
         seed=data.split_seed,
+        fold=config.calibration.left_out,
         source=str(data.root),
     )
     return PreparedData(dataset, groups, split)

@@ -1,0 +1,176 @@
+"""``drupe compare``: models on the same images, with intervals for their differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from drupe.cli.console import print_fitting, print_json, print_line, stdout
+from drupe.cli.options import Defect, Json, Logits, examples
+from drupe.errors import InputError
+
+if TYPE_CHECKING:
+    from drupe.evaluation.comparison import Comparison, HistoricComparison, PairResult
+
+EXAMPLES = examples(
+    "drupe compare runs/quickstart/PLAIN runs/quickstart/SMOOTH     seeds averaged",
+    "drupe compare ours.csv theirs.csv --metric accuracy --margin 0.01",
+    "drupe compare RUN --number 0.9405",
+)
+
+
+def compare(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN|CSV...",
+            help="The reference, then the others: runs, folders of seed-N runs, or CSV files.",
+        ),
+    ],
+    confidence: Annotated[
+        float, typer.Option(metavar="C", help="Of the intervals; tests have level 1 - C.")
+    ] = 0.95,
+    margin: Annotated[
+        float, typer.Option(metavar="D", help="How much worse is still not inferior, as a rate.")
+    ] = 0.0,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="accuracy, recall, clean_yield or auroc; repeat for several. Each one that is "
+            "looked at costs power.",
+        ),
+    ] = None,
+    min_recall: Annotated[
+        float, typer.Option(metavar="R", help="Certified recall at which clean yield is compared.")
+    ] = 0.99,
+    number: Annotated[
+        float | None,
+        typer.Option(metavar="A", help="A bare accuracy to compare with, such as 0.9405."),
+    ] = None,
+    logits: Logits = False,
+    defect: Defect = None,
+    as_json: Json = False,
+) -> None:
+    """Compare models on the very same images: paired, copies counted once, seeds averaged.
+
+    Every other model is compared with the first; p-values are Holm's over all that is shown.
+    """
+    from drupe.evaluation.candidates import read_lineup
+    from drupe.evaluation.comparison import METRICS, compare, compare_with_number
+
+    if len(sources) == 1 and number is None:
+        raise InputError("compare: needs two models, or one and --number, got one model")
+    unknown = sorted(set(metric or ()) - set(METRICS))
+    if unknown:
+        raise InputError(f"--metric: must be one of {', '.join(METRICS)}, got {', '.join(unknown)}")
+    lineup = read_lineup(
+        sources, defect, min_recall=min_recall, confidence=confidence, score_is_logit=logits
+    )
+    found = None
+    if len(sources) > 1:
+        found = compare(
+            lineup.candidates,
+            groups=lineup.groups,
+            metrics=[name for name in METRICS if name in metric] if metric else None,
+            confidence=confidence,
+            margin=margin,
+        )
+    historic = [
+        compare_with_number(one, number, groups=lineup.groups, confidence=confidence)
+        for one in lineup.candidates
+        if number is not None
+    ]
+    if as_json:
+        document: dict[str, Any] = found.to_json() if found else {"pairs": []}
+        print_json(
+            document
+            | {"against_number": [one.to_json() for one in historic], "notes": list(lineup.notes)}
+        )
+        return
+    if found:
+        print_comparison(found)
+    for one in historic:
+        print_historic(one)
+    for note in lineup.notes:
+        print_line(f"\nNo clean yield: {note}.", style="yellow")
+
+
+def print_comparison(found: Comparison) -> None:
+    """Print a table per pair, then what each says."""
+    from drupe.evaluation.intervals import format_confidence
+
+    print_line(
+        f"{found.images:,} images ({found.groups:,} distinct), {found.defects:,} defects; "
+        f"differences in percentage points, {format_confidence(found.confidence)} intervals"
+    )
+    margin = f"within {100 * found.margin:g}"
+    for a, b in dict.fromkeys((pair.a, pair.b) for pair in found.pairs):
+        pairs = [pair for pair in found.pairs if (pair.a, pair.b) == (a, b)]
+        print_line(f"\n{a} minus {b}", style="bold")
+        rows = [_row(pair) for pair in pairs]
+        columns = ("", "difference", "interval", "p", "adjusted", "detectable", margin)
+        print_fitting(columns, rows)
+        for line in _seed_lines(pairs):
+            print_line(line)
+        print_line("")
+        stdout().print(_meaning(pairs, found.confidence), markup=False)
+    print_line(
+        f"\nadjusted: Holm over {found.family_size} tests. detectable: the true difference that\n"
+        "this test set would have shown with 80 % power."
+    )
+
+
+def _row(pair: PairResult) -> tuple[object, ...]:
+    return (
+        pair.metric.replace("_", " "),
+        _points(pair.difference),
+        f"{_points(pair.low)} to {_points(pair.high)}",
+        f"{pair.p_value:.3f}",
+        f"{pair.p_adjusted:.3f}",
+        f"{100 * pair.detectable:.1f}",
+        "yes" if pair.non_inferior else "not shown",
+    )
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}"
+
+
+def _seed_lines(pairs: list[PairResult]) -> list[str]:
+    """Say per seed how many images only one of the two decides right; description only."""
+    return [
+        f"  {'this pair' if item.seed is None else f'seed {item.seed}'}: only {pair.a} right on "
+        f"{item.only_a}, only {pair.b} on {item.only_b} (McNemar p = {item.p_value:.2g})"
+        for pair in pairs
+        if pair.metric == "accuracy"
+        for item in pair.mcnemar
+    ]
+
+
+def _meaning(pairs: list[PairResult], confidence: float) -> str:
+    shown = [pair for pair in pairs if pair.p_adjusted <= 1 - confidence]
+    if not shown:
+        return "No difference is shown; that is not the same as none."
+    sentences = []
+    for pair in shown:
+        better, worse = (pair.a, pair.b) if pair.difference > 0 else (pair.b, pair.a)
+        sentences.append(f"{better} has a higher {pair.metric.replace('_', ' ')} than {worse}.")
+    return " ".join(sentences)
+
+
+def print_historic(found: HistoricComparison) -> None:
+    """Print a model's accuracy against a bare number."""
+    from drupe.evaluation.comparison import UNPAIRED
+    from drupe.evaluation.intervals import format_confidence, format_percent
+
+    rate = found.rate
+    stdout().print(
+        f"\n{found.name} against {format_percent(found.number, 2)}: accuracy "
+        f"{format_percent(rate.mean, 2)}, one-sided {format_confidence(rate.confidence)} bounds "
+        f"{format_percent(rate.low, 2)} and {format_percent(rate.high, 2)}, difference "
+        f"{_points(found.difference)} points, p = {found.p_value:.2g} (exact binomial). {UNPAIRED}",
+        markup=False,
+    )

@@ -1,0 +1,118 @@
+"""Models to compare, from what lies on disk: runs, experiments of several seeds, CSV files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.errors import InputError
+from drupe.evaluation.certificate import NotCertifiableError, certify_threshold
+from drupe.evaluation.comparison import Candidate
+from drupe.evaluation.source import ModelPredictions, read_csv, read_run_predictions
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """Candidates and the duplicate group (int [N]) of each test item, as the first lists them.
+
+    ``notes`` says for whom there is no certified threshold, and why.
+    """
+
+    candidates: tuple[Candidate, ...]
+    groups: NDArray[np.integer]
+    notes: tuple[str, ...]
+
+
+def read_lineup(
+    paths: Sequence[Path],
+    defect: str | None = None,
+    *,
+    min_recall: float = 0.99,
+    confidence: float = 0.95,
+    score_is_logit: bool = False,
+) -> Lineup:
+    """Read one candidate per path: a run, a folder of ``seed-*`` runs, or a CSV.
+
+    Runs bring a threshold certified on their own calibration; a CSV brings none.
+
+    Raises:
+        InputError: everything wrong with any of them.
+    """
+    models: list[list[ModelPredictions]] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            models.append(_read(path, defect, score_is_logit))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    notes: list[str] = []
+    candidates = [_candidate(seeds, min_recall, confidence, notes) for seeds in models]
+    names = [one.name for one in candidates]
+    named = [
+        replace(one, name=str(path)) if names.count(one.name) > 1 else one
+        for one, path in zip(candidates, paths, strict=True)
+    ]
+    return Lineup(tuple(named), _groups(models), tuple(notes))
+
+
+def _read(path: Path, defect: str | None, score_is_logit: bool) -> list[ModelPredictions]:
+    """Return the model's seeds."""
+    if not path.is_dir():
+        return [read_csv(path, defect, score_is_logit=score_is_logit)]
+    if (path / "run.json").is_file():
+        return [read_run_predictions(path, defect)]
+    runs = sorted(folder.parent for folder in path.glob("seed-*/run.json"))
+    if not runs:
+        raise InputError(
+            f"{path}: must be a run, a folder of seed-N runs or a CSV file, but holds no run.json"
+        )
+    return sorted(
+        (read_run_predictions(run, defect) for run in runs), key=lambda one: one.seed or 0
+    )
+
+
+def _candidate(
+    seeds: Sequence[ModelPredictions], min_recall: float, confidence: float, notes: list[str]
+) -> Candidate:
+    first = seeds[0]
+    thresholds = []
+    for model in seeds:
+        if model.seed is None or model.calibration is None:
+            break
+        table = model.calibration.distinct
+        try:
+            certificate = certify_threshold(
+                table.scores, table.is_defect, min_recall=min_recall, confidence=confidence
+            )
+        except NotCertifiableError as refusal:
+            notes.append(f"{model.name}: {refusal}")
+            break
+        thresholds.append(certificate.threshold)
+    numbers = tuple(model.seed for model in seeds if model.seed is not None)
+    return Candidate(
+        name=first.experiment if len(seeds) > 1 and first.experiment else first.name,
+        tables=tuple(model.test.table for model in seeds if model.test is not None),
+        seeds=numbers or None,
+        thresholds=tuple(thresholds) if len(thresholds) == len(seeds) else None,
+    )
+
+
+def _groups(models: Sequence[Sequence[ModelPredictions]]) -> NDArray[np.integer]:
+    """Take the groups from the first run among the models; without one, all items are distinct."""
+    first = models[0][0].test
+    assert first is not None
+    for seeds in models:
+        test = seeds[0].test
+        if seeds[0].seed is not None and test is not None:
+            known = dict(zip(test.table.paths, test.groups.tolist(), strict=True))
+            own = len(known)  # paths that the run lacks are an error of the comparison
+            return np.array(
+                [known.get(path, own + place) for place, path in enumerate(first.table.paths)]
+            )
+    return first.groups

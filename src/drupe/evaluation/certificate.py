@@ -1,0 +1,308 @@
+"""Certified thresholds: "recall is at least R" as a statement with a stated confidence.
+
+Letters: n defects in calibration, R the recall to certify, k the misses that n defects allow.
+
+A threshold picked as "the highest with an empirical recall of R" keeps its promise about half of
+the time. The rule here is the distribution-free tolerance bound of an order statistic (Wilks 1941;
+as a risk-controlling choice, Bates et al. 2021): with the threshold at or below the (k + 1)-th
+smallest defect score, the true miss rate exceeds 1 − R with probability at most
+P(Bin(n, 1 − R) ≤ k), whatever the scores' distribution; ties only make it smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betainc
+
+from drupe.errors import DrupeError, InputError
+from drupe.evaluation.intervals import Proportion
+from drupe.evaluation.metrics import Counts
+
+METHOD = "order-statistic"
+ASSUMPTION = (
+    "Exchangeability: the crops to come are like the calibration crops, from the same line, "
+    "camera, light and fruit, and defects are labelled by the same standard."
+)
+LARGEST_SEARCH = 10**12
+"""Defects beyond which a recall this close to 1 is not certified: nobody labels that many."""
+
+
+class NotCertifiableError(DrupeError):
+    """There are too few defects. ``needed_defects`` is how many it takes, none of them missed."""
+
+    def __init__(self, defects: int, min_recall: float, confidence: float) -> None:
+        self.defects, self.min_recall, self.confidence = defects, min_recall, confidence
+        self.needed_defects = needed_defects(min_recall, confidence)
+        super().__init__(
+            f"recall ≥ {min_recall:g} can't be certified at confidence {confidence:g}: it takes at "
+            f"least {self.needed_defects:,} distinct defects in calibration, got {defects:,}"
+        )
+
+
+def check_target(min_recall: float, confidence: float) -> None:
+    """Raise an :class:`InputError` unless both lie strictly between 0 and 1."""
+    problems = [
+        f"{name}: must be in (0, 1), got {value:g}"
+        for name, value in (("min_recall", min_recall), ("confidence", confidence))
+        if not 0 < value < 1
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def chance_of_few_misses(misses: ArrayLike, defects: ArrayLike, recall: float) -> NDArray[Any]:
+    """Return P(Bin(defects, 1 − recall) ≤ misses), elementwise; 1 where all may be missed.
+
+    The exact binomial tail as the regularised incomplete beta function I_recall(n − k, k + 1).
+    """
+    k, n = np.asarray(misses, np.float64), np.asarray(defects, np.float64)
+    tail = betainc(np.maximum(n - k, 1), k + 1, recall)
+    return np.where(k < 0, 0.0, np.where(k >= n, 1.0, tail))
+
+
+def misses_allowed(defects: int, min_recall: float, confidence: float) -> int | None:
+    """Return the largest k with P(Bin(defects, 1 − min_recall) ≤ k) ≤ 1 − confidence.
+
+    None where not even k = 0 satisfies it: too few defects.
+    """
+    check_target(min_recall, confidence)
+
+    def holds(k: int) -> bool:
+        return bool(chance_of_few_misses(k, defects, min_recall) <= 1 - confidence)
+
+    if not holds(0):
+        return None
+    low, high = 0, defects  # holds(low), not holds(high): all missed has probability 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def needed_defects(min_recall: float, confidence: float, misses: int = 0) -> int:
+    """Return the fewest defects that certify ``min_recall`` when ``misses`` of them are missed.
+
+    The smallest n with P(Bin(n, 1 − min_recall) ≤ misses) ≤ 1 − confidence: 299 for a recall of
+    0.99 at confidence 0.95 without a miss, 473 with one.
+
+    Raises:
+        InputError: more than 10¹² would be needed, or a target outside (0, 1).
+    """
+    check_target(min_recall, confidence)
+    if misses < 0:
+        raise ValueError(f"misses: must be at least 0, got {misses}")
+
+    def suffices(n: int) -> bool:
+        return bool(chance_of_few_misses(misses, n, min_recall) <= 1 - confidence)
+
+    high = misses + 1
+    while not suffices(high):
+        high *= 2
+        if high > LARGEST_SEARCH:
+            raise InputError(
+                f"min_recall: {min_recall!r} at confidence {confidence!r} takes more than "
+                f"{LARGEST_SEARCH:,} defects"
+            )
+    low = misses  # n = misses never suffices
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffices(middle) else (middle, high)
+    return high
+
+
+def joint_confidence(confidence: float, candidates: int) -> float:
+    """Return 1 − (1 − confidence) / m: at it, m certificates hold together with ``confidence``.
+
+    Bonferroni's inequality: whichever of the m candidates is then chosen, its certificate holds.
+    """
+    if candidates < 1:
+        raise ValueError(f"candidates: must be at least 1, got {candidates}")
+    return 1 - (1 - confidence) / candidates
+
+
+@dataclass(frozen=True)
+class MeasuredOn:
+    """The very function whose scores were certified; another one needs its own certificate.
+
+    ``graph`` identifies the network (a SHA-256, or the file that the scores came in).
+    """
+
+    graph: str
+    backend: str = "unknown"
+    precision: str = "unknown"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """``recall ≥ min_recall`` at ``threshold``, with ``confidence``, and the counts that prove it.
+
+    ``defects`` and ``clean`` are the distinct calibration items (one per duplicate group),
+    ``misses`` and ``clean_accepted`` those of them with a score below ``threshold``. The threshold
+    is a float32 exactly. ``candidates`` is the m that ``confidence`` was raised for. A certificate
+    with ``approximate`` set says there why it is no exact guarantee. The guarantee is marginal: it
+    speaks of all defects to come, not of each lot of them.
+    """
+
+    threshold: float
+    min_recall: float
+    confidence: float
+    defects: int
+    clean: int
+    misses_allowed: int
+    misses: int
+    clean_accepted: int
+    candidates: int = 1
+    approximate: str | None = None
+    data_fingerprint: str | None = None
+    measured_on: MeasuredOn | None = None
+
+    @property
+    def recall(self) -> Proportion:
+        """Recall on the calibration items; its one-sided lower bound reaches ``min_recall``."""
+        return Proportion(self.defects - self.misses, self.defects, self.confidence, sides=1)
+
+    @property
+    def clean_yield(self) -> Proportion:
+        """Share of the clean calibration items that the threshold accepts."""
+        return Proportion(self.clean_accepted, self.clean, self.confidence)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every field, the method and the assumption."""
+        return {
+            **{name: value for name, value in vars(self).items() if name != "measured_on"},
+            "measured_on": vars(self.measured_on) if self.measured_on else None,
+            "recall": self.recall.to_json(),
+            "clean_yield": self.clean_yield.to_json(),
+            "method": METHOD,
+            "assumption": ASSUMPTION,
+        }
+
+
+def certify_threshold(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    *,
+    min_recall: float = 0.99,
+    confidence: float = 0.95,
+    candidates: int = 1,
+    groups: ArrayLike | None = None,
+    approximate: str | None = None,
+    data_fingerprint: str | None = None,
+    measured_on: MeasuredOn | None = None,
+) -> Certificate:
+    """Return the highest threshold for which ``recall ≥ min_recall`` holds with ``confidence``.
+
+    Parameters
+    ----------
+    scores
+        float [n] in [0, 1], of calibration items that nothing was learnt from or chosen on. They
+        are rounded to float32, as the line PC has them, before anything is counted.
+    labels
+        bool [n], True for a defect.
+    min_recall, confidence
+        In (0, 1).
+    candidates
+        How many models or settings the one to deploy is chosen from: the certificate is then made
+        at :func:`joint_confidence`.
+    groups
+        int [n]: items of one number are copies and count once, by the first of them; None: all
+        items are distinct.
+    approximate
+        Why the guarantee isn't exact, if it isn't (cross-fitted scores).
+    data_fingerprint, measured_on
+        What the scores were measured on, for the record.
+
+    Raises
+    ------
+    NotCertifiableError
+        Too few defects.
+    InputError
+        Scores that are not finite or outside [0, 1], a target outside (0, 1), or a class missing.
+    """
+    check_target(min_recall, confidence)
+    score, defect = _checked(scores, labels)
+    if groups is not None:
+        kept = np.sort(np.unique(np.asarray(groups), return_index=True)[1])
+        score, defect = score[kept], defect[kept]
+    confidence = joint_confidence(confidence, candidates)
+    ranked = np.sort(score[defect])
+    allowed = misses_allowed(ranked.size, min_recall, confidence)
+    if allowed is None:
+        raise NotCertifiableError(ranked.size, min_recall, confidence)
+    threshold = threshold_below(ranked[allowed], score)
+    counts = Counts.at_threshold(score, defect, threshold)
+    return Certificate(
+        threshold=threshold,
+        min_recall=min_recall,
+        confidence=confidence,
+        defects=counts.defects,
+        clean=counts.tn + counts.fp,
+        misses_allowed=allowed,
+        misses=counts.misses,
+        clean_accepted=counts.tn,
+        candidates=candidates,
+        approximate=approximate,
+        data_fingerprint=data_fingerprint,
+        measured_on=measured_on,
+    )
+
+
+def threshold_below(score: float, scores: NDArray[np.float32]) -> float:
+    """Return the float32 half-way between ``score`` and the next smaller of ``scores`` (float32).
+
+    Half-way, so that rounding on another machine turns no decision. Where no float32 lies
+    strictly between the two, the next lower gap is taken, and so on; below the smallest
+    score the gap ends at 0. A smallest score of 0 gives 0, which accepts nothing.
+    """
+    upper = np.float32(score)
+    while True:
+        below = scores[scores < upper]
+        lower = below.max() if below.size else np.float32(0)
+        middle = np.float32((float(lower) + float(upper)) / 2)
+        if lower < middle < upper:
+            return float(middle)
+        if not below.size:
+            return 0.0
+        upper = lower
+
+
+def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    score, defect = np.asarray(scores, np.float32), np.asarray(labels)
+    if score.ndim != 1 or score.shape != defect.shape:
+        raise ValueError(f"scores, labels: must be [n] each, got {score.shape} and {defect.shape}")
+    if defect.dtype != np.bool_ and not np.isin(defect, (0, 1)).all():
+        raise InputError("labels: must be True (defect) and False (clean), got other values")
+    problems = []
+    broken = int(np.count_nonzero(~np.isfinite(score)))
+    outside = int(np.count_nonzero((score < 0) | (score > 1)))
+    if broken:
+        problems.append(
+            f"scores: must be finite, got NaN or infinity for {broken:,} of {score.size:,}"
+        )
+    elif outside:
+        problems.append(
+            f"scores: must be in [0, 1], got {outside:,} outside; if they are logits, "
+            "sigmoid(logit) is the score"
+        )
+    defect = defect.astype(np.bool_)
+    defects = int(defect.sum())
+    if not 0 < defects < defect.size:
+        problems.append(
+            f"labels: must hold clean items and defects, "
+            f"got {defect.size - defects:,} clean and {defects:,} defects"
+        )
+    if problems:
+        raise InputError(problems)
+    return score, defect
+
+
+def refutation_p_value(misses: int, defects: int, min_recall: float) -> float:
+    """Return P(Bin(defects, 1 − min_recall) ≥ misses): small where a test refutes the recall.
+
+    1 where there is nothing to refute (no miss).
+    """
+    return float(1 - chance_of_few_misses(misses - 1, defects, min_recall))

@@ -1,0 +1,416 @@
+"""Models compared on the same images: differences with intervals, never two figures side by side.
+
+What a comparison is about: these trained models, on further images of this line. So images are
+the unit (copies count as one), models are paired image by image, and seeds are fixed and averaged.
+
+Rates (accuracy, recall, clean yield) use the clustered interval of Bonett & Price (2012) and the
+exact sign-flip test of :mod:`drupe.evaluation.spread`. A plain percentile bootstrap would not do:
+with no image on which two models differ it says "0 ± 0", and with a handful it covers too rarely
+(``tests/evaluation/test_comparison_simulation.py`` measures both). AUROC is no mean over images
+and is resampled (:mod:`drupe.evaluation.resampling`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betainc
+from scipy.stats import binomtest
+
+from drupe.errors import InputError
+from drupe.evaluation.intervals import check_confidence
+from drupe.evaluation.metrics import ARGMAX_THRESHOLD, auroc
+from drupe.evaluation.predictions import Predictions
+from drupe.evaluation.resampling import resampled_auroc
+from drupe.evaluation.spread import (
+    ClusteredMean,
+    align,
+    clustered_mean_interval,
+    paired_difference,
+    z_quantile,
+)
+
+Metric = Literal["accuracy", "recall", "clean_yield", "auroc"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+POWER = 0.8
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to compare: test predictions of one or more seeds, all on the same items.
+
+    ``thresholds`` gives each seed's certified threshold, at which clean yield is taken; None where
+    there is none. Accuracy and recall are those of the argmax (threshold 0.5).
+    """
+
+    name: str
+    tables: tuple[Predictions, ...]
+    seeds: tuple[int, ...] | None = None
+    thresholds: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class SeedDiscordance:
+    """One seed of A against the same of B: images that only one decides right, McNemar's exact p.
+
+    Description, not evidence: the family of a study holds one p-value per comparison.
+    """
+
+    seed: int | None
+    only_a: int
+    only_b: int
+
+    @property
+    def p_value(self) -> float:
+        """McNemar's exact test: the two-sided binomial p of ``only_a`` among all, at ½."""
+        total = self.only_a + self.only_b
+        return float(binomtest(self.only_a, total).pvalue) if total else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts and the p-value."""
+        return {**vars(self), "p_value": self.p_value}
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """The difference A − B of one metric, seeds averaged.
+
+    ``low`` and ``high`` are two-sided bounds; ``p_value`` is two-sided, ``p_adjusted`` Holm's over
+    the family. ``detectable``: the true difference that this test set would have shown with 80 %
+    power. ``non_inferior``: whether the one-sided lower bound lies above −margin.
+    """
+
+    a: str
+    b: str
+    metric: Metric
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_adjusted: float
+    detectable: float
+    non_inferior: bool
+    method: str
+    mcnemar: tuple[SeedDiscordance, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every field."""
+        return {**vars(self), "mcnemar": [item.to_json() for item in self.mcnemar]}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs × metrics of one family, on ``images`` items in ``groups`` duplicate groups."""
+
+    pairs: tuple[PairResult, ...]
+    images: int
+    defects: int
+    groups: int
+    confidence: float
+    margin: float
+    family_size: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of ``drupe compare``."""
+        return {**vars(self), "pairs": [pair.to_json() for pair in self.pairs]}
+
+
+def compare(
+    candidates: Sequence[Candidate],
+    *,
+    groups: NDArray[np.integer] | None = None,
+    pairs: Sequence[tuple[int, int]] | None = None,
+    metrics: Sequence[Metric] | None = None,
+    confidence: float = 0.95,
+    margin: float = 0.0,
+    family_size: int | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Compare ``candidates`` on the items that all of them were tested on.
+
+    Parameters
+    ----------
+    candidates
+        At least two.
+    groups
+        int [N]: the duplicate group of each item, in the order of the first candidate's first
+        table; None: all distinct.
+    pairs
+        Which (a, b) to compare, by index; None: every other one against the first.
+    metrics
+        Which metrics; None: all that every candidate has. Each pair × metric is a member of
+        the family, so plan few.
+    confidence
+        Of the intervals; 1 − confidence is the level of tests and of ``detectable``.
+    margin
+        How much worse A may be and still be called non-inferior, as a rate.
+    family_size
+        Of Holm's correction where more comparisons were planned than are made; None: those made.
+    resamples, seed
+        Of the bootstrap for AUROC.
+
+    Raises
+    ------
+    InputError
+        Other images, labels or classes among the candidates: what is missing is listed.
+    """
+    check_confidence(confidence, 2)
+    if not 0 <= margin < 1:
+        raise InputError(f"margin: must be in [0, 1), got {margin:g}")
+    aligned = _aligned(candidates)
+    first = aligned[0].tables[0]
+    number = np.arange(len(first)) if groups is None else np.asarray(groups)
+    chosen = list(metrics) if metrics is not None else _shared_metrics(aligned)
+    planned = list(pairs) if pairs is not None else [(i, 0) for i in range(1, len(aligned))]
+    areas = _Areas.of(aligned, number, resamples, seed) if "auroc" in chosen else None
+    results = []
+    for a, b in planned:
+        for metric in chosen:
+            if metric == "auroc":
+                assert areas is not None
+                result = areas.difference(aligned, a, b, confidence, margin)
+            else:
+                result = _rate_difference(
+                    aligned[a], aligned[b], metric, number, confidence, margin
+                )
+            results.append(result)
+    adjusted = holm([result.p_value for result in results], family_size)
+    return Comparison(
+        pairs=tuple(
+            replace(result, p_adjusted=p) for result, p in zip(results, adjusted, strict=True)
+        ),
+        images=len(first),
+        defects=int(first.is_defect.sum()),
+        groups=np.unique(number).size,
+        confidence=confidence,
+        margin=margin,
+        family_size=max(family_size or 0, len(results)),
+    )
+
+
+def holm(p_values: Sequence[float], family_size: int | None = None) -> list[float]:
+    """Return Holm's (1979) step-down adjusted p-values, in the order given.
+
+    ``family_size`` counts tests that were planned and not made, as if their p were 1.
+    """
+    size = max(family_size or 0, len(p_values))
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (size - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def detectable_difference(standard_error: float, confidence: float, power: float = POWER) -> float:
+    """Return the true difference that a two-sided test at 1 − confidence shows with ``power``.
+
+    (z at the level + z at the power) × the standard error seen (normal approximation).
+    """
+    return (z_quantile(confidence, 2) + z_quantile(power, 1)) * standard_error
+
+
+def _aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
+    if len(candidates) < 2:
+        raise InputError(f"compare: needs at least two models, got {len(candidates)}")
+    names = [f"{one.name}" for one in candidates for _ in one.tables]
+    tables = iter(align([table for one in candidates for table in one.tables], names))
+    return [replace(one, tables=tuple(next(tables) for _ in one.tables)) for one in candidates]
+
+
+def _shared_metrics(candidates: Sequence[Candidate]) -> list[Metric]:
+    has_thresholds = all(one.thresholds is not None for one in candidates)
+    return [metric for metric in METRICS if metric != "clean_yield" or has_thresholds]
+
+
+def _right_decisions(
+    candidate: Candidate, metric: Metric
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return bool [S, n], whether each seed decides right, and which of the N items count."""
+    is_defect = candidate.tables[0].is_defect
+    thresholds: Sequence[float] = [ARGMAX_THRESHOLD] * len(candidate.tables)
+    if metric == "clean_yield":
+        if candidate.thresholds is None:
+            raise InputError(f"{candidate.name}: clean_yield needs a certified threshold")
+        thresholds = candidate.thresholds
+    items = {"recall": is_defect, "clean_yield": ~is_defect}.get(metric, np.ones_like(is_defect))
+    rejected = np.stack(
+        [
+            table.scores[items] >= np.float32(low)
+            for table, low in zip(candidate.tables, thresholds, strict=True)
+        ]
+    )
+    return rejected == is_defect[items], items
+
+
+def _rate_difference(
+    a: Candidate,
+    b: Candidate,
+    metric: Metric,
+    groups: NDArray[np.integer],
+    confidence: float,
+    margin: float,
+) -> PairResult:
+    right_a, items = _right_decisions(a, metric)
+    right_b, _ = _right_decisions(b, metric)
+    found = paired_difference(right_a, right_b, groups[items], confidence)
+    one_sided = paired_difference(right_a, right_b, groups[items], confidence, sides=1)
+    return PairResult(
+        a=a.name,
+        b=b.name,
+        metric=metric,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        p_adjusted=found.p_value,
+        detectable=detectable_difference(found.standard_error, confidence),
+        non_inferior=one_sided.low > -margin,
+        method="bonett-price; exact sign flip",
+        mcnemar=_by_seed(a, b, right_a, right_b),
+    )
+
+
+def _by_seed(
+    a: Candidate, b: Candidate, right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]
+) -> tuple[SeedDiscordance, ...]:
+    """Return a count per seed that both have; a single table each is a pair without a seed."""
+    seeds_a = a.seeds or (None,) * len(right_a)
+    seeds_b = b.seeds or (None,) * len(right_b)
+    if len(right_a) == len(right_b) == 1:
+        both = [(seeds_a[0] if seeds_a == seeds_b else None, 0, 0)]
+    else:
+        both = [
+            (seed, seeds_a.index(seed), seeds_b.index(seed))
+            for seed in seeds_a
+            if seed is not None and seed in seeds_b
+        ]
+    return tuple(
+        SeedDiscordance(
+            seed,
+            only_a=int(np.count_nonzero(right_a[i] & ~right_b[j])),
+            only_b=int(np.count_nonzero(~right_a[i] & right_b[j])),
+        )
+        for seed, i, j in both
+    )
+
+
+@dataclass(frozen=True)
+class _Areas:
+    """Seed-mean AUROC of each candidate: observed float [M], and in each resample float [B, M]."""
+
+    observed: NDArray[np.float64]
+    resampled: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        candidates: Sequence[Candidate],
+        groups: NDArray[np.integer],
+        resamples: int,
+        seed: int,
+    ) -> _Areas:
+        # The logit ranks as the score does, but float32 doesn't tie its largest values.
+        rankings = [
+            table.scores if table.logits is None else table.logits
+            for one in candidates
+            for table in one.tables
+        ]
+        is_defect = candidates[0].tables[0].is_defect
+        drawn = resampled_auroc(rankings, is_defect, groups, resamples=resamples, seed=seed)
+        observed = np.array([auroc(ranking, is_defect) for ranking in rankings], np.float64)
+        ends = np.cumsum([len(one.tables) for one in candidates])[:-1]
+        return cls(
+            observed=np.array([part.mean() for part in np.split(observed, ends)]),
+            resampled=np.stack([part.mean(axis=1) for part in np.split(drawn, ends, axis=1)], 1),
+        )
+
+    def difference(
+        self, candidates: Sequence[Candidate], a: int, b: int, confidence: float, margin: float
+    ) -> PairResult:
+        """Return percentile bounds and twice the smaller bootstrap tail about zero."""
+        drawn = self.resampled[:, a] - self.resampled[:, b]
+        drawn = drawn[np.isfinite(drawn)]
+        tail = 1 - confidence
+        low, high, one_sided = np.quantile(drawn, [tail / 2, 1 - tail / 2, tail])
+        tails = [np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)]
+        p_value = min(1.0, 2 * (1 + min(tails)) / (1 + drawn.size))
+        return PairResult(
+            a=candidates[a].name,
+            b=candidates[b].name,
+            metric="auroc",
+            difference=float(self.observed[a] - self.observed[b]),
+            low=float(low),
+            high=float(high),
+            p_value=p_value,
+            p_adjusted=p_value,
+            detectable=detectable_difference(float(drawn.std()), confidence),
+            non_inferior=bool(one_sided > -margin),
+            method=f"clustered bootstrap, {drawn.size:,} resamples",
+        )
+
+
+@dataclass(frozen=True)
+class HistoricComparison:
+    """A seed-mean accuracy against a bare number: no pairing, so far less can be shown.
+
+    ``rate`` has one-sided bounds. ``p_value`` is two-sided: twice the smaller exact tail, at the
+    effective number of images where there are several seeds or copies.
+    """
+
+    name: str
+    number: float
+    rate: ClusteredMean
+    p_value: float
+
+    @property
+    def difference(self) -> float:
+        """The rate minus the number."""
+        return self.rate.mean - self.number
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every field, the difference and the warning."""
+        return {
+            "a": self.name,
+            "number": self.number,
+            "metric": "accuracy",
+            "difference": self.difference,
+            "rate": self.rate.to_json(),
+            "p_value": self.p_value,
+            "method": "exact binomial",
+            "warning": UNPAIRED,
+        }
+
+
+UNPAIRED = (
+    "A bare number can't be paired image by image, and its own sampling error is unknown: only its "
+    "predictions on the same images would show small differences."
+)
+
+
+def compare_with_number(
+    candidate: Candidate,
+    number: float,
+    *,
+    groups: NDArray[np.integer] | None = None,
+    confidence: float = 0.95,
+) -> HistoricComparison:
+    """Test ``candidate``'s accuracy against ``number``, in (0, 1), taken as exactly known."""
+    if not 0 < number < 1:
+        raise InputError(f"number: must be a rate in (0, 1), got {number:g}")
+    tables = align(candidate.tables)
+    right, _ = _right_decisions(replace(candidate, tables=tables), "accuracy")
+    items = np.arange(right.shape[1]) if groups is None else groups
+    rate = clustered_mean_interval(right, items, confidence, sides=1)
+    images = rate.effective_images
+    hits = images if right.all() else rate.mean * images
+    at_least = float(betainc(hits, images - hits + 1, number)) if hits > 0 else 1.0
+    at_most = 1 - float(betainc(hits + 1, images - hits, number)) if hits < images else 1.0
+    return HistoricComparison(
+        candidate.name, number, rate, p_value=min(1.0, 2 * min(at_least, at_most))
+    )

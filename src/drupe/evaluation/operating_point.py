@@ -1,0 +1,208 @@
+"""Where a line runs: thresholds certified or given, and what they do on calibration and test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drupe.errors import InputError
+from drupe.evaluation.certificate import (
+    Certificate,
+    NotCertifiableError,
+    certify_threshold,
+    misses_allowed,
+    refutation_p_value,
+)
+from drupe.evaluation.lanes import Costs, LaneCounts, LineLoad, Thresholds, choose_high
+from drupe.evaluation.metrics import Counts
+from drupe.evaluation.predictions import Predictions
+from drupe.evaluation.source import ModelPredictions
+from drupe.files import read_json, write_json
+
+GIVEN = "given"
+"""The method of a threshold that a person chose: judged, never certified."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a threshold; see :func:`operating_point`.
+
+    ``candidates``: from how many models the one to deploy is chosen. ``low`` and ``high`` given by
+    hand are taken as they are; None: certified, and chosen by budget or precision.
+    """
+
+    min_recall: float = 0.99
+    confidence: float = 0.95
+    candidates: int = 1
+    review_budget: float = 0.0
+    reject_precision: float | None = None
+    prevalence: float | None = None
+    costs: Costs | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.high is not None and (self.review_budget or self.reject_precision is not None):
+            problems.append(
+                "high: a given one can't be chosen by review_budget or reject_precision"
+            )
+        if self.costs is not None and self.prevalence is None:
+            problems.append("costs: need the prevalence (share of defects on the line)")
+        if problems:
+            raise InputError(problems)
+
+
+@dataclass(frozen=True)
+class SplitFigures:
+    """What the thresholds do on the distinct items of one split."""
+
+    items: int
+    counts: LaneCounts
+    confidence: float
+    min_recall: float
+    load: LineLoad | None
+
+    @classmethod
+    def of(cls, table: Predictions, thresholds: Thresholds, request: Request) -> SplitFigures:
+        """Count ``table``, one item per duplicate group."""
+        counts = LaneCounts.of(table.scores, table.is_defect, thresholds)
+        load = None
+        if request.prevalence is not None:
+            load = LineLoad.of(counts, request.prevalence, request.costs)
+        return cls(len(table), counts, request.confidence, request.min_recall, load)
+
+    @property
+    def refutation(self) -> float:
+        """P(at least so many misses) if recall were ``min_recall``: small refutes the claim."""
+        counts = self.counts
+        return refutation_p_value(counts.defects_accepted, counts.defects, self.min_recall)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return counts, rates (``recall`` one-sided, as it is claimed), lanes and load."""
+        counts = self.counts
+        return {
+            "items": self.items,
+            "defects": counts.defects,
+            "misses": counts.defects_accepted,
+            "recall": counts.recall(self.confidence, sides=1).to_json(),
+            "clean_yield": counts.clean_yield(self.confidence).to_json(),
+            "reject_precision": counts.precision(self.confidence).to_json(),
+            "refutation_p_value": self.refutation,
+            "lanes": counts.to_json(),
+            "per_thousand": self.load.to_json() if self.load else None,
+        }
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The thresholds of a model with their evidence, or why there are none."""
+
+    model: ModelPredictions
+    request: Request
+    thresholds: Thresholds | None
+    certificate: Certificate | None
+    refusal: NotCertifiableError | None
+    calibration: SplitFigures | None
+    test: SplitFigures | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of ``drupe threshold``: calibration at the top, test inside."""
+        request, certificate = self.request, self.certificate
+        distinct = None if self.model.calibration is None else self.model.calibration.distinct
+        defects = 0 if distinct is None else int(distinct.is_defect.sum())
+        document: dict[str, Any] = {
+            "model": self.model.name,
+            "certified": certificate is not None,
+            "approximate": self.model.approximate is not None,
+            "threshold": self.thresholds.low if self.thresholds else None,
+            "high": self.thresholds.high if self.thresholds else None,
+            "min_recall": request.min_recall,
+            "confidence": request.confidence,
+            "defects": defects,
+            "misses_allowed": misses_allowed(defects, request.min_recall, request.confidence),
+            "misses": None,
+            "recall": None,
+            "clean_yield": None,
+            "method": GIVEN if request.low is not None else "order-statistic",
+        }
+        if self.calibration:
+            document |= self.calibration.to_json()
+        if certificate:
+            document |= {"misses_allowed": certificate.misses_allowed}
+        if self.refusal:
+            document["needed_defects"] = self.refusal.needed_defects
+        return document | {
+            "certificate": certificate.to_json() if certificate else None,
+            "test": self.test.to_json() if self.test else None,
+        }
+
+
+def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint:
+    """Certify ``low`` on the model's calibration (or take the given one) and choose ``high``.
+
+    Too few defects are an answer, not an error: ``thresholds`` is then None and ``refusal`` says
+    how many it takes.
+
+    Raises:
+        InputError: values out of range, or targets that contradict each other.
+    """
+    if model.calibration is None:
+        raise InputError(f"{model.name}: has no calibration items to certify a threshold on")
+    table = model.calibration.distinct
+    certificate, low = None, request.low
+    if low is None:
+        try:
+            certificate = certify_threshold(
+                table.scores,
+                table.is_defect,
+                min_recall=request.min_recall,
+                confidence=request.confidence,
+                candidates=request.candidates,
+                approximate=model.approximate,
+                data_fingerprint=model.data_fingerprint,
+                measured_on=model.measured_on,
+            )
+        except NotCertifiableError as refusal:
+            return OperatingPoint(model, request, None, None, refusal, None, None)
+        low = certificate.threshold
+    high = request.high
+    if high is None:
+        Thresholds(low, low)  # out of range is said before anything is chosen from it
+        high = choose_high(
+            table.scores,
+            table.is_defect,
+            low,
+            review_budget=request.review_budget,
+            reject_precision=request.reject_precision,
+            prevalence=request.prevalence,
+        )
+    thresholds = Thresholds(low, high)
+    test = None
+    if model.test is not None and model.test is not model.calibration:
+        test = SplitFigures.of(model.test.distinct, thresholds, request)
+    calibration = SplitFigures.of(table, thresholds, request)
+    return OperatingPoint(model, request, thresholds, certificate, None, calibration, test)
+
+
+def record_certificate(run: Path, point: OperatingPoint) -> None:
+    """Write the certificate, and the test figures at it, into the run's ``evaluation.json``.
+
+    What was certified before is replaced: a run has one operating point.
+    """
+    certificate, test = point.certificate, point.model.test
+    if certificate is None or test is None:
+        raise ValueError("point: must hold a certificate and test predictions")
+    path = run / "evaluation.json"
+    document = read_json(path)
+    if not isinstance(document, dict) or not isinstance(document.get("test"), dict):
+        raise InputError(f"{path}: damaged; drupe evaluate {run} writes it anew")
+    document["certificate"] = certificate.to_json()
+    document["test"]["certified"] = _figures(test.table, certificate)
+    document["test"].setdefault("distinct", {})["certified"] = _figures(test.distinct, certificate)
+    write_json(path, document)
+
+
+def _figures(table: Predictions, certificate: Certificate) -> dict[str, Any]:
+    return Counts.at_threshold(table.scores, table.is_defect, certificate.threshold).to_json()

@@ -1,0 +1,145 @@
+"""What one model said, from a run directory or from anyone's CSV: files alone, no network.
+
+Letters: n items of a split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from drupe.configuration import validate
+from drupe.errors import InputError
+from drupe.evaluation.certificate import MeasuredOn
+from drupe.evaluation.grouping import first_of_each_group, read_duplicates
+from drupe.evaluation.predictions import Predictions
+from drupe.evaluation.predictions_csv import read_predictions
+from drupe.files import read_json
+
+RUN_BACKEND = MeasuredOn(graph="", backend="pytorch", precision="fp32")
+"""How a run computes its predictions; the graph is the run's own weights."""
+
+
+@dataclass(frozen=True)
+class JudgedSplit:
+    """The predictions of one split, and which of its items are copies (int [n], equal numbers)."""
+
+    table: Predictions
+    groups: NDArray[np.integer]
+
+    @classmethod
+    def of_distinct(cls, table: Predictions) -> JudgedSplit:
+        """Return a split in which no item is known to be a copy of another."""
+        return cls(table, np.arange(len(table)))
+
+    @property
+    def distinct(self) -> Predictions:
+        """One item per duplicate group: what claims count."""
+        return self.table.take(first_of_each_group(self.table.paths, self.groups))
+
+
+@dataclass(frozen=True)
+class ModelPredictions:
+    """A model's predictions and where they come from.
+
+    A run brings ``calibration`` and ``test``; a CSV is one split, which stands for both: a
+    threshold is certified on it, or models are compared on it, never one after the other.
+    ``approximate`` says why thresholds certified on this calibration carry no exact guarantee, if
+    they don't. ``experiment`` and ``seed`` are those of a run, None for a CSV.
+    """
+
+    name: str
+    calibration: JudgedSplit | None
+    test: JudgedSplit | None
+    data_fingerprint: str
+    measured_on: MeasuredOn
+    approximate: str | None = None
+    experiment: str | None = None
+    seed: int | None = None
+
+    def with_calibration(
+        self, split: JudgedSplit, data_fingerprint: str, approximate: str | None = None
+    ) -> ModelPredictions:
+        """Return the same model with other calibration items."""
+        return replace(
+            self, calibration=split, data_fingerprint=data_fingerprint, approximate=approximate
+        )
+
+
+class _Data(BaseModel):
+    fingerprint: str
+    classes: tuple[str, str]
+
+
+class _Run(BaseModel):
+    """The part of ``run.json`` that is needed here."""
+
+    status: str
+    experiment: str
+    seed: int
+    data: _Data
+
+
+def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredictions:
+    """Read the predictions of a finished run.
+
+    Raises:
+        InputError: no finished run, damaged files, or a defect class other than the run's.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: must be a run directory or a CSV file, but has no run.json")
+    run = validate(_Run, read_json(path), str(path))
+    if run.status != "done":
+        raise InputError(f"{folder}: must hold a finished run, got one that is {run.status}")
+    clean_class, defect_class = run.data.classes
+    if defect not in (None, defect_class):
+        raise InputError(
+            f"{folder}: the run was trained with the defect class {defect_class} "
+            f"(clean: {clean_class}), got --defect {defect}"
+        )
+    splits = {name: _read_split(folder, name, defect_class) for name in ("calibration", "test")}
+    return ModelPredictions(
+        name=f"{run.experiment} seed {run.seed}",
+        calibration=splits["calibration"],
+        test=splits["test"],
+        data_fingerprint=run.data.fingerprint,
+        measured_on=replace(RUN_BACKEND, graph=file_hash(folder / "model.safetensors")),
+        experiment=run.experiment,
+        seed=run.seed,
+    )
+
+
+def read_csv(
+    path: Path, defect: str | None = None, *, score_is_logit: bool = False
+) -> ModelPredictions:
+    """Read a CSV ``path,label,score`` of one split; both ``calibration`` and ``test`` are it."""
+    split = JudgedSplit.of_distinct(read_predictions(path, defect, score_is_logit=score_is_logit))
+    fingerprint = file_hash(path)
+    return ModelPredictions(
+        name=path.stem,
+        calibration=split,
+        test=split,
+        data_fingerprint=fingerprint,
+        measured_on=MeasuredOn(graph=f"whatever wrote {path.name} ({fingerprint[:12]})"),
+    )
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file's bytes; a missing one is an :class:`InputError`."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+
+
+def _read_split(folder: Path, name: str, defect: str) -> JudgedSplit:
+    table = read_predictions(folder / "predictions" / f"{name}.csv", defect)
+    duplicates = folder / "predictions" / "duplicates.json"
+    return JudgedSplit(table, read_duplicates(duplicates, name, table.paths))

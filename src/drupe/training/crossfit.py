@@ -1,0 +1,86 @@
+"""Cross-fitting: K further runs give every training item a score from a network that never saw it.
+
+The folds lie beside the run they serve, ``RUN-cross-fit-K/fold-k``, and are runs like any other:
+killed, they resume; done, they are kept.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from drupe.errors import InputError
+from drupe.evaluation.predictions import Predictions, scores_from_logits
+from drupe.evaluation.predictions_csv import read_predictions
+from drupe.evaluation.source import JudgedSplit, ModelPredictions
+from drupe.progress import Progress, silent
+from drupe.training.config import CalibrationConfig, ExperimentConfig
+from drupe.training.preparation import PreparedData, prepare_data
+from drupe.training.record import read_config
+from drupe.training.run import train_run
+from drupe.training.saved import load_network
+
+
+def certify_on_folds(
+    model: ModelPredictions, run: Path, folds: int, store: Path, progress: Progress = silent
+) -> ModelPredictions:
+    """Return ``model`` with out-of-fold predictions of all its training items as calibration.
+
+    Trains what is missing of the ``folds`` runs. Logits of all folds are pooled and take the
+    temperature of ``run``: fitting one per fold on the scores to be certified would use them twice.
+
+    Raises:
+        InputError: the run is itself a fold, or its data has changed.
+    """
+    config = read_config(run)
+    if config.calibration.left_out is not None:
+        raise InputError(f"{run}: is itself a fold of a cross-fit; give the run that it serves")
+    parts = []
+    for fold in range(folds):
+        fold_config = _fold_config(config, fold, folds)
+        data = prepare_data(fold_config, store, progress)
+        if data.dataset.fingerprint != model.data_fingerprint:
+            raise InputError(
+                f"{config.data.root}: must be the data of the run ({model.data_fingerprint[:12]}), "
+                f"got other images, labels or fixes ({data.dataset.fingerprint[:12]})"
+            )
+        folder = run.parent / f"{run.name}-cross-fit-{folds}" / f"fold-{fold}"
+        with progress(f"fold {fold + 1} of {folds}", 1, "runs") as tracker:
+            train_run(fold_config, folder, store, resume=True, progress=progress)
+            tracker.advance()
+        table = read_predictions(
+            folder / "predictions" / "calibration.csv", data.dataset.classes[1]
+        )
+        parts.append((table, data))
+    pooled = _pool(parts, load_network(run)[1].temperature)
+    reason = (
+        f"the scores come from {folds} networks, each trained on {folds - 1} of {folds} folds, and "
+        "not from the network to be deployed: exact certification takes fresh crops (--data)"
+    )
+    return model.with_calibration(pooled, model.data_fingerprint, approximate=reason)
+
+
+def _fold_config(config: ExperimentConfig, fold: int, folds: int) -> ExperimentConfig:
+    calibration = CalibrationConfig(holdout=config.calibration.holdout, crossfit=folds, fold=fold)
+    return config.model_copy(
+        update={"calibration": calibration, "name": f"{config.name}-fold-{fold}"}
+    )
+
+
+def _pool(parts: list[tuple[Predictions, PreparedData]], temperature: float) -> JudgedSplit:
+    """Return the folds' calibration items as one split, sorted by path as datasets are."""
+    first, data = parts[0]
+    paths = np.concatenate([np.array(table.paths, object) for table, _ in parts])
+    logits = np.concatenate([table.logits for table, _ in parts if table.logits is not None])
+    defects = np.concatenate([table.is_defect for table, _ in parts])
+    order = np.argsort(paths)
+    group_of = dict(zip(data.dataset.paths, data.groups.tolist(), strict=True))
+    table = Predictions(
+        paths=tuple(paths[order]),
+        is_defect=defects[order],
+        logits=logits[order],
+        scores=scores_from_logits(logits[order], temperature),
+        classes=first.classes,
+    )
+    return JudgedSplit(table, np.array([group_of[path] for path in table.paths], np.int32))
