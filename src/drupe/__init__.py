@@ -1,7 +1,68 @@
-"""Drupe trains, judges and ships image classifiers that must not let a defect through."""
+"""Drupe trains, judges and ships image classifiers that must not let a defect through.
+
+What is named here is the public surface. The statistics need ``drupe[evidence]`` and are loaded
+when first used, so that ``import drupe`` stays instant and light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from drupe.errors import DrupeError, InputError
 
-__all__ = ["DrupeError", "InputError", "__version__"]
+if TYPE_CHECKING:
+    from drupe.evaluation.certificate import (
+        Certificate,
+        NotCertifiableError,
+        certify_threshold,
+        misses_allowed,
+        needed_defects,
+    )
+    from drupe.evaluation.comparison import Candidate, Comparison, compare
+    from drupe.evaluation.intervals import Proportion
+    from drupe.evaluation.predictions import Predictions
+    from drupe.evaluation.predictions_csv import read_predictions
+
+__all__ = [
+    "Candidate",
+    "Certificate",
+    "Comparison",
+    "DrupeError",
+    "InputError",
+    "NotCertifiableError",
+    "Predictions",
+    "Proportion",
+    "__version__",
+    "certify_threshold",
+    "compare",
+    "misses_allowed",
+    "needed_defects",
+    "read_predictions",
+]
 
 __version__ = "0.1.0"
+
+_LOADED_WHEN_USED = {
+    "Candidate": "comparison",
+    "Certificate": "certificate",
+    "Comparison": "comparison",
+    "NotCertifiableError": "certificate",
+    "Predictions": "predictions",
+    "Proportion": "intervals",
+    "certify_threshold": "certificate",
+    "compare": "comparison",
+    "misses_allowed": "certificate",
+    "needed_defects": "certificate",
+    "read_predictions": "predictions_csv",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOADED_WHEN_USED:
+        raise AttributeError(f"module 'drupe' has no attribute {name!r}")
+    return getattr(import_module(f"drupe.evaluation.{_LOADED_WHEN_USED[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -161,3 +161,34 @@ def test_an_error_counts_what_was_dropped() -> None:
     shares = {"holdout": 0.25, "test_share": 0.2, "seed": 0}
     with pytest.raises(InputError, match=r"\ncrops: .* 5 dropped as copies of val/"):
         split_dataset(is_defect, in_val, True, groups, **shares, source="crops")
+
+
+@pytest.mark.parametrize("has_val", [True, False])
+@pytest.mark.parametrize("seed", range(10))
+def test_folds_hold_every_training_item_once(seed: int, has_val: bool) -> None:
+    case = random_case(seed)
+    whole = run(case, has_val)
+    splits = [run(case, has_val, fold=(k, 4)) for k in range(4)]
+    training = np.sort(np.concatenate([whole.fit, whole.calibration]))
+    dealt = np.concatenate([split.calibration for split in splits])
+    np.testing.assert_array_equal(np.sort(dealt), training)
+    for split in splits:
+        np.testing.assert_array_equal(split.test, whole.test)
+        np.testing.assert_array_equal(
+            np.sort(np.concatenate([split.fit, split.calibration])), training
+        )
+        assert not set(case["groups"][split.fit]) & set(case["groups"][split.calibration])
+
+
+def test_folds_are_of_one_size_and_mix() -> None:
+    is_defect = np.arange(2805) < 1312
+    none = np.zeros(2805, bool)
+    shares = {"holdout": 0.25, "test_share": 0.2, "seed": 0}
+    training = split_dataset(is_defect, none, False, np.arange(2805), **shares)
+    defects = is_defect[training.fit].sum() + is_defect[training.calibration].sum()
+    for k in range(5):
+        held = split_dataset(
+            is_defect, none, False, np.arange(2805), fold=(k, 5), **shares
+        ).calibration
+        assert abs(len(held) - (len(training.fit) + len(training.calibration)) / 5) <= 1
+        assert abs(is_defect[held].sum() - defects / 5) <= 1

@@ -127,3 +127,21 @@ def test_a_relative_folder_of_data_becomes_absolute(tmp_path, monkeypatch):
     config = load_experiment(write(tmp_path, MINIMAL), {"data": {"root": "crops"}})
 
     assert config.data.root == tmp_path / "crops"
+
+
+def test_a_fold_belongs_to_a_number_of_folds(tiny) -> None:
+    assert tiny(calibration={"crossfit": 5, "fold": 4}).calibration.left_out == (4, 5)
+    for wrong, message in (
+        ({"crossfit": 5}, "crossfit needs fold"),
+        ({"fold": 0}, "fold needs crossfit"),
+        ({"crossfit": 5, "fold": 5}, r"fold must be in \[0, 5\), got 5"),
+        ({"crossfit": 1, "fold": 0}, r"calibration.crossfit: must be in \[2, 20\], got 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            tiny(calibration=wrong)
+
+
+def test_each_fold_is_a_run_of_its_own(tiny) -> None:
+    plain = tiny()
+    folds = [tiny(calibration={"crossfit": 2, "fold": k}) for k in (0, 1)]
+    assert len({config.identity("data") for config in (plain, *folds)}) == 3

@@ -21,35 +21,43 @@ EXAMPLES = examples(
 )
 
 
+Sources = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN|CSV...",
+        help="The reference, then the others: runs, folders of seed-N runs, or CSV files.",
+    ),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="accuracy, recall, clean_yield or auroc; repeat for several. Each one that is "
+        "looked at costs power.",
+    ),
+]
+Confidence = Annotated[
+    float, typer.Option(metavar="C", help="Of the intervals; tests have level 1 - C.")
+]
+Margin = Annotated[
+    float, typer.Option(metavar="D", help="How much worse is still not inferior, as a rate.")
+]
+MinRecall = Annotated[
+    float, typer.Option(metavar="R", help="Certified recall at which clean yield is compared.")
+]
+Number = Annotated[
+    float | None,
+    typer.Option(metavar="A", help="A bare accuracy to compare with, such as 0.9405."),
+]
+
+
 def compare(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RUN|CSV...",
-            help="The reference, then the others: runs, folders of seed-N runs, or CSV files.",
-        ),
-    ],
-    confidence: Annotated[
-        float, typer.Option(metavar="C", help="Of the intervals; tests have level 1 - C.")
-    ] = 0.95,
-    margin: Annotated[
-        float, typer.Option(metavar="D", help="How much worse is still not inferior, as a rate.")
-    ] = 0.0,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="accuracy, recall, clean_yield or auroc; repeat for several. Each one that is "
-            "looked at costs power.",
-        ),
-    ] = None,
-    min_recall: Annotated[
-        float, typer.Option(metavar="R", help="Certified recall at which clean yield is compared.")
-    ] = 0.99,
-    number: Annotated[
-        float | None,
-        typer.Option(metavar="A", help="A bare accuracy to compare with, such as 0.9405."),
-    ] = None,
+    sources: Sources,
+    confidence: Confidence = 0.95,
+    margin: Margin = 0.0,
+    metric: Metrics = None,
+    min_recall: MinRecall = 0.99,
+    number: Number = None,
     logits: Logits = False,
     defect: Defect = None,
     as_json: Json = False,

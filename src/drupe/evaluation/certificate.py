@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc
+from scipy.stats import binom
 
 from drupe.errors import DrupeError, InputError
 from drupe.evaluation.intervals import Proportion
@@ -305,4 +306,4 @@ def refutation_p_value(misses: int, defects: int, min_recall: float) -> float:
 
     1 where there is nothing to refute (no miss).
     """
-    return float(1 - chance_of_few_misses(misses - 1, defects, min_recall))
+    return float(binom.sf(misses - 1, defects, 1 - min_recall))

@@ -1,0 +1,124 @@
+"""An operating point as text for the terminal: thresholds, lanes, rates and what they mean."""
+
+from __future__ import annotations
+
+from drupe.cli.console import print_line, stdout, table
+from drupe.evaluation.intervals import format_confidence, format_percent
+from drupe.evaluation.operating_point import OperatingPoint, SplitFigures
+
+
+def print_operating_point(point: OperatingPoint) -> None:
+    """Print the thresholds, what they do on each split, and what that means."""
+    request, console = point.request, stdout()
+    claim = f"recall ≥ {format_confidence(request.min_recall)}"
+    sure = format_confidence(request.confidence)
+    if request.candidates > 1:
+        sure += f" joint (for {request.candidates} candidates)"
+    if point.refusal:
+        print_line(f"{point.model.name}: not certified", style="bold red")
+        console.print(
+            f"{claim} at {sure} confidence takes at least {point.refusal.needed_defects:,} "
+            f"distinct defects in calibration, none of them missed; there are "
+            f"{point.refusal.defects:,}. Collect more (--data DIR), use every training defect "
+            "(--cross-fit 5, approximate), or ask for less (--min-recall).",
+            markup=False,
+        )
+        return
+    assert point.thresholds is not None
+    assert point.calibration is not None
+    certificate, lanes = point.certificate, point.thresholds
+    if certificate is None:
+        print_line(f"{point.model.name}: threshold given by hand, not certified", style="bold")
+    else:
+        how = "approximately certified" if certificate.approximate else "certified"
+        print_line(f"{point.model.name}: {claim} {how} at {sure} confidence", style="bold green")
+    review = lanes.high > lanes.low
+    console.print(
+        f"accept below {lanes.low:.6g}, "
+        + (f"review, and reject from {lanes.high:.6g} on" if review else "reject from there on")
+    )
+    if certificate:
+        console.print(
+            f"{certificate.defects:,} distinct defects in calibration allow "
+            f"{certificate.misses_allowed:,} misses; "
+            f"{certificate.misses:,} lie below the threshold."
+        )
+    splits = [("calibration", point.calibration)]
+    splits += [("test", point.test)] if point.test else []
+    _print_lanes(splits)
+    _print_rates(splits)
+    if request.prevalence is not None:
+        _print_load(splits[-1], request.prevalence)
+    _print_meaning(point, claim)
+
+
+def _print_lanes(splits: list[tuple[str, SplitFigures]]) -> None:
+    print_line("")
+    rows: list[tuple[object, ...]] = []
+    for name, figures in splits:
+        counts = figures.counts
+        clean = (counts.clean_accepted, counts.clean_reviewed, counts.clean_rejected)
+        defects = (counts.defects_accepted, counts.defects_reviewed, counts.defects_rejected)
+        rows += [(f"{name}, clean", *clean), (f"{name}, defects", *defects)]
+    stdout().print(table(("", "accept", "review", "reject"), rows))
+
+
+def _print_rates(splits: list[tuple[str, SplitFigures]]) -> None:
+    print_line("")
+    rows = []
+    for name, figures in splits:
+        recall = figures.counts.recall(figures.confidence, sides=1)
+        clean = figures.counts.clean_yield(figures.confidence)
+        low, high = format_percent(clean.low, sign=""), format_percent(clean.high, sign="")
+        rows.append(
+            (
+                name,
+                recall.percent(2),
+                f"≥ {format_percent(recall.low, 2)}",
+                clean.percent(),
+                f"{low}-{high}",
+            )
+        )
+    stdout().print(table(("", "recall", "lower bound", "clean yield", "interval"), rows))
+
+
+def _print_load(split: tuple[str, SplitFigures], prevalence: float) -> None:
+    name, figures = split
+    load = figures.load
+    assert load is not None
+    cost = "" if load.cost is None else f", cost {load.cost:,.2f}"
+    stdout().print(
+        f"\nPer 1,000 items with {format_percent(prevalence)} defects (rates of {name}): "
+        f"{load.misses:.2f} misses, {load.reviews:.1f} reviews, {load.rejects:.1f} rejects "
+        f"of which {load.false_rejects:.1f} clean{cost}.",
+        markup=False,
+    )
+
+
+def _print_meaning(point: OperatingPoint, claim: str) -> None:
+    console, test = stdout(), point.test
+    print_line("")
+    if point.certificate is None:
+        console.print(
+            "A threshold chosen by looking at these items proves nothing; the lower bound of "
+            "recall is a claim only if the threshold was fixed before.",
+            markup=False,
+        )
+    elif point.model.approximate:
+        console.print(f"Approximate: {point.model.approximate}", markup=False)
+    else:
+        console.print(
+            "The certificate holds for crops of the same line, camera, light and labelling.",
+            markup=False,
+        )
+    if test is None or point.certificate is None:
+        return
+    refuted = test.refutation <= 1 - point.request.confidence
+    misses, defects = test.counts.defects_accepted, test.counts.defects
+    console.print(
+        f"The test {'REFUTES' if refuted else 'does not refute'} {claim}: at {misses:,} of "
+        f"{defects:,} defects missed, "
+        f"the chance of so many or more would be {format_percent(test.refutation)}.",
+        style="bold red" if refuted else "",
+        markup=False,
+    )

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from drupe.errors import InputError
+from drupe.evaluation.candidates import read_lineup
+from drupe.evaluation.certificate import certify_threshold
+from drupe.evaluation.predictions_csv import write_predictions
+from drupe.evaluation.source import read_run_predictions
+from run_files import predictions, write_run
+
+
+def test_a_run_brings_a_threshold_certified_on_its_own_calibration(tmp_path) -> None:
+    run = write_run(tmp_path / "run", copies=2)
+    lineup = read_lineup([run], min_recall=0.98)
+    (candidate,) = lineup.candidates
+    table = read_run_predictions(run).calibration.distinct
+    expected = certify_threshold(table.scores, table.is_defect, min_recall=0.98).threshold
+    assert candidate.thresholds == (expected,)
+    assert (candidate.name, candidate.seeds) == ("lite0 seed 42", (42,))
+    assert np.unique(lineup.groups).size == 798
+    assert lineup.notes == ()
+
+
+def test_an_experiment_is_its_seeds_in_order(tmp_path) -> None:
+    for seed in (123, 42):
+        write_run(tmp_path / "B2" / f"seed-{seed}", seed=seed, experiment="B2")
+    (tmp_path / "B2" / "seed-42-cross-fit-5" / "fold-0").mkdir(parents=True)
+    (candidate,) = read_lineup([tmp_path / "B2"]).candidates
+    assert (candidate.name, candidate.seeds) == ("B2", (42, 123))
+    assert len(candidate.tables) == len(candidate.thresholds) == 2
+
+
+def test_a_csv_beside_a_run_takes_the_run_s_copies(tmp_path) -> None:
+    run = write_run(tmp_path / "run", copies=2)
+    table = read_run_predictions(run).test.table
+    order = np.random.default_rng(0).permutation(len(table))
+    write_predictions(tmp_path / "theirs.csv", table.take(order))
+    lineup = read_lineup([tmp_path / "theirs.csv", run])
+    assert [one.name for one in lineup.candidates] == ["theirs", "lite0 seed 42"]
+    assert lineup.candidates[0].thresholds is None
+    first = lineup.candidates[0].tables[0]
+    copies = [first.paths.index(f"val/{i:05}.png") for i in range(3)]
+    assert len(set(lineup.groups[copies])) == 1
+    assert np.unique(lineup.groups).size == 798
+
+
+def test_models_of_one_name_are_told_apart_by_their_paths(tmp_path) -> None:
+    paths = [write_run(tmp_path / name) for name in ("a", "b")]
+    assert [one.name for one in read_lineup(paths).candidates] == [str(path) for path in paths]
+
+
+def test_too_few_defects_are_a_note(tmp_path) -> None:
+    run = write_run(tmp_path / "run", calibration=predictions(300, 1))
+    lineup = read_lineup([run])
+    assert lineup.candidates[0].thresholds is None
+    assert "at least 299 distinct defects" in lineup.notes[0]
+
+
+def test_all_that_is_wrong_in_one_message(tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError) as caught:
+        read_lineup([tmp_path / "empty", tmp_path / "absent.csv"])
+    assert len(caught.value.problems) == 2
+    assert "must be a run, a folder of seed-N runs or a CSV file" in caught.value.problems[0]
+    assert "no such file" in caught.value.problems[1]

@@ -1,0 +1,60 @@
+"""Run directories for tests, written without training anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from drupe.evaluation.grouping import write_duplicates
+from drupe.evaluation.predictions import Predictions, scores_from_logits
+from drupe.evaluation.predictions_csv import write_predictions
+
+
+def predictions(
+    count: int, seed: int, quality: float = 2.0, prefix: str = "val", temperature: float = 1.3
+) -> Predictions:
+    """Return ``count`` items of which about 46 % are defects, scored by a classifier."""
+    random = np.random.default_rng(seed)
+    is_defect = np.arange(count) % 13 < 6
+    logits = random.normal(np.where(is_defect, quality, -quality), 1.5).astype(np.float32)
+    return Predictions(
+        paths=tuple(f"{prefix}/{i:05}.png" for i in range(count)),
+        is_defect=is_defect,
+        logits=logits,
+        scores=scores_from_logits(logits, temperature),
+        classes=("cherry_clean", "cherry_pit"),
+    )
+
+
+def write_run(
+    folder: Path,
+    *,
+    calibration: Predictions | None = None,
+    test: Predictions | None = None,
+    status: str = "done",
+    experiment: str = "lite0",
+    seed: int = 42,
+    copies: int = 0,
+) -> Path:
+    """Write a finished run's files, as far as they are read without a network.
+
+    The first ``copies`` + 1 items of each split are copies of one another.
+    """
+    tables = {
+        "calibration": calibration or predictions(1000, 1, prefix="train"),
+        "test": test or predictions(800, 2),
+    }
+    groups = {}
+    for split, table in tables.items():
+        write_predictions(folder / "predictions" / f"{split}.csv", table)
+        groups[split] = (table.paths, np.maximum(np.arange(len(table)), copies))
+    write_duplicates(folder / "predictions" / "duplicates.json", groups)
+    data = {"fingerprint": "f" * 64, "classes": ["cherry_clean", "cherry_pit"]}
+    record = {"status": status, "experiment": experiment, "seed": seed, "data": data}
+    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    evaluation = {"temperature": 1.3, "test": {"argmax": {}, "distinct": {}}}
+    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    return folder
