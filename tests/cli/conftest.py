@@ -19,17 +19,25 @@ class Result:
 
 Drupe = Callable[..., Result]
 
+WITHOUT = """
+import sys
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+"""
+"""Makes modules unimportable, as if they were not installed."""
+
 
 @pytest.fixture
 def drupe(tmp_path: Path) -> Drupe:
     """Run ``drupe ARGUMENTS…`` in a process of its own, in an empty folder."""
 
     def run(*arguments: str | Path, columns: int = 80, blocked: tuple[str, ...] = ()) -> Result:
-        # A module that sys.modules maps to None can't be imported: as if it were not installed.
-        program = (
-            f"import sys; sys.modules.update(dict.fromkeys({list(blocked)!r})); "
-            "from drupe.cli.app import main; main()"
-        )
+        program = WITHOUT.format(blocked=blocked) + "from drupe.cli.app import main; main()"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRUPE_")}
         done = subprocess.run(
             [sys.executable, "-c", program, *map(str, arguments)],

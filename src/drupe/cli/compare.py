@@ -110,9 +110,10 @@ def print_comparison(found: Comparison) -> None:
     """Print a table per pair, then what each says."""
     from drupe.evaluation.intervals import format_confidence
 
-    print_line(
+    stdout().print(
         f"{found.images:,} images ({found.groups:,} distinct), {found.defects:,} defects; "
-        f"differences in percentage points, {format_confidence(found.confidence)} intervals"
+        f"differences in percentage points, {format_confidence(found.confidence)} intervals",
+        markup=False,
     )
     margin = f"within {100 * found.margin:g}"
     for a, b in dict.fromkeys((pair.a, pair.b) for pair in found.pairs):
@@ -136,11 +137,15 @@ def _row(pair: PairResult) -> tuple[object, ...]:
         pair.metric.replace("_", " "),
         _points(pair.difference),
         f"{_points(pair.low)} to {_points(pair.high)}",
-        f"{pair.p_value:.3f}",
-        f"{pair.p_adjusted:.3f}",
+        _chance(pair.p_value),
+        _chance(pair.p_adjusted),
         f"{100 * pair.detectable:.1f}",
         "yes" if pair.non_inferior else "not shown",
     )
+
+
+def _chance(p_value: float) -> str:
+    return f"{p_value:.3f}" if p_value >= 0.001 else "<0.001"
 
 
 def _points(difference: float) -> str:

@@ -11,6 +11,7 @@ from drupe.evaluation.certificate import (
     Certificate,
     NotCertifiableError,
     certify_threshold,
+    joint_confidence,
     misses_allowed,
     refutation_p_value,
 )
@@ -121,7 +122,11 @@ class OperatingPoint:
             "min_recall": request.min_recall,
             "confidence": request.confidence,
             "defects": defects,
-            "misses_allowed": misses_allowed(defects, request.min_recall, request.confidence),
+            "misses_allowed": misses_allowed(
+                defects,
+                request.min_recall,
+                joint_confidence(request.confidence, request.candidates),
+            ),
             "misses": None,
             "recall": None,
             "clean_yield": None,
@@ -129,8 +134,6 @@ class OperatingPoint:
         }
         if self.calibration:
             document |= self.calibration.to_json()
-        if certificate:
-            document |= {"misses_allowed": certificate.misses_allowed}
         if self.refusal:
             document["needed_defects"] = self.refusal.needed_defects
         return document | {

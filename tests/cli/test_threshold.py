@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from drupe.evaluation.predictions_csv import write_predictions
+from run_files import predictions, write_run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(tmp_path / "run")
+
+
+def test_a_run_is_certified_in_80_columns(drupe, run) -> None:
+    result = drupe("threshold", run, "--review-budget", "0.05", "--prevalence", "0.02")
+    assert result.code == 0, result.stderr
+    assert "lite0 seed 42: recall ≥ 99 % certified at 95 % confidence" in result.stdout
+    assert "does not refute" in result.stdout
+    assert "Per 1,000 items with 2.0 % defects (rates of test)" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert json.loads((run / "evaluation.json").read_text())["certificate"]["min_recall"] == 0.99
+
+
+def test_json_is_the_document_and_nothing_else(drupe, run) -> None:
+    document = json.loads(drupe("threshold", run, "--json").stdout)
+    keys = {"certified", "threshold", "high", "defects", "misses_allowed", "misses", "recall"}
+    assert set(document) >= keys | {"clean_yield", "method", "approximate", "test"}
+    assert document["test"]["recall"]["trials"] == document["test"]["defects"]
+
+
+def test_anyone_s_csv(drupe, tmp_path) -> None:
+    write_predictions(tmp_path / "theirs.csv", predictions(1200, 5))
+    document = json.loads(drupe("threshold", "theirs.csv", "--json").stdout)
+    assert document["certified"] is True
+    assert document["test"] is None
+    table = drupe("threshold", "theirs.csv").stdout
+    assert "test" not in table
+
+
+def test_logits_are_taken_when_named(drupe, tmp_path) -> None:
+    lines = [f"{i}.png,{'ng' if i % 2 else 'ok'},{4 if i % 2 else -4}" for i in range(700)]
+    (tmp_path / "logits.csv").write_text("\n".join(["path,label,score", *lines]))
+    refused = drupe("threshold", "logits.csv")
+    assert refused.code == 2
+    assert "if these are logits, say so with --logits" in refused.stderr
+    assert drupe("threshold", "logits.csv", "--logits").code == 0
+
+
+def test_too_few_defects_end_with_1_and_the_number_needed(drupe, tmp_path) -> None:
+    write_predictions(tmp_path / "few.csv", predictions(300, 5))
+    result = drupe("threshold", "few.csv")
+    assert result.code == 1
+    assert "not certified" in result.stdout
+    assert "at least 299 distinct defects" in " ".join(result.stdout.split())
+    as_json = drupe("threshold", "few.csv", "--json")
+    assert as_json.code == 1
+    assert json.loads(as_json.stdout)["needed_defects"] == 299
+
+
+def test_a_given_threshold_leaves_the_run_s_certificate_alone(drupe, run) -> None:
+    before = (run / "evaluation.json").read_bytes()
+    result = drupe("threshold", run, "--low", "0.2", "--high", "0.8")
+    assert result.code == 0
+    assert "given by hand, not certified" in result.stdout
+    assert (run / "evaluation.json").read_bytes() == before
+
+
+def test_a_test_that_refutes_says_so(drupe, tmp_path) -> None:
+    worse = predictions(900, 8, quality=-0.5)
+    run = write_run(tmp_path / "run", test=worse)
+    assert "REFUTES recall ≥ 99 %" in " ".join(drupe("threshold", run).stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("absent.csv",), "absent.csv: no such file"),
+        ((".",), "must be a run directory or a CSV file"),
+        (("run", "--data", "x", "--cross-fit", "5"), "only one of them"),
+        (("theirs.csv", "--cross-fit", "5"), "need a run directory"),
+        (("run", "--logits"), "is for CSV files"),
+        (("run", "--costs", "1,2"), "must be three numbers M,F,R, got '1,2'"),
+        (("run", "--costs", "1,2,3"), "costs: need the prevalence"),
+        (("run", "--min-recall", "99"), "min_recall: must be in (0, 1), got 99"),
+        (("run", "--low", "nan"), "low: must be in [0, 1], got nan"),
+        (("run", "--review-budget", "5"), "review_budget: must be in [0, 1), got 5"),
+        (("run", "--defect", "cherry_clean"), "got --defect cherry_clean"),
+    ],
+)
+def test_wrong_input_is_one_message(drupe, run, tmp_path, arguments, message) -> None:
+    write_predictions(tmp_path / "theirs.csv", predictions(900, 5))
+    before = (run / "evaluation.json").read_bytes()
+    result = drupe("threshold", *arguments)
+    assert result.code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert (run / "evaluation.json").read_bytes() == before
+
+
+def test_a_csv_needs_no_torch(drupe, run) -> None:
+    blocked = ("torch", "timm", "torchvision", "safetensors")
+    assert drupe("threshold", run, blocked=blocked).code == 0
+    fresh = drupe("threshold", run, "--data", "x", blocked=blocked)
+    assert fresh.code == 2
+    assert "pip install 'drupe[train]'" in fresh.stderr
+
+
+def test_cross_fitting_from_training_to_an_approximate_certificate(
+    drupe, tmp_path, small_synthetic
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(
+        "model: {architecture: test_resnet, pretrained: false}\n"
+        "input: {size: 64}\n"
+        "training: {epochs: 1, batch_size: 16, threads: 1, precision: fp32, layout: contiguous}\n"
+    )
+    assert drupe("train", "tiny.yaml", "--data", small_synthetic, "--out", "run").code == 0
+    result = drupe("threshold", "run", "--cross-fit", "2", "--min-recall", "0.8", "--json")
+    assert result.code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["approximate"] is True
+    assert "not from the network to be deployed" in document["certificate"]["approximate"]
+    assert "fold 2 of 2" in result.stderr
+    assert (tmp_path / "run-cross-fit-2" / "fold-1" / "run.json").exists()
