@@ -15,9 +15,7 @@ import argparse
 import json
 import os
 import platform
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +31,7 @@ from drupe.data.audit import audit
 from drupe.data.synthetic import synthesise
 from drupe.data.truth import Truth
 from drupe.progress import Tracker, silent
+from provenance import commit, peak_mb, processor
 
 
 def main() -> None:
@@ -146,35 +145,6 @@ def recorder(stages: dict[str, float]) -> Any:
         print(f"{what}: {total:,} {unit}, {stages[what]:.1f} s", file=sys.stderr, flush=True)
 
     return progress
-
-
-def peak_mb() -> float:
-    """Most memory that the process ever held, scratch pages of the memory map included."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def commit() -> str:
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("+changes" if changed else "")
-
-
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

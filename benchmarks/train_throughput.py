@@ -28,7 +28,6 @@ import platform
 import random
 import shlex
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -60,6 +59,7 @@ from drupe.training.execution import choose_device, choose_precision, set_thread
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.seeding import Stream, generator, seed_torch
 from drupe.training.source import ImageSource
+from provenance import commit
 
 NETWORKS = ("resnet50", "efficientnet_lite0", "convnext_tiny", "efficientnet_b2")
 WORKERS = 2
@@ -309,17 +309,6 @@ def circumstances(options: argparse.Namespace, threads: int) -> dict[str, Any]:
         "steps_per_round": options.steps,
         "data": "given folder" if options.data else f"{SYNTHETIC_IMAGES} synthetic, seed 0",
     }
-
-
-def commit() -> str:
-    """Return the commit of the source, marked where files differ from it."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        name = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], text=True).strip()
-        changed = subprocess.check_output([*git, "status", "--porcelain"], text=True).strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{name}+changes" if changed else name
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from drupe.evaluation.grouping import first_of_each_group
-from drupe.evaluation.metrics import Counts, auroc, brier_score, expected_calibration_error
+from drupe.evaluation.metrics import (
+    ECE_BINS,
+    Counts,
+    auroc,
+    brier_score,
+    expected_calibration_error,
+)
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.temperature import negative_log_likelihood
 
@@ -23,12 +29,12 @@ def evaluation_document(
     temperature: float,
     test_groups: ArrayLike,
 ) -> dict[str, Any]:
-    """Return the figures of one run, without a certificate yet.
+    """Return the figures of one run; ``drupe threshold`` adds a certificate.
 
     ``test_groups`` (int [n]) gives the duplicate group of each test item. ``test.argmax`` counts
-    every test item, ``test.distinct.argmax`` one item per duplicate group. ``auroc``, ``ece`` and
-    ``brier`` are of all test items; ``calibration.nll`` is in nats per item, at T = 1 and at the
-    fitted temperature.
+    every test item, ``test.distinct.argmax`` one item per duplicate group. ``auroc``, ``ece`` (over
+    ``ece_bins`` equal bins), ``brier`` and ``log_loss`` (nats per item) are of all test items;
+    ``calibration.nll`` is in nats per item, at T = 1 and at the fitted temperature.
     """
     groups = np.asarray(test_groups)
     if groups.shape != (len(test),):
@@ -55,7 +61,9 @@ def evaluation_document(
         },
         "auroc": auroc(ranking, test.is_defect),
         "ece": expected_calibration_error(test.scores, test.is_defect),
+        "ece_bins": ECE_BINS,
         "brier": brier_score(test.scores, test.is_defect),
+        "log_loss": _nll(test, temperature),
     }
 
 
