@@ -198,6 +198,8 @@ def choose_high(
         A value out of range, both targets, or a precision that no threshold reaches.
     """
     _check_targets(review_budget, reject_precision, prevalence)
+    if reject_precision is None and not review_budget:
+        return low
     score, defect = np.asarray(scores, np.float32), np.asarray(is_defect, np.bool_)
     share = float(defect.mean()) if prevalence is None else prevalence
     weights = np.where(defect, share / defect.sum(), (1 - share) / (~defect).sum())
@@ -207,8 +209,6 @@ def choose_high(
         return max(low, 1.0)
     of_all = np.bincount(place, weights=weights[uncertain])
     if reject_precision is None:
-        if not review_budget:
-            return low
         reviewed = np.cumsum(of_all)  # if high lies just above each level
         within = int(np.searchsorted(reviewed, review_budget * (1 + 1e-12), side="right"))
         return _gap(low, levels, within)

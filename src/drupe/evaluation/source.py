@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ RUN_BACKEND = MeasuredOn(graph="", backend="pytorch", precision="fp32")
 
 @dataclass(frozen=True)
 class JudgedSplit:
-    """The predictions of one split, and which of its items are copies (int [n], equal numbers)."""
+    """The predictions of one split, and which of its items are copies: equal numbers ≥ 0, int [n]."""
 
     table: Predictions
     groups: NDArray[np.integer]
@@ -37,9 +38,11 @@ class JudgedSplit:
         """Return a split in which no item is known to be a copy of another."""
         return cls(table, np.arange(len(table)))
 
-    @property
+    @cached_property
     def distinct(self) -> Predictions:
         """One item per duplicate group: what claims count."""
+        if np.bincount(self.groups).max(initial=0) <= 1:
+            return self.table
         return self.table.take(first_of_each_group(self.table.paths, self.groups))
 
 
