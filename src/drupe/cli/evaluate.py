@@ -27,7 +27,10 @@ def evaluate(
     store: Store = STORE,
     json: Json = False,
 ) -> None:
-    """Redo predictions and evaluation.json of a finished run from its saved weights."""
+    """Redo predictions and evaluation.json of a finished run from its saved weights.
+
+    A certificate that the run held is gone afterwards: drupe threshold makes it anew.
+    """
     from drupe.cli.evaluation import print_evaluation, print_run_json, print_skipped
     from drupe.training.record import read_record
     from drupe.training.saved import evaluate_run

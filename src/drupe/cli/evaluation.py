@@ -58,3 +58,4 @@ def print_evaluation(document: dict[str, Any]) -> None:
         f"AUROC {document['auroc']:.4f}, ECE {document['ece']:.3f}, "
         f"temperature {document['temperature']:.2f}"
     )
+    print_line("A threshold that provably catches enough defects: drupe threshold RUN")

@@ -44,6 +44,7 @@ def evaluation_document(
     ranking = test.scores if test.logits is None else test.logits
     return {
         "temperature": float(temperature),
+        "certificate": None,
         "calibration": {
             **_sizes(calibration),
             "temperature": float(temperature),

@@ -268,7 +268,8 @@ def recommendation(result: StudyResult) -> str:
     )
     sentences.append(
         f"At the threshold 0.5 it lets {best.misses.values[0]:.0f} of {result.defects} defects "
-        "through: too early for a line without a threshold chosen for recall."
+        "through: too early for a line. A threshold that is certified for recall: "
+        f"drupe threshold {best.runs[0]}"
     )
     return " ".join(sentences)
 

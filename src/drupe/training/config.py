@@ -70,7 +70,7 @@ class DataConfig(Section):
 
 
 class CalibrationConfig(Section):
-    """Which items give the temperature and, later, the certificate."""
+    """Which items give the temperature and the certificate."""
 
     holdout: float = Field(0.25, gt=0, lt=1, description="share of the training items")
     crossfit: int | None = Field(
