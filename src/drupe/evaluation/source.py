@@ -28,7 +28,7 @@ RUN_BACKEND = MeasuredOn(graph="", backend="pytorch", precision="fp32")
 
 @dataclass(frozen=True)
 class JudgedSplit:
-    """The predictions of one split, and which of its items are copies: equal numbers ≥ 0, int [n]."""
+    """The predictions of one split; ``groups`` (int [n], from 0) has equal numbers for copies."""
 
     table: Predictions
     groups: NDArray[np.integer]
