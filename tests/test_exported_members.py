@@ -10,6 +10,7 @@ import drupe
 EXPORTED = [
     "Candidate",
     "Certificate",
+    "Classifier",
     "Comparison",
     "DrupeError",
     "InputError",
@@ -19,6 +20,7 @@ EXPORTED = [
     "__version__",
     "certify_threshold",
     "compare",
+    "load",
     "misses_allowed",
     "needed_defects",
     "read_predictions",

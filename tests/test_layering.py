@@ -22,17 +22,21 @@ LAYERS: dict[str, set[str]] = {
     "reporting": {"data", "evaluation", "models", "training", "deployment", "study"},
     "cli": {"data", "evaluation", "models", "training", "deployment", "study", "reporting"},
 }
-BASE = {"", "configuration", "errors", "files", "progress"}  # "" is drupe/__init__.py
+BASE = {"", "configuration", "errors", "files", "host", "progress"}  # "" is drupe/__init__.py
 
 # The package itself names the public members of these layers, and loads them when they are used.
-FRONT_DOOR = {"evaluation"}
+FRONT_DOOR = {"deployment", "evaluation"}
 
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
 # Packages that a module may not import anywhere, by the start of its name.
 FORBIDDEN: dict[str, set[str]] = {
     "data": TORCH | {"scipy"},
     "evaluation": TORCH,
-    "deployment.runtime": TORCH | {"scipy"},
+    # What the line PC runs: the core install has none of these.
+    **{
+        f"deployment.{name}": TORCH | {"scipy", "polars", "onnx"}
+        for name in ("backends", "bench", "bundle", "manifest", "predict", "runtime")
+    },
     **{name: TORCH | {"scipy"} for name in BASE if name},
 }
 # ... and may not import at module level, because `drupe --help` has to be instant.
@@ -45,6 +49,7 @@ READS_ENVIRONMENT = {
 READS_CLOCK = {
     "data.manifest",  # a file changed just now is hashed again next time
     "cli.progress",  # rates and time left
+    "deployment.bench",  # measures latency
     "training.engine",  # images/s of each epoch
     "training.precision",  # chooses by timing
     "training.record",  # when a run started and ended

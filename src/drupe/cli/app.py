@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from drupe import __version__
-from drupe.cli import compare, data, doctor, evaluate, study, threshold, train
+from drupe.cli import compare, data, doctor, evaluate, export, predict, study, threshold, train
 from drupe.cli.console import print_error, print_line, stderr
 from drupe.cli.options import examples
 from drupe.errors import DrupeError, InputError, MissingExtraError
@@ -26,6 +26,7 @@ INTERRUPTED = 130
 """The shell's number for a command that Ctrl-C ended: 128 + SIGINT."""
 
 EXTRA_OF = {
+    "openvino": "openvino",
     "polars": "evidence",
     "scipy": "evidence",
     **dict.fromkeys(
@@ -60,9 +61,13 @@ app.command(epilog=train.EXAMPLES)(train.train)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=threshold.EXAMPLES)(threshold.threshold)
+app.command(epilog=export.EXAMPLES)(export.export)
+app.command(epilog=predict.PREDICT_EXAMPLES)(predict.predict)
+app.command(epilog=predict.BENCH_EXAMPLES)(predict.bench)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(study.app, name="study")
+app.add_typer(export.app, name="bundle")
 
 
 FIRST_STEPS = examples(

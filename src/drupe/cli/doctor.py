@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shutil
@@ -18,6 +17,7 @@ from drupe import __version__
 from drupe.cli.console import print_json, print_line, stdout, table
 from drupe.cli.options import STORE, Json, Store, WeightsFolder, examples
 from drupe.errors import InputError
+from drupe.host import available_cores
 
 EXAMPLES = examples("drupe doctor", "drupe doctor --store /data/drupe-store --json")
 
@@ -112,8 +112,7 @@ def installed_extras(packages: Mapping[str, str | None]) -> dict[str, bool]:
 
 def cpu() -> dict[str, Any]:
     """Return the processor's name and the cores that this process may use."""
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    return {"device": "cpu", "name": cpu_name(), "cores": len(usable or ()) or os.cpu_count()}
+    return {"device": "cpu", "name": cpu_name(), "cores": available_cores()}
 
 
 def cpu_name() -> str:

@@ -35,6 +35,11 @@ Json = Annotated[
 
 Logits = Annotated[bool, typer.Option("--logits", help="The column score of a CSV holds logits.")]
 
+Threads = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="CPU threads; without it, all cores."),
+]
+
 WeightsFolder = Annotated[
     Path | None,
     typer.Option(

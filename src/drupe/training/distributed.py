@@ -18,13 +18,6 @@ import torch.distributed as dist
 Anything = TypeVar("Anything")
 
 
-def available_cores() -> int:
-    """Return the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @dataclass(frozen=True)
 class World:
     """This process's place: ``rank`` of ``size`` processes, ``local_rank`` on this host."""

@@ -15,10 +15,11 @@ from pathlib import Path
 import torch
 
 from drupe.errors import InputError
+from drupe.host import available_cores
 from drupe.models.network import Network
 from drupe.progress import Progress, silent
 from drupe.training.config import ExperimentConfig
-from drupe.training.distributed import World, available_cores
+from drupe.training.distributed import World
 from drupe.training.engine import Trainer
 from drupe.training.precision import Precision, candidates, decide, host_key
 from drupe.training.preparation import PreparedData

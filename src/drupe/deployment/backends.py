@@ -1,0 +1,109 @@
+"""Running a graph: raw bytes in, scores out. Threads are set once, when a session is made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.errors import MissingExtraError
+from drupe.host import available_cores
+
+Images = NDArray[np.uint8]
+Scores = NDArray[np.float32]
+
+
+class Session(Protocol):
+    """A graph ready to run; may be called from several threads at once.
+
+    ``side`` is the side S of the images that the graph takes, None where it leaves it open.
+    """
+
+    side: int | None
+
+    def __call__(self, images: Images) -> Scores:
+        """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+
+
+def available(backend: str) -> bool:
+    """Return whether the packages of ``backend`` are installed."""
+    try:
+        return find_spec(backend) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def open_session(graph: bytes, backend: str, precision: str, threads: int | None) -> Session:
+    """Return a session; ``threads`` None takes the cores that this process may use."""
+    count = threads or available_cores()
+    if backend == "openvino":
+        return OpenVinoSession(graph, precision, count)
+    return OnnxRuntimeSession(graph, count)
+
+
+class OnnxRuntimeSession:
+    """ONNX Runtime on the CPU. Its sessions may be run from several threads."""
+
+    def __init__(self, graph: bytes, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Weights and activations too small to matter make a CPU ten times slower.
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        self._session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
+        graph_input = self._session.get_inputs()[0]
+        self._input = graph_input.name
+        self.side: int | None = _side(graph_input.shape)
+
+    def __call__(self, images: Images) -> Scores:
+        """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+        scores: Scores = self._session.run(None, {self._input: images})[0]
+        return scores
+
+
+class OpenVinoSession:
+    """OpenVINO on the CPU, in exactly the precision asked for; a request for each thread."""
+
+    def __init__(self, graph: bytes, precision: str, threads: int) -> None:
+        try:
+            import openvino
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("this bundle", "openvino", "openvino") from error
+        core = openvino.Core()
+        model = core.read_model(model=graph)
+        shape = model.inputs[0].partial_shape
+        self.side: int | None = _side(
+            [None if dim.is_dynamic else dim.get_length() for dim in shape]
+        )
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            # Left to itself, OpenVINO takes bf16 where the processor has it: other scores.
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        }
+        self._model = core.compile_model(model, "CPU", settings)
+        self._requests = threading.local()
+
+    def __call__(self, images: Images) -> Scores:
+        """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+        request = getattr(self._requests, "request", None)
+        if request is None:
+            request = self._requests.request = self._model.create_infer_request()
+        scores: Scores = np.array(request.infer([images])[0])
+        return scores
+
+
+def _side(shape: Sequence[Any]) -> int | None:
+    """Return S of an input shape [N, S, S, 3]; 0 where it is another shape."""
+    if len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:
+        return 0
+    return shape[1] if isinstance(shape[1], int) else None

@@ -1,0 +1,161 @@
+"""Writing a bundle, and verifying one on the machine where it is to run.
+
+Letters: G golden samples of S × S pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.data.rendering import render_crops
+from drupe.deployment.backends import available, open_session
+from drupe.deployment.manifest import (
+    MANIFEST,
+    Function,
+    Manifest,
+    file_digest,
+    read_files,
+    read_manifest,
+)
+from drupe.errors import InputError
+from drupe.files import write_text
+
+GOLDEN_FILE = "golden.npz"
+GOLDEN_COUNT = 16
+SMALLEST_RENDERED = 32
+TOLERANCE = {"fp32": 1e-4, "bf16": 0.15, "int8": 0.05}
+"""How far a golden score may lie off on another processor, by precision."""
+
+
+def golden_images(size: int) -> NDArray[np.uint8]:
+    """Return synthetic crops uint8 [G, size, size, 3], always the same: no customer's image."""
+    random = np.random.default_rng(0)
+    is_defect = np.arange(GOLDEN_COUNT) % 2 == 1
+    side = max(size, SMALLEST_RENDERED)
+    crops = render_crops(is_defect, side, random)
+    start = (side - size) // 2
+    return np.ascontiguousarray(crops[:, start : start + size, start : start + size])
+
+
+def golden_file(images: NDArray[np.uint8], scores: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """Return an ``.npz`` of the images and of each function's scores, by its name."""
+    buffer = io.BytesIO()
+    named = {name.replace(" ", "_"): values for name, values in scores.items()}
+    np.savez_compressed(buffer, images=images, **named)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    """Write ``files`` and ``bundle.json`` as a new directory that appears whole or not at all.
+
+    Raises:
+        InputError: ``folder`` exists and isn't an empty directory.
+    """
+    require_new(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            with (scratch / name).open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        write_text(scratch / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+        scratch.chmod(0o755)
+        if folder.is_dir():
+            folder.rmdir()
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def require_new(folder: Path) -> None:
+    """Raise an :class:`InputError` unless ``folder`` is absent or an empty directory."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{folder}: must be new or empty, got something that exists")
+
+
+def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the SHA-256 of each file."""
+    return {name: file_digest(content) for name, content in files.items()}
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How one function answers the golden samples here; ``reason`` says why it was not run."""
+
+    function: Function
+    max_score_difference: float | None
+    flips: int | None
+    reason: str | None = None
+
+    @property
+    def passed(self) -> bool | None:
+        """None where the function was not run."""
+        if self.max_score_difference is None or self.flips is None:
+            return None
+        return self.flips == 0 and self.max_score_difference <= TOLERANCE[self.function.precision]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the function's name and what was found."""
+        return {
+            "backend": self.function.backend,
+            "precision": self.function.precision,
+            "max_score_difference": self.max_score_difference,
+            "flips": self.flips,
+            "passed": self.passed,
+            "reason": self.reason,
+        }
+
+
+def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified]:
+    """Check every hash and replay the golden samples with every function that can run here.
+
+    Raises:
+        InputError: no bundle, or changed or missing files.
+    """
+    manifest = read_manifest(folder)
+    contents = read_files(folder, manifest)
+    golden = _read_golden(contents[manifest.golden], folder / manifest.golden)
+    found = []
+    for function in manifest.functions:
+        key = function.name.replace(" ", "_")
+        if key not in golden or not available(function.backend):
+            reason = "not installed" if key in golden else "no golden scores"
+            found.append(Verified(function, None, None, reason))
+            continue
+        session = open_session(
+            contents[function.graph], function.backend, function.precision, threads
+        )
+        scores = session(golden["images"])
+        expected = golden[key]
+        decided = [
+            (values >= np.float32(function.low)).astype(int) + (values >= np.float32(function.high))
+            for values in (scores, expected)
+        ]
+        found.append(
+            Verified(
+                function,
+                float(np.abs(scores - expected).max()),
+                int(np.count_nonzero(decided[0] != decided[1])),
+            )
+        )
+    return found
+
+
+def _read_golden(content: bytes, path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, KeyError) as error:
+        raise InputError(f"{path}: not golden samples ({error})") from None

@@ -1,0 +1,55 @@
+"""The gate: does an exported function say what the tested network said?
+
+A function is a graph × backend × precision. It is run on the run's own calibration and test crops
+and compared with the predictions that the certificate and the report rest on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.deployment.backends import Session
+from drupe.deployment.manifest import Gate
+from drupe.evaluation.lanes import Thresholds
+from drupe.progress import Progress
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Images uint8 [n, S, S, 3] of one split and the scores (float32 [n]) that PyTorch gave."""
+
+    name: str
+    images: NDArray[np.uint8]
+    expected: NDArray[np.float32]
+
+
+def run_all(
+    session: Session, images: NDArray[np.uint8], progress: Progress, what: str
+) -> NDArray[np.float32]:
+    """Return the scores of all ``images``, float32 [n]."""
+    parts = []
+    with progress(what, len(images), "images") as tracker:
+        for start in range(0, len(images), BATCH):
+            batch = np.ascontiguousarray(images[start : start + BATCH])
+            parts.append(session(batch))
+            tracker.advance(len(batch))
+    return np.concatenate(parts)
+
+
+def compare_scores(
+    expected: NDArray[np.float32], found: NDArray[np.float32], thresholds: Thresholds
+) -> Gate:
+    """Return how far ``found`` lies from ``expected`` (float32 [n]) and how many decisions turn."""
+    difference = np.abs(found.astype(np.float64) - expected)
+    flips = thresholds.decide(expected) != thresholds.decide(found)
+    return Gate(
+        images=len(expected),
+        max_score_difference=float(difference.max(initial=0)),
+        mean_score_difference=float(difference.mean()) if difference.size else 0.0,
+        flips=int(np.count_nonzero(flips)),
+    )

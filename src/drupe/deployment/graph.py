@@ -1,0 +1,116 @@
+"""A trained network as an ONNX graph: raw bytes in, the probability of a defect out.
+
+Letters: N images, S pixels of their side, s pixels after the centre crop.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from dataclasses import dataclass
+
+import onnx
+import torch
+from torch import nn
+
+from drupe.models.network import CLEAN, DEFECT, Network
+
+INPUT, OUTPUT = "images", "score"
+OPSET = 20
+
+EXPONENT, MANTISSA = 0x7F800000, 0x007FFFFF
+"""Bits of a float32."""
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """The serialised graph and how many of its weights were too small to be normal numbers."""
+
+    content: bytes
+    flushed_weights: int
+
+
+class ScoreGraph(nn.Module):
+    """uint8 [N, S, S, 3] to sigmoid(z / T), float32 [N].
+
+    A last linear layer becomes one output instead of two: z and the temperature are linear.
+    """
+
+    def __init__(self, network: Network, temperature: float) -> None:
+        super().__init__()
+        self.backbone = copy.deepcopy(network.backbone).eval()
+        self.scale, self.size, self.crop = network.scale, network.size, network.crop
+        head = self.backbone.get_classifier()  # type: ignore[operator]
+        self.is_folded = isinstance(head, nn.Linear)
+        self.temperature = temperature
+        if isinstance(head, nn.Linear):
+            _fold_head(head, temperature)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the scores."""
+        if self.crop is not None:
+            start = (self.size - self.crop) // 2
+            images = images[:, start : start + self.crop, start : start + self.crop]
+        pixels = self.scale(images.permute(0, 3, 1, 2).float())
+        logits: torch.Tensor = self.backbone(pixels)
+        if self.is_folded:
+            return torch.sigmoid(logits.flatten())
+        return torch.sigmoid((logits[:, DEFECT] - logits[:, CLEAN]) / self.temperature)
+
+
+def _fold_head(head: nn.Linear, temperature: float) -> None:
+    """Make ``head`` give z / T instead of two logits."""
+    with torch.no_grad():
+        weight = (head.weight[DEFECT] - head.weight[CLEAN]) / temperature
+        head.weight = nn.Parameter(weight[None])
+        if head.bias is not None:
+            bias = (head.bias[DEFECT] - head.bias[CLEAN]) / temperature
+            head.bias = nn.Parameter(bias[None])
+        head.out_features = 1
+
+
+def export_graph(network: Network, temperature: float) -> ExportedGraph:
+    """Return ``network`` as an ONNX graph with dynamic N, batch norms folded into convolutions.
+
+    Subnormal weights, which make a CPU many times slower, become zero and are counted.
+    """
+    graph = ScoreGraph(network, temperature)
+    flushed = flush_subnormals(graph)
+    images = torch.zeros((2, network.size, network.size, 3), dtype=torch.uint8)
+    chatty = logging.getLogger("torch.onnx")
+    level = chatty.level
+    try:
+        chatty.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                graph,
+                (images,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes={INPUT: {0: torch.export.Dim("N", min=1)}},
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        chatty.setLevel(level)
+    assert program is not None
+    model = program.model_proto
+    onnx.checker.check_model(model)
+    return ExportedGraph(model.SerializeToString(), flushed)
+
+
+def flush_subnormals(module: nn.Module) -> int:
+    """Set weights smaller than the smallest normal float32 to zero; return how many there were."""
+    count = 0
+    with torch.no_grad():
+        for tensor in [*module.parameters(), *module.buffers()]:
+            if tensor.dtype == torch.float32:
+                # By their bits: a process that flushes subnormals compares them as zero.
+                bits = tensor.view(torch.int32)
+                tiny = ((bits & EXPONENT) == 0) & ((bits & MANTISSA) != 0)
+                count += int(tiny.sum())
+                tensor[tiny] = 0
+    return count

@@ -1,0 +1,146 @@
+"""``bundle.json``: what a bundle holds, and the check that it still does.
+
+A *function* is a graph run by a backend in a precision: scores differ between functions, so each
+has its own certificate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from drupe.configuration import validate
+from drupe.errors import InputError
+from drupe.files import read_json
+
+SCHEMA_VERSION = 1
+"""Raised when an older runtime would misread a bundle."""
+
+MANIFEST = "bundle.json"
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Score = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A frozen group of keys that refuses unknown ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class GraphInput(Section):
+    """The images that every graph takes: uint8 [N, size, size, 3], RGB, 0-255, any N ≥ 1."""
+
+    size: Annotated[int, Field(ge=1)]
+    dtype: Literal["uint8"] = "uint8"
+    layout: Literal["NHWC"] = "NHWC"
+
+
+class Gate(Section):
+    """How a function compares with PyTorch on the run's calibration and test crops."""
+
+    images: int
+    max_score_difference: float
+    mean_score_difference: float
+    flips: int
+
+
+class Function(Section):
+    """One way to run the bundle, with its thresholds and the certificate that they rest on.
+
+    ``p50_ms``: the median milliseconds of one image on the exporting machine.
+    """
+
+    graph: FileName
+    backend: Literal["onnxruntime", "openvino"]
+    precision: Literal["fp32", "bf16", "int8"]
+    low: Score
+    high: Score
+    certificate: dict[str, Any] | None
+    gate: Gate
+    p50_ms: float | None = None
+
+    @property
+    def name(self) -> str:
+        """``onnxruntime fp32``: how messages call it."""
+        return f"{self.backend} {self.precision}"
+
+
+class Manifest(Section):
+    """The content of ``bundle.json``.
+
+    ``functions`` stand in the order of preference. ``files`` maps every other file of the
+    bundle to the SHA-256 (hex) of its bytes. ``provenance`` says where the weights come from.
+    """
+
+    schema_version: int
+    name: str
+    classes: tuple[str, str]
+    input: GraphInput
+    functions: Annotated[tuple[Function, ...], Field(min_length=1)]
+    golden: FileName
+    files: dict[FileName, str]
+    provenance: dict[str, Any]
+
+
+def file_digest(content: bytes) -> str:
+    """Return the SHA-256 (hex) of a file's bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """Read ``bundle.json``; no other file is looked at.
+
+    Raises:
+        InputError: no bundle, a newer schema, or a manifest that is damaged or contradicts itself.
+    """
+    path = bundle / MANIFEST
+    if not path.is_file():
+        raise InputError(f"{bundle}: must be a bundle, but holds no {MANIFEST}")
+    document = read_json(path)
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: schema_version: must be at most {SCHEMA_VERSION}, got {version}: the bundle "
+            "was made by a newer Drupe"
+        )
+    manifest = validate(Manifest, document, str(path))
+    needed = {manifest.golden, *(function.graph for function in manifest.functions)}
+    problems = [f"{path}: files: must list {name}" for name in sorted(needed - set(manifest.files))]
+    problems += [
+        f"{path}: functions: {one.name}: low must be at most high, got {one.low:g} and {one.high:g}"
+        for one in manifest.functions
+        if one.low > one.high
+    ]
+    if problems:
+        raise InputError(problems)
+    return manifest
+
+
+def read_files(bundle: Path, manifest: Manifest) -> dict[str, bytes]:
+    """Return the bytes of every listed file, each checked against its hash.
+
+    What is checked is what is returned: a file that changes afterwards changes nothing.
+
+    Raises:
+        InputError: every file that is missing or has other bytes.
+    """
+    contents, problems = {}, []
+    for name, expected in manifest.files.items():
+        path = bundle / name
+        try:
+            contents[name] = path.read_bytes()
+        except OSError as error:
+            problems.append(f"{path}: can't be read ({error.strerror})")
+            continue
+        found = file_digest(contents[name])
+        if found != expected:
+            problems.append(
+                f"{path}: changed since the bundle was made: must have the SHA-256 "
+                f"{expected[:12]}…, got {found[:12]}…"
+            )
+    if problems:
+        raise InputError(problems)
+    return contents

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+LINE_PC = ("torch", "timm", "torchvision", "safetensors", "scipy", "polars", "onnx", "openvino")
+"""What a core install does not bring."""
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory):
+    """A trained and exported run, and a folder of crops of which one is damaged."""
+    from drupe.data.synthetic import synthesise
+    from drupe.deployment.export import export_run
+    from drupe.evaluation.operating_point import Request
+    from drupe.training.config import validate_experiment
+    from drupe.training.run import train_run
+
+    folder = tmp_path_factory.mktemp("line")
+    synthesise(folder / "crops", images=200, size=64, seed=6)
+    config = validate_experiment(
+        {
+            "model": {"architecture": "test_resnet", "pretrained": False},
+            "input": {"size": 64},
+            "data": {"root": str(folder / "crops")},
+            "training": {"epochs": 1, "batch_size": 16, "threads": 1, "precision": "fp32"},
+        },
+        "tiny.yaml",
+    )
+    train_run(config, folder / "run", folder / "store")
+    export_run(
+        folder / "run",
+        folder / "bundle",
+        folder / "store",
+        request=Request(min_recall=0.8, confidence=0.8),
+    )
+    random = np.random.default_rng(0)
+    (folder / "today").mkdir()
+    for number in range(6):
+        pixels = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "today" / f"{number}.png")
+    (folder / "today" / "3.png").write_bytes(b"damaged")
+    return folder
+
+
+def test_export_then_verify(drupe, line) -> None:
+    result = drupe("export", line / "run", "new", "--store", line / "store", "--json")
+    assert result.code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert [one["flips"] for one in document["functions"]] == [0, 0]
+    assert set(document["functions"][0]) >= {
+        "graph",
+        "backend",
+        "precision",
+        "images",
+        "max_score_difference",
+        "size_bytes",
+        "certificate",
+    }
+    again = drupe("export", line / "run", "new", "--store", line / "store")
+    assert again.code == 2
+    assert "new: must be new or empty" in again.stderr
+    assert "all files are as they were written" in drupe("bundle", "verify", "new").stdout
+
+
+def test_the_line_pc_needs_no_torch(drupe, line) -> None:
+    bundle = line / "bundle"
+    verified = drupe("bundle", "verify", bundle, "--json", blocked=LINE_PC)
+    assert verified.code == 0, verified.stderr
+    assert [one["passed"] for one in json.loads(verified.stdout)["functions"]].count(True) == 1
+    timed = drupe("bench", bundle, "--samples", "20", "--json", blocked=LINE_PC)
+    (row,) = json.loads(timed.stdout)["results"]
+    keys = {"name", "backend", "precision", "threads", "batch", "p50_ms", "p95_ms", "p99_ms"}
+    assert set(row) >= keys | {"samples"}
+    decided = drupe("predict", bundle, line / "crops" / "val", "--json", blocked=LINE_PC)
+    assert decided.code == 0, decided.stderr
+    assert json.loads(decided.stdout)["images"] == 50
+
+
+def test_unreadable_files_are_reviewed_and_end_with_1(drupe, line, tmp_path) -> None:
+    result = drupe("predict", line / "bundle", line / "today", "--csv", "out.csv")
+    assert result.code == 1
+    assert "3.png" in result.stderr
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    assert [row["decision"] for row in rows].count("review") >= 1
+    assert rows[3]["decision"] == "review"
+    assert rows[3]["score"] == ""
+    assert len(rows) == 6
+
+
+def test_json_lines_on_stdout_alone(drupe, line) -> None:
+    result = drupe("predict", line / "bundle", line / "today" / "[0-2].png", "--jsonl", "-")
+    assert result.code == 0
+    assert len([json.loads(text) for text in result.stdout.splitlines()]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("predict", "absent", "x.png"), "must be a bundle, but holds no bundle.json"),
+        (("bench", "absent"), "must be a bundle, but holds no bundle.json"),
+        (("bundle", "verify", "absent"), "must be a bundle, but holds no bundle.json"),
+        (("export", "absent", "new"), "must be a run directory"),
+    ],
+)
+def test_wrong_input_is_one_message(drupe, arguments, message) -> None:
+    result = drupe(*arguments)
+    assert result.code == 2
+    assert message in result.stderr
+    assert result.stdout == ""

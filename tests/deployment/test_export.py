@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from drupe.deployment import export
+from drupe.deployment.bundle import golden_images, verify_bundle
+from drupe.deployment.export import GateError, export_run
+from drupe.deployment.gate import compare_scores
+from drupe.deployment.graph import export_graph, flush_subnormals
+from drupe.deployment.manifest import read_manifest
+from drupe.errors import InputError
+from drupe.evaluation.lanes import Thresholds
+from drupe.evaluation.operating_point import Request
+from drupe.evaluation.predictions_csv import read_predictions
+from drupe.models.network import build_network
+from drupe.training.saved import load_network
+
+
+def network_of(architecture: str, **keys):
+    torch.manual_seed(0)
+    settings = {"input_range": "raw", "size": 64, "crop": None} | keys
+    built = build_network(architecture, pretrained=False, frozen=False, **settings)
+    return built.network.eval()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "keys"),
+    [
+        ("test_resnet", {}),
+        ("test_convnext", {"input_range": "imagenet"}),
+        ("test_efficientnet", {"input_range": "unit", "crop": 48}),
+    ],
+)
+def test_the_graph_says_what_the_network_says(architecture, keys) -> None:
+    from drupe.deployment.backends import open_session
+
+    network = network_of(architecture, **keys)
+    images = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = torch.sigmoid(network.defect_logit(torch.from_numpy(images)) / 1.7).numpy()
+    graph = export_graph(network, 1.7)
+    for backend in ("onnxruntime", "openvino"):
+        session = open_session(graph.content, backend, "fp32", 1)
+        np.testing.assert_allclose(session(images), expected, atol=1e-5)
+        np.testing.assert_allclose(session(images[:1]), expected[:1], atol=1e-5)
+
+
+def test_batch_norm_is_folded_and_the_input_is_bytes() -> None:
+    graph = onnx.load_from_string(export_graph(network_of("test_resnet"), 1.0).content).graph
+    assert not {node.op_type for node in graph.node} & {"BatchNormalization"}
+    (image,) = graph.input
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [dim.dim_value for dim in image.type.tensor_type.shape.dim] == [0, 64, 64, 3]
+
+
+def test_exporting_leaves_the_network_as_it_was() -> None:
+    network = network_of("test_resnet")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    export_graph(network, 2.0)
+    after = network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_subnormal_weights_become_zero_and_are_counted() -> None:
+    layer = torch.nn.Linear(3, 1, bias=False)
+    with torch.no_grad():
+        bits = torch.tensor([[71362, 0, 0x0DA24260]], dtype=torch.int32)  # 1e-40, 0, 1e-30
+        layer.weight.view(torch.int32).copy_(bits)
+    assert flush_subnormals(layer) == 1
+    assert layer.weight[0].tolist() == [0.0, 0.0, pytest.approx(1e-30)]
+
+
+def test_flips_are_decisions_that_turn() -> None:
+    expected = np.float32([0.1, 0.4, 0.6, 0.9])
+    gate = compare_scores(expected, np.float32([0.1, 0.51, 0.6, 0.9]), Thresholds(0.5, 0.8))
+    assert (gate.flips, gate.images) == (1, 4)
+    assert gate.max_score_difference == pytest.approx(0.11, abs=1e-6)
+    assert gate.mean_score_difference == pytest.approx(0.0275, abs=1e-6)
+
+
+def test_the_bundle_says_where_it_comes_from(deployed) -> None:
+    run, _, bundle = deployed
+    manifest = read_manifest(bundle)
+    splits = ("calibration", "test")
+    images = sum(len(read_predictions(run / "predictions" / f"{name}.csv")) for name in splits)
+    assert {one.name for one in manifest.functions} == {"onnxruntime fp32", "openvino fp32"}
+    for function in manifest.functions:
+        assert function.gate.flips == 0
+        assert function.gate.max_score_difference < 1e-4
+        assert function.gate.images == images
+        certificate = function.certificate
+        assert certificate is not None
+        assert certificate["measured_on"]["backend"] == function.backend
+        assert certificate["measured_on"]["graph"] == manifest.files["fp32.onnx"]
+        assert certificate["threshold"] == function.low
+    metadata = load_network(run)[1]
+    assert manifest.provenance["architecture"] == metadata.architecture
+    times = [one.p50_ms for one in manifest.functions]
+    assert times == sorted(times)
+
+
+def test_golden_samples_are_synthetic_and_always_the_same() -> None:
+    images = golden_images(64)
+    assert images.shape == (16, 64, 64, 3)
+    np.testing.assert_array_equal(images, golden_images(64))
+    assert golden_images(24).shape == (16, 24, 24, 3)
+
+
+def test_a_bundle_verifies_where_it_was_made(bundle) -> None:
+    assert [one.passed for one in verify_bundle(bundle)] == [True, True]
+
+
+def test_a_turned_decision_stops_the_export(deployed, tmp_path, monkeypatch) -> None:
+    run, store, _ = deployed
+    honest = export.open_session
+
+    def lying(*arguments):
+        session = honest(*arguments)
+        return lambda images: 1 - session(images)
+
+    monkeypatch.setattr(export, "open_session", lying)
+    request = Request(min_recall=0.9, confidence=0.9)
+    with pytest.raises(GateError, match="decisions differ from those of the tested network"):
+        export_run(run, tmp_path / "bundle", store, request=request)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_defects_export_without_a_certificate(deployed, tmp_path) -> None:
+    run, store, _ = deployed
+    done = export_run(run, tmp_path / "bundle", store)  # 99 % takes 299 defects
+    assert done.refusal is not None
+    assert [one.certificate for one in done.manifest.functions] == [None, None]
+    assert [one.low for one in done.manifest.functions] == [0.5, 0.5]
+    json.dumps(done.to_json(), allow_nan=False)
+
+
+def test_what_is_refused(deployed, tmp_path) -> None:
+    run, store, bundle = deployed
+    with pytest.raises(InputError, match="must be new or empty"):
+        export_run(run, bundle, store)
+    with pytest.raises(InputError, match=r"but has no run\.json"):
+        export_run(tmp_path, tmp_path / "new", store)

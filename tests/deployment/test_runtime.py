@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from drupe.deployment.manifest import file_digest
+from drupe.deployment.runtime import load
+from drupe.errors import InputError
+from drupe.evaluation.predictions_csv import read_predictions
+
+
+@pytest.fixture(params=["onnxruntime", "openvino"])
+def classifier(request, bundle):
+    return load(bundle, backend=request.param, threads=1)
+
+
+def test_scores_are_those_that_were_tested(deployed, classifier) -> None:
+    run, _, _ = deployed
+    table = read_predictions(run / "predictions" / "test.csv")
+    root = run.parent / "crops"
+    scores = classifier.scores([root / path for path in table.paths])
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, table.scores, atol=1e-4)
+    low, high = classifier.function.low, classifier.function.high
+    expected = np.where(table.scores < low, "accept", "review")
+    expected = np.where(table.scores >= high, "reject", expected)
+    assert classifier.decide([root / path for path in table.paths]).tolist() == expected.tolist()
+
+
+def test_one_image_or_many(classifier, crops, tmp_path) -> None:
+    Image.fromarray(crops[0]).save(tmp_path / "one.png")
+    many = classifier.scores(crops)
+    assert many.shape == (5,)
+    for one in (crops[0], tmp_path / "one.png", str(tmp_path / "one.png")):
+        assert classifier.scores(one) == pytest.approx(many[0], abs=1e-6)
+        assert classifier.decide(one) in {"accept", "review", "reject"}
+    np.testing.assert_allclose(classifier.scores(list(crops)), many, atol=1e-6)
+    assert classifier.scores([crops[0], tmp_path / "one.png"]).shape == (2,)
+
+
+def test_lanes_are_those_of_the_thresholds(classifier) -> None:
+    low, high = np.float32(classifier.function.low), np.float32(classifier.function.high)
+    below = np.nextafter(low, np.float32(0))
+    assert classifier.decide_scores(np.array([below, low])).tolist()[0] == "accept"
+    assert classifier.decide_scores(np.array([low, high]))[0] != "accept"
+    assert classifier.decide_scores(np.array([high]))[0] == "reject"
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((64, 64), np.uint8), r"must be uint8 \[64, 64, 3\], got uint8 \[64, 64\]"),
+        (np.zeros((64, 64, 4), np.uint8), r"got uint8 \[64, 64, 4\]"),
+        (np.zeros((65, 64, 3), np.uint8), r"got uint8 \[65, 64, 3\]"),
+        (np.zeros((2, 32, 32, 3), np.uint8), r"got uint8 \[32, 32, 3\]"),
+        (np.zeros((64, 64, 3), np.float32), r"got float32 \[64, 64, 3\]"),
+        (np.zeros((0, 64, 64, 3), np.uint8), "must hold at least one, got none"),
+        ([], "must hold at least one, got none"),
+        ([3], "must be a path or a uint8 array, got int"),
+        ("absent.png", r"absent.png: can't be read \(no such file"),
+    ],
+)
+def test_wrong_images_are_errors_never_decisions(classifier, images, message) -> None:
+    for call in (classifier.scores, classifier.decide):
+        with pytest.raises(InputError, match=message):
+            call(images)
+
+
+def test_an_answer_that_is_no_number_is_an_error(classifier, crops) -> None:
+    classifier._session = lambda images: np.full(len(images), np.nan, np.float32)
+    with pytest.raises(InputError, match="got NaN or infinity from the graph"):
+        classifier.decide(crops)
+
+
+def test_threads_may_share_a_classifier(classifier) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
+    expected = [classifier.scores(image) for image in images]
+    wrong: list[int] = []
+
+    def work(offset: int) -> None:
+        for index in range(offset, offset + 80):
+            if classifier.scores(images[index % 40]) != expected[index % 40]:
+                wrong.append(index)
+
+    workers = [threading.Thread(target=work, args=(10 * n,)) for n in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+
+
+@pytest.fixture
+def copied(bundle, tmp_path) -> Path:
+    return shutil.copytree(bundle, tmp_path / "copied")
+
+
+def change(bundle: Path, **keys) -> None:
+    document = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps(document | keys))
+
+
+@pytest.mark.parametrize("name", ["fp32.onnx", "golden.npz"])
+def test_one_changed_byte_is_found_in_any_file(copied, name) -> None:
+    content = bytearray((copied / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}: changed since the bundle was made"):
+        load(copied)
+
+
+def test_damaged_bundles_are_refused(copied, tmp_path) -> None:
+    with pytest.raises(InputError, match=r"must be a bundle, but holds no bundle\.json"):
+        load(tmp_path)
+    (copied / "fp32.onnx").rename(copied / "other.onnx")
+    with pytest.raises(InputError, match=r"fp32\.onnx: can't be read"):
+        load(copied)
+    change(copied, schema_version=2)
+    with pytest.raises(InputError, match="must be at most 1, got 2: the bundle was made by"):
+        load(copied)
+    (copied / "bundle.json").write_text("{")
+    with pytest.raises(InputError, match="not valid JSON"):
+        load(copied)
+
+
+def test_a_path_that_climbs_out_is_refused(copied) -> None:
+    document = json.loads((copied / "bundle.json").read_text())
+    secret = copied.parent / "secret"
+    secret.write_bytes(b"x")
+    change(copied, files=document["files"] | {"../secret": file_digest(b"x")})
+    with pytest.raises(InputError, match="files"):
+        load(copied)
+    graphs = [one | {"graph": "../secret"} for one in document["functions"]]
+    change(copied, files=document["files"], functions=graphs)
+    with pytest.raises(InputError, match="graph"):
+        load(copied)
+
+
+def test_a_graph_of_another_shape_is_refused(copied) -> None:
+    change(copied, input={"size": 32})
+    with pytest.raises(InputError, match=r"graph takes .* but the bundle promises"):
+        load(copied)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.9, 0.1), (-1, 0.5), ("NaN", 0.5)])
+def test_thresholds_that_make_no_sense_are_refused(copied, low, high) -> None:
+    document = json.loads((copied / "bundle.json").read_text())
+    change(copied, functions=[one | {"low": low, "high": high} for one in document["functions"]])
+    with pytest.raises(InputError, match="low"):
+        load(copied)
+
+
+def test_without_a_certificate_it_runs_only_when_told_to(copied) -> None:
+    document = json.loads((copied / "bundle.json").read_text())
+    change(copied, functions=[one | {"certificate": None} for one in document["functions"]])
+    with pytest.raises(InputError, match="holds no certificate for"):
+        load(copied)
+    assert not load(copied, uncertified=True).is_certified
+
+
+def test_what_was_not_exported_is_not_run(bundle) -> None:
+    with pytest.raises(InputError, match=r"must be run as one of: .*; got openvino int8"):
+        load(bundle, backend="openvino", precision="int8")
+    with pytest.raises(InputError, match="threads: must be at least 1, got 0"):
+        load(bundle, threads=0)
