@@ -159,9 +159,13 @@ def test_thresholds_that_make_no_sense_are_refused(copied, low, high) -> None:
 def test_without_a_certificate_it_runs_only_when_told_to(copied) -> None:
     document = json.loads((copied / "bundle.json").read_text())
     change(copied, functions=[one | {"certificate": None} for one in document["functions"]])
-    with pytest.raises(InputError, match="holds no certificate for"):
+    with pytest.raises(InputError, match="holds no exact certificate for"):
         load(copied)
     assert not load(copied, uncertified=True).is_certified
+    approximate = {"certificate": {"approximate": "cross-fitted"}}
+    change(copied, functions=[one | approximate for one in document["functions"]])
+    with pytest.raises(InputError, match="holds no exact certificate for"):
+        load(copied)
 
 
 def test_what_was_not_exported_is_not_run(bundle) -> None:

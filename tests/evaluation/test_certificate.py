@@ -145,6 +145,14 @@ def test_copies_count_once() -> None:
         certify_threshold(scores, labels, groups=groups)
 
 
+def test_a_group_labelled_both_ways_counts_as_a_defect() -> None:
+    scores, labels = scores_of(np.random.default_rng(3), 299, 300)
+    groups = np.arange(599)
+    groups[0] = 598  # the first defect has a copy labelled clean
+    assert certify_threshold(scores, labels, groups=groups).defects == 299
+    assert certify_threshold(scores[::-1], labels[::-1], groups=groups[::-1]).defects == 299
+
+
 def test_several_candidates_need_more_defects() -> None:
     assert joint_confidence(0.95, 5) == pytest.approx(0.99)
     scores, labels = scores_of(np.random.default_rng(4), 460, 300)
@@ -165,6 +173,8 @@ def test_ties_are_all_caught() -> None:
     certificate = certify_threshold(scores, labels)
     assert certificate.misses_allowed == 1
     assert certificate.misses == 0
+    # No bound is stated for the count that ties happened to give.
+    assert certificate.recall.successes == 499
     assert certificate.threshold == pytest.approx(0.05)
     assert np.float32(certificate.threshold) < np.float32(0.1)
 

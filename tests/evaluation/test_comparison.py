@@ -157,7 +157,7 @@ def test_a_margin_makes_a_slightly_worse_model_acceptable() -> None:
 
 def test_the_detectable_difference_is_detected_with_80_percent_power() -> None:
     """Simulated: a z-test of an estimate whose true value is `detectable`."""
-    found = detectable_difference(0.01, 0.95)
+    found = detectable_difference(0.01, 0.05, 1000)
     estimates = np.random.default_rng(2).normal(found, 0.01, 100_000)
     assert np.mean(np.abs(estimates) > 1.959964 * 0.01) == pytest.approx(0.8, abs=0.005)
 

@@ -86,7 +86,15 @@ def test_one_item_per_group_does_not_depend_on_the_order(
 
 
 def test_the_first_of_each_group_is_the_first_by_path() -> None:
-    assert first_of_each_group(("d", "b", "c", "a", "e", "f"), GROUPS).tolist() == [1, 2, 3, 5]
+    clean = np.zeros(6, bool)
+    assert first_of_each_group("dbcaef", GROUPS, clean).tolist() == [1, 2, 3, 5]
+
+
+def test_a_group_labelled_both_ways_counts_as_a_defect() -> None:
+    """A pit that looks clean and has a copy labelled clean must not drop out of recall."""
+    is_defect = np.array([True, False, True, False, False, True])
+    # d (pit) and a (clean) are copies, so are c (pit) and e (clean)
+    assert first_of_each_group("dbcaef", GROUPS, is_defect).tolist() == [0, 1, 2, 5]
 
 
 def test_large_logits_keep_their_ranks(calibration: Predictions) -> None:

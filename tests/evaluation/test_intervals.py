@@ -142,7 +142,7 @@ def test_percent_in_whole_numbers() -> None:
 
 
 def test_description() -> None:
-    assert Proportion(809, 871).describe() == "92.9 % (809 of 871; 95 % interval 91.0–94.5 %)"
+    assert Proportion(809, 871).describe() == "92.9 % (809 of 871; 95 % interval 90.9–94.5 %)"
     one_sided = Proportion(1226, 1226, confidence=1 - 0.05 / 7, sides=1)
-    expected = "100 % (1,226 of 1,226; 99.29 % one-sided bounds 99.6–100 %)"
+    expected = "100 % (1,226 of 1,226; 99.28 % one-sided bounds 99.5–100 %)"
     assert one_sided.describe() == expected

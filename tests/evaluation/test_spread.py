@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, norm, permutation_test
+from scipy.optimize import minimize_scalar
+from scipy.stats import binom, binomtest, norm, permutation_test
 
 from drupe.errors import InputError
 from drupe.evaluation.intervals import Proportion
@@ -16,6 +17,7 @@ from drupe.evaluation.spread import (
     clustered_mean_interval,
     correct_decisions,
     paired_difference,
+    score_interval,
     sign_flip_p_value,
 )
 
@@ -166,7 +168,46 @@ def test_the_interval_agrees_with_statpsych() -> None:
     correct_a = np.repeat([False, False, True, True], [12, 4, 26, 6])
     correct_b = np.repeat([False, True, False, True], [12, 4, 26, 6])
     result = paired_difference(correct_a, correct_b, np.arange(48))
-    assert (result.low, result.high) == pytest.approx((0.2548067, 0.6251933), abs=5e-8)
+    assert result.high == pytest.approx(0.6251933, abs=5e-8)
+    assert result.low <= 0.2548067  # Tango's lower bound reaches a little further here
+    assert result.low == pytest.approx(0.2548067, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "pairs"), [(12, 4, 48), (0, 4, 386), (1, 0, 44), (3, 3, 50)]
+)
+def test_tango_s_bounds_are_where_his_statistic_is_z(only_a, only_b, pairs) -> None:
+    """The restricted likelihood is maximised numerically instead of by his closed form."""
+    z = 1.959963984540054
+    for bound in score_interval(only_a, only_b, pairs, z):
+
+        def negative(p21: float, delta: float = bound) -> float:
+            p12, rest = p21 + delta, 1 - 2 * p21 - delta
+            parts = ((only_a, p12), (only_b, p21), (pairs - only_a - only_b, rest))
+            if min(p12, p21, rest) < 0:
+                return np.inf
+            return -sum(count * np.log(max(p, 1e-300)) for count, p in parts)
+
+        fitted = minimize_scalar(
+            negative,
+            bounds=(max(0, -bound), (1 - bound) / 2),
+            method="bounded",
+            options={"xatol": 1e-12},
+        ).x
+        variance = pairs * (2 * fitted + bound - bound**2)
+        statistic = (only_a - only_b - pairs * bound) / np.sqrt(variance)
+        assert abs(statistic) == pytest.approx(z, rel=1e-3)
+
+
+def test_non_inferiority_is_not_claimed_too_often() -> None:
+    """Exactly: A is never alone right and B on Bin(n, margin) images, the edge of inferiority."""
+    for images, margin in ((386, 0.01), (485, 0.02), (1226, 0.01)):
+        claimed = 0.0
+        for count in range(60):
+            right_a = np.arange(images) >= count
+            found = paired_difference(right_a, np.ones(images, bool), np.arange(images), sides=1)
+            claimed += (found.low > -margin) * binom.pmf(count, images, margin)
+        assert claimed <= 0.05
 
 
 def test_the_difference_is_antisymmetric_and_plain_json() -> None:

@@ -39,7 +39,7 @@ def test_the_images_that_settle_it_do(right: int) -> None:
     bounds = binomtest(hits, total, alternative=alternative).proportion_ci(0.95)
     edge = bounds.low if alternative == "greater" else bounds.high
     assert edge == pytest.approx(0.9405, abs=0.0006)
-    assert judged.to_json()["settles_with"] == {"further": settles.further, "what": "items"}
+    assert judged.to_json()["settles_with"] == {"further": settles.further, "what": "images"}
 
 
 def test_a_rate_that_is_exactly_the_requirement_is_never_settled() -> None:

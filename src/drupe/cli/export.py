@@ -51,7 +51,7 @@ def export(
             f"{one.gate.max_score_difference:.1e}",
             f"{one.gate.flips} of {one.gate.images:,}",
             f"{done.sizes[one.graph] / 1e6:.1f} MB",
-            "yes" if one.certificate else "no",
+            "yes" if one.is_certified else "approximately" if one.certificate else "no",
         )
         for one in done.manifest.functions
     ]

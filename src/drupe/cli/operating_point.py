@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from drupe.cli.console import print_line, stdout, table
-from drupe.evaluation.intervals import format_confidence, format_percent
+from drupe.evaluation.certificate import Certificate
+from drupe.evaluation.intervals import format_confidence, format_percent, format_target
 from drupe.evaluation.operating_point import OperatingPoint, SplitFigures
 
 
 def print_operating_point(point: OperatingPoint) -> None:
     """Print the thresholds, what they do on each split, and what that means."""
     request, console = point.request, stdout()
-    claim = f"recall ≥ {format_confidence(request.min_recall)}"
+    claim = f"recall ≥ {format_target(request.min_recall)}"
     sure = format_confidence(request.confidence)
     if request.candidates > 1:
         sure += f" joint (for {request.candidates} candidates)"
@@ -34,8 +35,12 @@ def print_operating_point(point: OperatingPoint) -> None:
         print_line(f"{point.model.name}: {claim} {how} at {sure} confidence", style="bold green")
     review = lanes.high > lanes.low
     console.print(
-        f"accept below {lanes.low:.6g}, "
-        + (f"review, and reject from {lanes.high:.6g} on" if review else "reject from there on")
+        f"accept below {_digits(lanes.low)}, "
+        + (
+            f"review, and reject from {_digits(lanes.high)} on"
+            if review
+            else "reject from there on"
+        )
     )
     if certificate:
         console.print(
@@ -43,10 +48,16 @@ def print_operating_point(point: OperatingPoint) -> None:
             f"{certificate.misses_allowed:,} misses; "
             f"{certificate.misses:,} lie below the threshold."
         )
+    if point.model.seed is None:
+        console.print(
+            "A CSV doesn't say which rows are copies of one item, or what the model learnt from: "
+            "the claim takes every row as a distinct item that nothing was learnt from.",
+            style="yellow",
+        )
     splits = [("calibration", point.calibration)]
     splits += [("test", point.test)] if point.test else []
     _print_lanes(splits)
-    _print_rates(splits)
+    _print_rates(splits, certificate)
     if request.prevalence is not None:
         _print_load(splits[-1], request.prevalence)
     _print_meaning(point, claim)
@@ -63,18 +74,27 @@ def _print_lanes(splits: list[tuple[str, SplitFigures]]) -> None:
     stdout().print(table(("", "accept", "review", "reject"), rows))
 
 
-def _print_rates(splits: list[tuple[str, SplitFigures]]) -> None:
+def _digits(threshold: float) -> str:
+    """Return all digits of a float32: rounded up, a threshold would accept what was not counted."""
+    import numpy as np
+
+    return str(np.float32(threshold)) if np.float32(threshold) == threshold else repr(threshold)
+
+
+def _print_rates(splits: list[tuple[str, SplitFigures]], certificate: Certificate | None) -> None:
     print_line("")
     rows = []
     for name, figures in splits:
         recall = figures.counts.recall(figures.confidence, sides=1)
+        vouched = certificate.recall if certificate and name == "calibration" else recall
         clean = figures.counts.clean_yield(figures.confidence)
-        low, high = format_percent(clean.low, sign=""), format_percent(clean.high, sign="")
+        low = format_percent(clean.low, sign="", rounding="down")
+        high = format_percent(clean.high, sign="", rounding="up")
         rows.append(
             (
                 name,
                 recall.percent(2),
-                f"≥ {format_percent(recall.low, 2)}",
+                f"≥ {format_percent(vouched.low, 2, rounding='down')}",
                 clean.percent(),
                 f"{low}-{high}",
             )
@@ -86,10 +106,13 @@ def _print_load(split: tuple[str, SplitFigures], prevalence: float) -> None:
     name, figures = split
     load = figures.load
     assert load is not None
-    cost = "" if load.cost is None else f", cost {load.cost:,.2f}"
+    cost = "" if load.cost is None else f", cost {load.cost:,.3g}"
+    caught = figures.counts.recall(figures.confidence, sides=1)
+    at_most = 1000 * prevalence * (1 - caught.low)
     stdout().print(
         f"\nPer 1,000 items with {format_percent(prevalence)} defects (rates of {name}): "
-        f"{load.misses:.2f} misses, {load.reviews:.1f} reviews, {load.rejects:.1f} rejects "
+        f"{load.misses:.2g} misses (at most {at_most:.2g}, one-sided), "
+        f"{load.reviews:.1f} reviews, {load.rejects:.1f} rejects "
         f"of which {load.false_rejects:.1f} clean{cost}.",
         markup=False,
     )
@@ -97,6 +120,7 @@ def _print_load(split: tuple[str, SplitFigures], prevalence: float) -> None:
 
 def _print_meaning(point: OperatingPoint, claim: str) -> None:
     console, test = stdout(), point.test
+    review = point.thresholds is not None and point.thresholds.high > point.thresholds.low
     print_line("")
     if point.certificate is None:
         console.print(
@@ -108,7 +132,8 @@ def _print_meaning(point: OperatingPoint, claim: str) -> None:
         console.print(f"Approximate: {point.model.approximate}", markup=False)
     else:
         console.print(
-            "The certificate holds for crops of the same line, camera, light and labelling.",
+            "The certificate holds for crops of the same line, camera, light and labelling"
+            + (", and counts a reviewed defect as caught." if review else "."),
             markup=False,
         )
     if test is None or point.certificate is None:

@@ -63,6 +63,11 @@ class Function(Section):
     p50_ms: float | None = None
 
     @property
+    def is_certified(self) -> bool:
+        """Whether an exact certificate stands behind the thresholds; an approximate one doesn't."""
+        return self.certificate is not None and self.certificate.get("approximate") is None
+
+    @property
     def name(self) -> str:
         """``onnxruntime fp32``: how messages call it."""
         return f"{self.backend} {self.precision}"

@@ -47,7 +47,7 @@ class Classifier:
     @property
     def is_certified(self) -> bool:
         """Whether the thresholds in use rest on a certificate."""
-        return self.function.certificate is not None
+        return self.function.is_certified
 
     def scores(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Any:
         """Return the probability of *defect*: a float for one image, float32 [N] for many.
@@ -187,10 +187,10 @@ def choose_function(
         missing = sorted({one.backend for one in asked})
         raise InputError(f"{bundle}: needs {' or '.join(missing)}, which is not installed")
     for one in installed:
-        if one.certificate is not None or uncertified:
+        if one.is_certified or uncertified:
             return one
     names = ", ".join(one.name for one in installed)
     raise InputError(
-        f"{bundle}: holds no certificate for {names}: certify the run (drupe threshold) and export "
-        "it again, or ask for uncertified decisions (uncertified=True, --uncertified)"
+        f"{bundle}: holds no exact certificate for {names}: certify the run (drupe threshold) and "
+        "export it again, or ask for uncertified decisions (uncertified=True, --uncertified)"
     )

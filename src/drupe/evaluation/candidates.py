@@ -84,6 +84,7 @@ def _candidate(
     thresholds = []
     for model in seeds:
         if model.seed is None or model.calibration is None:
+            notes.append(f"{model.name}: a CSV brings no threshold certified on calibration items")
             break
         table = model.calibration.distinct
         try:

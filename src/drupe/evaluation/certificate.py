@@ -122,7 +122,7 @@ def joint_confidence(confidence: float, candidates: int) -> float:
     """
     if candidates < 1:
         raise ValueError(f"candidates: must be at least 1, got {candidates}")
-    return 1 - (1 - confidence) / candidates
+    return confidence if candidates == 1 else 1 - (1 - confidence) / candidates
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,19 @@ class Certificate:
     measured_on: MeasuredOn | None = None
 
     @property
+    def is_exact(self) -> bool:
+        """Whether the guarantee is the exact one."""
+        return self.approximate is None
+
+    @property
     def recall(self) -> Proportion:
-        """Recall on the calibration items; its one-sided lower bound reaches ``min_recall``."""
-        return Proportion(self.defects - self.misses, self.defects, self.confidence, sides=1)
+        """Recall as if all allowed misses had happened; its lower bound reaches ``min_recall``.
+
+        With ties fewer are missed, but which count would be seen was not fixed in advance: a
+        bound at the smaller count would hold too rarely.
+        """
+        caught = self.defects - self.misses_allowed
+        return Proportion(caught, self.defects, self.confidence, sides=1)
 
     @property
     def clean_yield(self) -> Proportion:
@@ -210,8 +220,8 @@ def certify_threshold(
         How many models or settings the one to deploy is chosen from: the certificate is then made
         at :func:`joint_confidence`.
     groups
-        int [n]: items of one number are copies and count once, by the first of them; None: all
-        items are distinct.
+        int [n]: items of one number are copies and count once, by the first defect among them, or
+        the first item where there is none; None: all items are distinct.
     approximate
         Why the guarantee isn't exact, if it isn't (cross-fitted scores).
     data_fingerprint, measured_on
@@ -227,8 +237,9 @@ def certify_threshold(
     check_target(min_recall, confidence)
     score, defect = _checked(scores, labels)
     if groups is not None:
-        kept = np.sort(np.unique(np.asarray(groups), return_index=True)[1])
-        score, defect = score[kept], defect[kept]
+        by_label = np.argsort(~defect, kind="stable")  # a group with a defect counts as one
+        first = np.unique(np.asarray(groups)[by_label], return_index=True)[1]
+        score, defect = score[by_label[first]], defect[by_label[first]]
     confidence = joint_confidence(confidence, candidates)
     ranked = np.sort(score[defect])
     allowed = misses_allowed(ranked.size, min_recall, confidence)

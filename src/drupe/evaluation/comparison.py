@@ -3,11 +3,12 @@
 What a comparison is about: these trained models, on further images of this line. So images are
 the unit (copies count as one), models are paired image by image, and seeds are fixed and averaged.
 
-Rates (accuracy, recall, clean yield) use the clustered interval of Bonett & Price (2012) and the
-exact sign-flip test of :mod:`drupe.evaluation.spread`. A plain percentile bootstrap would not do:
-with no image on which two models differ it says "0 ± 0", and with a handful it covers too rarely
-(``tests/evaluation/test_comparison_simulation.py`` measures both). AUROC is no mean over images
-and is resampled (:mod:`drupe.evaluation.resampling`).
+Of copies the first by path counts, as in a certificate. Rates (accuracy, recall, clean yield) use
+the intervals and the sign-flip test of :mod:`drupe.evaluation.spread`. A plain percentile bootstrap
+would not do: with no image on which two models differ it says "0 ± 0", and a small difference
+shown by a handful it covers too rarely (``tests/evaluation/test_comparison_simulation.py``
+measures it). AUROC is no mean over images and is resampled (:mod:`drupe.evaluation.resampling`);
+where few images carry its difference, its interval is widened for the same reason.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc
+from scipy.special import betainc, gammaincinv
 from scipy.stats import binomtest
 
 from drupe.errors import InputError
-from drupe.evaluation.intervals import check_confidence
 from drupe.evaluation.metrics import ARGMAX_THRESHOLD, auroc
+from drupe.evaluation.placements import Placements, placements
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.resampling import resampled_auroc
 from drupe.evaluation.spread import (
@@ -38,6 +39,8 @@ Metric = Literal["accuracy", "recall", "clean_yield", "auroc"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 POWER = 0.8
 RESAMPLES = 10_000
+FEW_CARRIERS = 20.0
+"""Items that share a difference of AUROC between them, below which its bootstrap is too sure."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ class PairResult:
 
     ``low`` and ``high`` are two-sided bounds; ``p_value`` is two-sided, ``p_adjusted`` Holm's over
     the family. ``detectable``: the true difference that this test set would have shown with 80 %
-    power. ``non_inferior``: whether the one-sided lower bound lies above −margin.
+    power at the family's first Holm step. ``non_inferior``: whether the one-sided lower bound, not
+    adjusted for the family, lies above −margin.
     """
 
     a: str
@@ -105,7 +109,7 @@ class PairResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All pairs × metrics of one family, on ``images`` items in ``groups`` duplicate groups."""
+    """All pairs × metrics of one family. Of ``images``, ``groups`` distinct ones are counted."""
 
     pairs: tuple[PairResult, ...]
     images: int
@@ -158,40 +162,63 @@ def compare(
     Raises
     ------
     InputError
-        Other images, labels or classes among the candidates: what is missing is listed.
+        Other images, labels or classes among the candidates (what is missing is listed), or a
+        value out of range.
     """
-    check_confidence(confidence, 2)
-    if not 0 <= margin < 1:
-        raise InputError(f"margin: must be in [0, 1), got {margin:g}")
+    _check(confidence, margin)
     aligned = _aligned(candidates)
-    first = aligned[0].tables[0]
-    number = np.arange(len(first)) if groups is None else np.asarray(groups)
+    images = len(aligned[0].tables[0])
+    if groups is not None:
+        aligned = [_distinct(one, np.asarray(groups)) for one in aligned]
     chosen = list(metrics) if metrics is not None else _shared_metrics(aligned)
     planned = list(pairs) if pairs is not None else [(i, 0) for i in range(1, len(aligned))]
-    areas = _Areas.of(aligned, number, resamples, seed) if "auroc" in chosen else None
+    size = max(family_size or 0, len(planned) * len(chosen))
+    rule = _Rule(confidence, margin, level=(1 - confidence) / max(size, 1))
+    areas = _Areas.of(aligned, resamples, seed) if "auroc" in chosen else None
     results = []
     for a, b in planned:
         for metric in chosen:
             if metric == "auroc":
                 assert areas is not None
-                result = areas.difference(aligned, a, b, confidence, margin)
+                results.append(areas.difference(aligned, a, b, rule))
             else:
-                result = _rate_difference(
-                    aligned[a], aligned[b], metric, number, confidence, margin
-                )
-            results.append(result)
-    adjusted = holm([result.p_value for result in results], family_size)
+                results.append(_rate_difference(aligned[a], aligned[b], metric, rule))
+    adjusted = holm([result.p_value for result in results], size)
+    counted = aligned[0].tables[0]
     return Comparison(
         pairs=tuple(
             replace(result, p_adjusted=p) for result, p in zip(results, adjusted, strict=True)
         ),
-        images=len(first),
-        defects=int(first.is_defect.sum()),
-        groups=np.unique(number).size,
+        images=images,
+        defects=int(counted.is_defect.sum()),
+        groups=len(counted),
         confidence=confidence,
         margin=margin,
-        family_size=max(family_size or 0, len(results)),
+        family_size=size,
     )
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a difference is judged by; ``level`` is that of the family's first Holm step."""
+
+    confidence: float
+    margin: float
+    level: float
+
+
+def _check(confidence: float, margin: float = 0.0) -> None:
+    problems = []
+    if not 0 < confidence < 1:
+        problems.append(f"confidence: must be in (0, 1), got {confidence:g}")
+    if not 0 <= margin < 1:
+        problems.append(f"margin: must be in [0, 1), got {margin:g}")
+    if problems:
+        raise InputError(problems)
+
+
+def _distinct(candidate: Candidate, groups: NDArray[np.integer]) -> Candidate:
+    return replace(candidate, tables=tuple(table.distinct(groups) for table in candidate.tables))
 
 
 def holm(p_values: Sequence[float], family_size: int | None = None) -> list[float]:
@@ -207,17 +234,30 @@ def holm(p_values: Sequence[float], family_size: int | None = None) -> list[floa
     return adjusted
 
 
-def detectable_difference(standard_error: float, confidence: float, power: float = POWER) -> float:
-    """Return the true difference that a two-sided test at 1 − confidence shows with ``power``.
+def detectable_difference(
+    standard_error: float, level: float, images: int, power: float = POWER
+) -> float:
+    """Return the true difference that a two-sided test at ``level`` shows with ``power``.
 
-    (z at the level + z at the power) × the standard error seen (normal approximation).
+    (z at the level + z at the power) × the standard error seen (normal approximation), and at least
+    the difference that brings so many one-sided images that an exact test can be significant at
+    all: it takes k of them with 2 × ½ᵏ ≤ level, and a Poisson number reaches k with ``power`` when
+    its mean is the inverse of the incomplete gamma function.
     """
-    return (z_quantile(confidence, 2) + z_quantile(power, 1)) * standard_error
+    fewest = np.ceil(1 + np.log2(1 / level))
+    least = float(gammaincinv(fewest, power)) / images
+    return max((z_quantile(1 - level, 2) + z_quantile(power, 1)) * standard_error, least)
 
 
 def _aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
     if len(candidates) < 2:
         raise InputError(f"compare: needs at least two models, got {len(candidates)}")
+    labels = candidates[0].tables[0].is_defect
+    if labels.all() or not labels.any():
+        raise InputError(
+            f"{candidates[0].name}: must hold clean items and defects, "
+            f"got {int((~labels).sum()):,} clean and {int(labels.sum()):,} defects"
+        )
     names = [f"{one.name}" for one in candidates for _ in one.tables]
     tables = iter(align([table for one in candidates for table in one.tables], names))
     return [replace(one, tables=tuple(next(tables) for _ in one.tables)) for one in candidates]
@@ -228,10 +268,8 @@ def _shared_metrics(candidates: Sequence[Candidate]) -> list[Metric]:
     return [metric for metric in METRICS if metric != "clean_yield" or has_thresholds]
 
 
-def _right_decisions(
-    candidate: Candidate, metric: Metric
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return bool [S, n], whether each seed decides right, and which of the N items count."""
+def _right_decisions(candidate: Candidate, metric: Metric) -> NDArray[np.bool_]:
+    """Return bool [S, n]: whether each seed decides right on the n items that the metric counts."""
     is_defect = candidate.tables[0].is_defect
     thresholds: Sequence[float] = [ARGMAX_THRESHOLD] * len(candidate.tables)
     if metric == "clean_yield":
@@ -245,21 +283,20 @@ def _right_decisions(
             for table, low in zip(candidate.tables, thresholds, strict=True)
         ]
     )
-    return rejected == is_defect[items], items
+    right: NDArray[np.bool_] = rejected == is_defect[items]
+    return right
 
 
 def _rate_difference(
     a: Candidate,
     b: Candidate,
     metric: Metric,
-    groups: NDArray[np.integer],
-    confidence: float,
-    margin: float,
+    rule: _Rule,
 ) -> PairResult:
-    right_a, items = _right_decisions(a, metric)
-    right_b, _ = _right_decisions(b, metric)
-    found = paired_difference(right_a, right_b, groups[items], confidence)
-    one_sided = paired_difference(right_a, right_b, groups[items], confidence, sides=1)
+    right_a, right_b = _right_decisions(a, metric), _right_decisions(b, metric)
+    items = np.arange(right_a.shape[1])
+    found = paired_difference(right_a, right_b, items, rule.confidence)
+    one_sided = paired_difference(right_a, right_b, items, rule.confidence, sides=1)
     return PairResult(
         a=a.name,
         b=b.name,
@@ -269,9 +306,9 @@ def _rate_difference(
         high=found.high,
         p_value=found.p_value,
         p_adjusted=found.p_value,
-        detectable=detectable_difference(found.standard_error, confidence),
-        non_inferior=one_sided.low > -margin,
-        method="bonett-price; exact sign flip",
+        detectable=detectable_difference(found.standard_error, rule.level, items.size),
+        non_inferior=one_sided.low > -rule.margin,
+        method="bonett-price or tango, the wider; sign flip",
         mcnemar=_by_seed(a, b, right_a, right_b),
     )
 
@@ -306,15 +343,10 @@ class _Areas:
 
     observed: NDArray[np.float64]
     resampled: NDArray[np.float64]
+    placements: tuple[Placements, ...]
 
     @classmethod
-    def of(
-        cls,
-        candidates: Sequence[Candidate],
-        groups: NDArray[np.integer],
-        resamples: int,
-        seed: int,
-    ) -> _Areas:
+    def of(cls, candidates: Sequence[Candidate], resamples: int, seed: int) -> _Areas:
         # The logit ranks as the score does, but float32 doesn't tie its largest values.
         rankings = [
             table.scores if table.logits is None else table.logits
@@ -322,36 +354,51 @@ class _Areas:
             for table in one.tables
         ]
         is_defect = candidates[0].tables[0].is_defect
-        drawn = resampled_auroc(rankings, is_defect, groups, resamples=resamples, seed=seed)
+        items = np.arange(len(is_defect))
+        drawn = resampled_auroc(rankings, is_defect, items, resamples=resamples, seed=seed)
+        placed = [placements(ranking, is_defect) for ranking in rankings]
         observed = np.array([auroc(ranking, is_defect) for ranking in rankings], np.float64)
         ends = np.cumsum([len(one.tables) for one in candidates])[:-1]
         return cls(
             observed=np.array([part.mean() for part in np.split(observed, ends)]),
             resampled=np.stack([part.mean(axis=1) for part in np.split(drawn, ends, axis=1)], 1),
+            placements=tuple(
+                Placements.mean(placed[start:end])
+                for start, end in zip([0, *ends], [*ends, len(placed)], strict=True)
+            ),
         )
 
     def difference(
-        self, candidates: Sequence[Candidate], a: int, b: int, confidence: float, margin: float
+        self, candidates: Sequence[Candidate], a: int, b: int, rule: _Rule
     ) -> PairResult:
         """Return percentile bounds and twice the smaller bootstrap tail about zero."""
         drawn = self.resampled[:, a] - self.resampled[:, b]
         drawn = drawn[np.isfinite(drawn)]
-        tail = 1 - confidence
-        low, high, one_sided = np.quantile(drawn, [tail / 2, 1 - tail / 2, tail])
+        tail = 1 - rule.confidence
+        low, high, one_sided = np.quantile(drawn, [tail / 2, 1 - tail / 2, tail]).tolist()
+        error, method = float(drawn.std()), f"paired bootstrap, {drawn.size:,} resamples"
+        change = self.placements[a].minus(self.placements[b])
+        if change.carriers < FEW_CARRIERS:
+            centre, error = change.adjusted_mean, max(error, change.adjusted_error)
+            reach = z_quantile(rule.confidence, 2) * error
+            low, high = min(low, centre - reach), max(high, centre + reach)
+            one_sided = min(one_sided, centre - z_quantile(rule.confidence, 1) * error)
+            method += ", widened: few images carry the difference"
         tails = [np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)]
         p_value = min(1.0, 2 * (1 + min(tails)) / (1 + drawn.size))
+        images = len(candidates[a].tables[0])
         return PairResult(
             a=candidates[a].name,
             b=candidates[b].name,
             metric="auroc",
             difference=float(self.observed[a] - self.observed[b]),
-            low=float(low),
-            high=float(high),
+            low=max(-1.0, low),
+            high=min(1.0, high),
             p_value=p_value,
             p_adjusted=p_value,
-            detectable=detectable_difference(float(drawn.std()), confidence),
-            non_inferior=bool(one_sided > -margin),
-            method=f"clustered bootstrap, {drawn.size:,} resamples",
+            detectable=detectable_difference(error, rule.level, images),
+            non_inferior=one_sided > -rule.margin,
+            method=method,
         )
 
 
@@ -360,7 +407,7 @@ class HistoricComparison:
     """A seed-mean accuracy against a bare number: no pairing, so far less can be shown.
 
     ``rate`` has one-sided bounds. ``p_value`` is two-sided: twice the smaller exact tail, at the
-    effective number of images where there are several seeds or copies.
+    effective number of images where there are several seeds. It belongs to no family.
     """
 
     name: str
@@ -382,7 +429,7 @@ class HistoricComparison:
             "difference": self.difference,
             "rate": self.rate.to_json(),
             "p_value": self.p_value,
-            "method": "exact binomial",
+            "method": "exact binomial" if self.rate.seeds == 1 else "binomial at effective images",
             "warning": UNPAIRED,
         }
 
@@ -403,10 +450,12 @@ def compare_with_number(
     """Test ``candidate``'s accuracy against ``number``, in (0, 1), taken as exactly known."""
     if not 0 < number < 1:
         raise InputError(f"number: must be a rate in (0, 1), got {number:g}")
-    tables = align(candidate.tables)
-    right, _ = _right_decisions(replace(candidate, tables=tables), "accuracy")
-    items = np.arange(right.shape[1]) if groups is None else groups
-    rate = clustered_mean_interval(right, items, confidence, sides=1)
+    _check(confidence)
+    aligned = replace(candidate, tables=align(candidate.tables))
+    if groups is not None:
+        aligned = _distinct(aligned, np.asarray(groups))
+    right = _right_decisions(aligned, "accuracy")
+    rate = clustered_mean_interval(right, np.arange(right.shape[1]), confidence, sides=1)
     images = rate.effective_images
     hits = images if right.all() else rate.mean * images
     at_least = float(betainc(hits, images - hits + 1, number)) if hits > 0 else 1.0

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from drupe.evaluation.grouping import first_of_each_group
 from drupe.evaluation.metrics import (
     ECE_BINS,
     Counts,
@@ -39,7 +38,7 @@ def evaluation_document(
     groups = np.asarray(test_groups)
     if groups.shape != (len(test),):
         raise ValueError(f"test_groups: must have shape ({len(test)},), got {groups.shape}")
-    distinct = test.take(first_of_each_group(test.paths, groups))
+    distinct = test.distinct(groups)
     # The logit ranks as the score does, but float32 doesn't tie its largest values.
     ranking = test.scores if test.logits is None else test.logits
     return {

@@ -52,12 +52,18 @@ def read_duplicates(path: Path, split: str, paths: Sequence[str]) -> NDArray[np.
     return np.unique(first, return_inverse=True)[1].astype(np.int32)
 
 
-def first_of_each_group(paths: tuple[str, ...], groups: NDArray[Any]) -> NDArray[np.intp]:
-    """Return the index of each group's first item by path, in the order of the items.
+def first_of_each_group(
+    paths: Sequence[str], groups: NDArray[Any], is_defect: NDArray[np.bool_]
+) -> NDArray[np.intp]:
+    """Return the index of one item of each group, in the order of the items.
 
-    The choice depends on neither the order of the items nor the numbers of the groups.
+    It is the first by path among the group's defects, and among all its items where it has none: a
+    group labelled both ways counts as a defect, or defects that look clean would drop out of
+    recall. The choice depends on neither scores, the order of the items nor the groups' numbers.
     """
-    by_path = np.array(sorted(range(len(paths)), key=paths.__getitem__), np.intp)
+    clean = ~np.asarray(is_defect, np.bool_)
+    order = sorted(range(len(paths)), key=lambda index: (clean[index], paths[index]))
+    by_path = np.array(order, np.intp)
     _, first = np.unique(groups[by_path], return_index=True)
     return np.sort(by_path[first])
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Any, Literal
 
 from scipy.special import betainccinv, betaincinv, ndtri
 
+Rounding = Literal["nearest", "down", "up"]
 Method = Literal["clopper-pearson", "wilson"]
 
 
@@ -59,19 +61,29 @@ def check_confidence(confidence: float, sides: int) -> None:
         raise ValueError(f"sides: must be 1 or 2, got {sides!r}")
 
 
-def format_percent(rate: float | None, decimals: int = 1, sign: str = " %") -> str:
+def format_percent(
+    rate: float | None, decimals: int = 1, sign: str = " %", rounding: Rounding = "nearest"
+) -> str:
     """Format ``rate`` in [0, 1] as a percentage: 0.929 is ``"92.9 %"``; ``None`` is ``"–"``.
 
     Decimals are added until a rate that is not exactly 0 or 1 stops looking like it:
-    12,259 of 12,260 is "99.99 %". Exactly 0 and 1 are "0 %" and "100 %".
+    12,259 of 12,260 is "99.99 %". Exactly 0 and 1 are "0 %" and "100 %". Bounds are rounded
+    outward (``down`` a lower one, ``up`` an upper one), so that none looks better than it is.
     """
     if rate is None:
         return "–"
     if rate in (0, 1):
         return f"{100 * rate:.0f}{sign}"
-    while float(text := f"{100 * rate:.{decimals}f}") in (0, 100):
+    while (percent := _rounded(rate, decimals, rounding)) in (0, 100):
         decimals += 1
-    return text + sign
+    return f"{percent:.{decimals}f}{sign}"
+
+
+def _rounded(rate: float, decimals: int, rounding: Rounding) -> Decimal:
+    """Return ``rate`` in percent, rounded in decimal: binary steps would turn 0.9405 into 94.04."""
+    exact = 100 * Decimal(repr(float(rate)))
+    modes = {"nearest": ROUND_HALF_EVEN, "down": ROUND_FLOOR, "up": ROUND_CEILING}
+    return exact.quantize(Decimal(1).scaleb(-decimals), rounding=modes[rounding])
 
 
 @dataclass(frozen=True)
@@ -126,8 +138,8 @@ class Proportion:
     def describe(self, decimals: int = 1) -> str:
         """Return ``"92.9 % (809 of 871; 95 % interval 91.0–94.5 %)"``."""
         counts = f"{self.successes:,} of {self.trials:,}"
-        low = format_percent(self.low, decimals, sign="")
-        high = format_percent(self.high, decimals)
+        low = format_percent(self.low, decimals, "", "down")
+        high = format_percent(self.high, decimals, rounding="up")
         kind = "interval" if self.sides == 2 else "one-sided bounds"
         bounds = f"{format_confidence(self.confidence)} {kind} {low}–{high}"
         return f"{self.percent(decimals)} ({counts}; {bounds})"
@@ -148,6 +160,14 @@ class Proportion:
 
 
 def format_confidence(confidence: float) -> str:
-    """Return a confidence level without needless decimals: ``"95 %"``, ``"99.29 %"``."""
-    text = format_percent(confidence, decimals=2, sign="")
-    return text.rstrip("0").rstrip(".") + " %"
+    """Return a confidence level, rounded down, without needless decimals: ``"95 %"``."""
+    return _trimmed(format_percent(confidence, decimals=2, sign="", rounding="down"))
+
+
+def format_target(rate: float) -> str:
+    """Return a required rate with all its decimals: ``"99 %"``, ``"98.996 %"``."""
+    return _trimmed(f"{100 * Decimal(repr(float(rate))):f}")
+
+
+def _trimmed(text: str) -> str:
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + " %"

@@ -11,6 +11,7 @@ from drupe.evaluation.certificate import (
     Certificate,
     NotCertifiableError,
     certify_threshold,
+    check_target,
     joint_confidence,
     misses_allowed,
     refutation_p_value,
@@ -44,6 +45,7 @@ class Request:
     high: float | None = None
 
     def __post_init__(self) -> None:
+        check_target(self.min_recall, self.confidence)
         problems = []
         if self.high is not None and (self.review_budget or self.reject_precision is not None):
             problems.append(
@@ -130,10 +132,13 @@ class OperatingPoint:
             "misses": None,
             "recall": None,
             "clean_yield": None,
+            "copies": "unknown" if self.model.seed is None else "counted once",
             "method": GIVEN if request.low is not None else "order-statistic",
         }
         if self.calibration:
             document |= self.calibration.to_json()
+        if certificate:
+            document["recall"] = certificate.recall.to_json()
         if self.refusal:
             document["needed_defects"] = self.refusal.needed_defects
         return document | {

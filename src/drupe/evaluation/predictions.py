@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from drupe.errors import InputError
+from drupe.evaluation.grouping import first_of_each_group
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,10 @@ class Predictions:
             scores=self.scores[items],
             classes=self.classes,
         )
+
+    def distinct(self, groups: NDArray[Any]) -> Predictions:
+        """Return one item per duplicate group (int [n]); see :func:`first_of_each_group`."""
+        return self.take(first_of_each_group(self.paths, groups, self.is_defect))
 
 
 def scores_from_logits(logits: ArrayLike, temperature: float) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from drupe.configuration import validate
 from drupe.errors import InputError
 from drupe.evaluation.certificate import MeasuredOn
-from drupe.evaluation.grouping import first_of_each_group, read_duplicates
+from drupe.evaluation.grouping import read_duplicates
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.predictions_csv import read_predictions
 from drupe.files import read_json
@@ -43,7 +43,7 @@ class JudgedSplit:
         """One item per duplicate group: what claims count."""
         if np.bincount(self.groups).max(initial=0) <= 1:
             return self.table
-        return self.table.take(first_of_each_group(self.table.paths, self.groups))
+        return self.table.distinct(self.groups)
 
 
 @dataclass(frozen=True)

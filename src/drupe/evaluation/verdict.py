@@ -15,9 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binom
 
-from drupe.evaluation.certificate import Certificate, needed_defects, refutation_p_value
+from drupe.evaluation.certificate import (
+    Certificate,
+    joint_confidence,
+    needed_defects,
+    refutation_p_value,
+)
 from drupe.evaluation.intervals import Proportion, check_confidence, clopper_pearson
-from drupe.evaluation.spread import ClusteredMean
+from drupe.evaluation.spread import ClusteredMean, PairedDifference
 
 Verdict = Literal["pass", "fail", "undecided"]
 MOST = 10**9
@@ -51,18 +56,20 @@ class Judged:
         }
 
 
-def judge_rate(criterion: str, rate: Proportion | ClusteredMean, required: float) -> Judged:
+def judge_rate(
+    criterion: str, rate: Proportion | ClusteredMean, required: float, what: str = "images"
+) -> Judged:
     """Judge "``rate`` is at least ``required``" by its one-sided bounds.
 
     ``rate`` must have ``sides=1``: accuracy, clean yield, precision, of one run or averaged over
-    seeds.
+    seeds. ``what`` the rate counts.
     """
     if rate.sides != 1:
         raise ValueError(f"rate: must have one-sided bounds, got sides={rate.sides}")
     if isinstance(rate, Proportion):
-        value, weight, size, what = rate.rate, float(rate.trials), rate.trials, "items"
+        value, weight, size = rate.rate, float(rate.trials), rate.trials
     else:
-        value, weight, size, what = rate.mean, rate.effective_images, rate.images, "images"
+        value, weight, size = rate.mean, rate.effective_images, rate.images
     verdict = _by_bounds(rate.low >= required, rate.high < required)
     settles = None
     if verdict == "undecided" and value is not None and weight:
@@ -84,11 +91,41 @@ def judge_rate(criterion: str, rate: Proportion | ClusteredMean, required: float
     )
 
 
+def judge_better(
+    criterion: str, difference: PairedDifference, baseline: str, margin: float = 0.0
+) -> Judged:
+    """Judge "at least as good as ``baseline`` on the same images" by the paired difference.
+
+    ``difference`` (candidate minus baseline) must have one-sided bounds. ``margin``: how much
+    worse, as a rate, still passes.
+    """
+    if difference.sides != 1:
+        raise ValueError(f"difference: must have one-sided bounds, got sides={difference.sides}")
+    verdict = _by_bounds(difference.low >= -margin, difference.high < -margin)
+    settles = None
+    distance = difference.difference + margin
+    if verdict == "undecided" and distance:
+        # The bound's distance shrinks with the root of the number of images.
+        bound = difference.low if distance > 0 else difference.high
+        growth = ((difference.difference - bound) / distance) ** 2
+        further = int(np.ceil(difference.images * max(growth - 1, 0))) or 1
+        settles = Settlement(further, "images") if further <= MOST else None
+    return Judged(
+        criterion,
+        f"≥ {baseline}" + (f" − {100 * margin:g} points" if margin else ""),
+        verdict,
+        f"paired with {baseline} on {difference.images:,} images",
+        difference.to_json(),
+        settles,
+    )
+
+
 def judge_certified_recall(
     certificate: Certificate | None,
     *,
     required: float,
     confidence: float,
+    candidates: int = 1,
     calibration_defects: int,
     test_misses: int,
     test_defects: int,
@@ -98,6 +135,8 @@ def judge_certified_recall(
     ``pass``: an exact certificate, which the test does not refute: were recall exactly
     ``required``, at least so many misses would have more than a chance of 1 − confidence. ``fail``:
     the test refutes it. An approximate certificate, or none, is ``undecided`` at best.
+    ``test_misses`` are those at the certificate's threshold; ``candidates`` as for
+    :func:`drupe.evaluation.certificate.certify_threshold`.
     """
     chance = refutation_p_value(test_misses, test_defects, required)
     evidence = {
@@ -105,13 +144,14 @@ def judge_certified_recall(
         "test": Proportion(test_defects - test_misses, test_defects, confidence, 1).to_json(),
         "refutation_p_value": chance,
     }
-    needed = needed_defects(required, confidence)
+    joint = joint_confidence(confidence, candidates)
+    needed = needed_defects(required, joint)
     verdict: Verdict = "undecided"
     settles = None
-    if certificate and not (
-        certificate.min_recall >= required and certificate.confidence >= confidence
-    ):
-        raise ValueError("certificate: must be for the required recall and confidence, or stricter")
+    if certificate and not (certificate.min_recall >= required and certificate.confidence >= joint):
+        raise ValueError(
+            "certificate: must be for the required recall and joint confidence, or stricter"
+        )
     if certificate is None:
         reason = "too few calibration defects for a certificate"
         settles = Settlement(max(1, needed - calibration_defects), "calibration defects")
@@ -130,7 +170,7 @@ def judge_fixed_threshold_recall(
 ) -> Judged:
     """Judge recall at one threshold that was fixed before the test: by its exact bounds."""
     rate = Proportion(defects - misses, defects, confidence, sides=1)
-    return judge_rate("recall", rate, required)
+    return judge_rate("recall", rate, required, what="defects")
 
 
 def judge_latency(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.evaluation.comparison import holm
 from drupe.evaluation.grouping import read_duplicates
 from drupe.evaluation.intervals import format_percent
 from drupe.evaluation.metrics import auroc
@@ -66,17 +67,19 @@ class ExperimentResult:
 class ComparisonResult:
     """A planned comparison: the paired difference of seed-mean accuracies, a minus b.
 
-    ``seeds`` are those that both experiments finished; no other counts.
+    ``seeds`` are those that both experiments finished; no other counts. ``p_adjusted`` is Holm's
+    over all comparisons that were planned, made or not.
     """
 
     comparison: Comparison
     seeds: tuple[int, ...]
     accuracy: PairedDifference
+    p_adjusted: float
 
     @property
     def is_shown(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.accuracy.low > 0 or self.accuracy.high < 0
+        """Whether the difference is significant among all planned comparisons."""
+        return self.p_adjusted <= 1 - self.accuracy.confidence
 
     def to_json(self) -> dict[str, Any]:
         """Return the names, the question and the difference."""
@@ -85,6 +88,7 @@ class ComparisonResult:
             "metric": "accuracy",
             "seeds": list(self.seeds),
             **self.accuracy.to_json(),
+            "p_adjusted": self.p_adjusted,
         }
 
 
@@ -142,6 +146,10 @@ class _Tested:
     runs: tuple[Path, ...] = ()
     tables: tuple[Predictions, ...] = ()
 
+    def distinct(self, groups: NDArray[np.int32]) -> _Tested:
+        """Return the same with one item per duplicate group."""
+        return replace(self, tables=tuple(table.distinct(groups) for table in self.tables))
+
 
 def _common(first: tuple[int, ...], *others: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(seed for seed in first if all(seed in other for other in others))
@@ -165,24 +173,31 @@ def study_result(spec: StudySpec, results: Sequence[TaskResult]) -> StudyResult:
     first = next(iter(tested.values()))
     paths = first.tables[0].paths
     groups = read_duplicates(first.runs[0] / "predictions" / "duplicates.json", "test", paths)
+    # Of copies one counts, as in every claim.
+    tested = {name: one.distinct(groups) for name, one in tested.items()}
+    counted = next(iter(tested.values())).tables[0]
     experiments = tuple(
-        _experiment_result(item.id, item.hypothesis, tested[item.id], groups, spec.confidence)
+        _experiment_result(item.id, item.hypothesis, tested[item.id], spec.confidence)
         for item in spec.experiments
         if item.id in tested
     )
-    comparisons, not_compared = [], []
+    made, not_compared = [], []
     for item in spec.comparisons:
         a, b = tested.get(item.a, _Tested()), tested.get(item.b, _Tested())
         if seeds := _common(a.seeds, b.seeds):
-            difference = _difference(a, b, seeds, groups, spec.confidence)
-            comparisons.append(ComparisonResult(item, seeds, difference))
+            made.append((item, seeds, _difference(a, b, seeds, spec.confidence)))
         else:
             not_compared.append(item)
+    adjusted = holm([difference.p_value for _, _, difference in made], len(spec.comparisons))
+    comparisons = [
+        ComparisonResult(item, seeds, difference, p)
+        for (item, seeds, difference), p in zip(made, adjusted, strict=True)
+    ]
     return StudyResult(
         study=spec.study,
         question=spec.question,
-        images=len(paths),
-        defects=int(first.tables[0].is_defect.sum()),
+        images=len(counted),
+        defects=int(counted.is_defect.sum()),
         experiments=experiments,
         comparisons=tuple(comparisons),
         failed=failed,
@@ -205,13 +220,15 @@ def _tested(results: Sequence[TaskResult]) -> _Tested:
 
 
 def _experiment_result(
-    name: str, hypothesis: str, tested: _Tested, groups: NDArray[np.int32], confidence: float
+    name: str, hypothesis: str, tested: _Tested, confidence: float
 ) -> ExperimentResult:
     correct = correct_decisions(tested.tables)
     is_defect = tested.tables[0].is_defect
 
     def rate(items: NDArray[np.bool_]) -> ClusteredMean:
-        return clustered_mean_interval(correct[:, items], groups[items], confidence)
+        return clustered_mean_interval(
+            correct[:, items], np.arange(np.count_nonzero(items)), confidence
+        )
 
     return ExperimentResult(
         id=name,
@@ -235,11 +252,12 @@ def _auroc(table: Predictions) -> float:
 
 
 def _difference(
-    a: _Tested, b: _Tested, seeds: Sequence[int], groups: NDArray[np.int32], confidence: float
+    a: _Tested, b: _Tested, seeds: Sequence[int], confidence: float
 ) -> PairedDifference:
     tables = [one.tables[one.seeds.index(seed)] for one in (a, b) for seed in seeds]
     correct = correct_decisions(align(tables))
-    return paired_difference(correct[: len(seeds)], correct[len(seeds) :], groups, confidence)
+    items = np.arange(correct.shape[1])
+    return paired_difference(correct[: len(seeds)], correct[len(seeds) :], items, confidence)
 
 
 def points(difference: float) -> str:
@@ -286,14 +304,13 @@ def _compared(item: ComparisonResult) -> str:
     a, b, accuracy = item.comparison.a, item.comparison.b, item.accuracy
     figures = (
         f"{points(accuracy.difference)} points of accuracy, "
-        f"interval {points(accuracy.low)} to {points(accuracy.high)}, p = {accuracy.p_value:.2g}"
+        f"interval {points(accuracy.low)} to {points(accuracy.high)}, "
+        f"adjusted p = {item.p_adjusted:.2g}"
     )
     if item.is_shown:
         better, worse = (a, b) if accuracy.difference > 0 else (b, a)
         return f"{better} beats {worse} ({a} - {b}: {figures})."
-    reach = 100 * (accuracy.high - accuracy.low) / 2
     return (
-        f"No difference is shown between {a} and {b} ({a} - {b}: {figures}); with "
-        f"{accuracy.groups:,} distinct images, differences below about {reach:.1f} points stay "
-        "hidden."
+        f"No difference is shown between {a} and {b} ({a} - {b}: {figures}); the interval, from "
+        f"{accuracy.groups:,} distinct images, says which differences are not excluded."
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.dataset import Dataset, open_dataset
-from drupe.data.duplicates import duplicate_groups, pixel_key
+from drupe.data.duplicates import duplicate_groups
 from drupe.data.overlay import active_fixes
 from drupe.errors import InputError
 from drupe.evaluation.predictions import Predictions, scores_from_logits
@@ -54,7 +54,13 @@ def certify_on_fresh(
             f"got {got}"
         )
     known = prepare_data(config, store, progress).dataset
-    _require_new(fresh, known, root, run)
+    if known.fingerprint != model.data_fingerprint:
+        raise InputError(
+            f"{config.data.root}: must be the data of the run ({model.data_fingerprint[:12]}), or "
+            "it can't be told whether the crops are new; got other images, labels or fixes "
+            f"({known.fingerprint[:12]})"
+        )
+    groups = _groups_if_new(fresh, known, root, run, progress)
     items = np.arange(len(fresh.paths), dtype=np.intp)
     source = ImageSource(fresh.images, fresh.is_defect, next(network.parameters()).device)
     logits = defect_logits(network, source, items, progress, "predict fresh crops")
@@ -65,22 +71,48 @@ def certify_on_fresh(
         scores=scores_from_logits(logits, metadata.temperature),
         classes=fresh.classes,
     )
-    groups = duplicate_groups(fresh.images, fresh.digests, progress)
     return model.with_calibration(JudgedSplit(table, groups), fresh.fingerprint)
 
 
-def _require_new(fresh: Dataset, known: Dataset, root: Path, run: Path) -> None:
-    """Refuse crops of the run's own data, also turned or flipped: their scores are in-sample."""
-    seen = set(_keys(known.images))
-    repeated = [
-        path for path, key in zip(fresh.paths, _keys(fresh.images), strict=True) if key in seen
-    ]
-    if repeated:
+def _groups_if_new(
+    fresh: Dataset, known: Dataset, root: Path, run: Path, progress: Progress
+) -> NDArray[np.int32]:
+    """Return the duplicate groups of the fresh crops (int32 [n]).
+
+    Crops with a copy in the run's own data are refused, also where it is turned or changed a
+    little: the network has learnt them, so their scores say nothing of further crops.
+    """
+    both = _Stacked(known.images, fresh.images)
+    groups = duplicate_groups(both, (*known.digests, *fresh.digests), progress)  # type: ignore[arg-type]
+    seen, own = groups[: len(known.paths)], groups[len(known.paths) :]
+    repeated = np.flatnonzero(np.isin(own, seen))
+    if repeated.size:
         raise InputError(
-            f"{root}: must hold new crops, got {len(repeated):,} that the run {run} was trained or "
-            f"judged on, such as {repeated[0]}"
+            f"{root}: must hold new crops, got {repeated.size:,} that the run {run} was trained or "
+            f"judged on, such as {fresh.paths[repeated[0]]}"
         )
+    return np.unique(own, return_inverse=True)[1].astype(np.int32)
 
 
-def _keys(images: NDArray[np.uint8]) -> list[bytes]:
-    return [pixel_key(np.asarray(image)) for image in images]
+class _Stacked:
+    """Two arrays of images read as one, without copying either: uint8 [n + m, S, S, 3]."""
+
+    def __init__(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def __getitem__(self, key: slice | NDArray[np.intp] | int) -> NDArray[np.uint8]:
+        indices = np.arange(len(self))[key]
+        border = len(self._first)
+        if np.ndim(indices) == 0:
+            part, index = (self._first, indices)
+            if indices >= border:
+                part, index = self._second, indices - border
+            return np.asarray(part[index])
+        images = np.empty((len(indices), *self._first.shape[1:]), np.uint8)
+        is_first = indices < border
+        images[is_first] = self._first[indices[is_first]]
+        images[~is_first] = self._second[indices[~is_first] - border]
+        return images
