@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, false_discovery_control
+from scipy.stats import binomtest, false_discovery_control, poisson
 
 from drupe.errors import InputError
 from drupe.evaluation.comparison import (
@@ -192,3 +192,49 @@ def test_the_document_is_json() -> None:
     document = json.loads(json.dumps(found.to_json(), allow_nan=False))
     keys = {"a", "b", "metric", "difference", "low", "high", "p_value", "p_adjusted"}
     assert set(document["pairs"][0]) >= keys | {"detectable", "non_inferior", "mcnemar"}
+
+
+def perfect(name: str, misranked: int = 0) -> Candidate:
+    """A model that ranks every defect above every clean item, but for a few defects."""
+    logits = np.where(LABELS, 5.0, -5.0) + np.linspace(0, 1, ITEMS)
+    logits[np.flatnonzero(LABELS)[:misranked]] = -9.0
+    table = Predictions(
+        tuple(f"{i}.png" for i in range(ITEMS)),
+        LABELS,
+        logits.astype(np.float32),
+        scores_from_logits(logits, 1.0),
+        ("clean", "pit"),
+    )
+    return Candidate(name, (table,))
+
+
+@pytest.mark.parametrize("misranked", [0, 2])
+def test_a_difference_of_auroc_that_few_images_carry_is_not_too_sure(misranked: int) -> None:
+    found = compare([perfect("base"), perfect("other", misranked)], metrics=["auroc"], margin=0.002)
+    (pair,) = found.pairs
+    assert pair.low < pair.difference <= 0 < pair.high
+    assert not pair.non_inferior
+    assert pair.detectable > 0.005
+    assert "widened" in pair.method
+
+
+def test_what_is_detectable_is_enough_for_an_exact_test() -> None:
+    """Six images all on one side are the fewest with 2 × ½⁶ < 0.05: 8 must be expected."""
+    floor = detectable_difference(0.0, 0.05, 1226)
+    assert 1226 * floor == pytest.approx(7.906, abs=1e-3)  # P(Poisson(7.906) ≥ 6) = 0.8
+    assert detectable_difference(0.0, 0.05 / 8, 1226) > floor
+    assert poisson.sf(5, 1226 * floor) == pytest.approx(0.8)
+
+
+def test_a_larger_family_needs_larger_differences() -> None:
+    models = [model("base", 1.5), model("other", 1.4, seeds=(5,))]
+    alone = pair_of(compare(models, metrics=["accuracy"]), "accuracy")
+    planned = pair_of(compare(models, metrics=["accuracy"], family_size=5), "accuracy")
+    assert planned.detectable > alone.detectable
+    assert planned.p_adjusted == pytest.approx(min(1.0, 5 * alone.p_value))
+
+
+def test_one_class_alone_is_refused() -> None:
+    labels = np.ones(20, bool)
+    with pytest.raises(InputError, match="must hold clean items and defects, got 0 clean"):
+        compare([Candidate("a", (table(1.0, 1, labels),)), Candidate("b", (table(1, 2, labels),))])

@@ -122,3 +122,18 @@ def test_a_whole_study_speaks_of_no_missing_seed(study, tmp_path):
     found = study_result(study.spec, results(study, tmp_path, {"A": range(40), "B": range(30)}))
 
     assert "counted" not in recommendation(found)
+
+
+def test_of_copies_one_counts_and_comparisons_are_adjusted(study, tmp_path):
+    done = results(study, tmp_path, {"A": range(40), "B": range(10)})
+    for item in done:  # the first hundred images are copies of one
+        groups = np.maximum(np.arange(400, dtype=np.int32), 99)
+        write_duplicates(
+            item.task.folder / "predictions" / "duplicates.json", {"test": (PATHS, groups)}
+        )
+    found = study_result(study.spec, done)
+    assert found.images == 301
+    assert found.experiments[0].accuracy.mean == pytest.approx(300 / 301)
+    (comparison,) = found.comparisons
+    assert comparison.p_adjusted == comparison.accuracy.p_value  # the only one planned
+    assert not comparison.is_shown
