@@ -51,7 +51,11 @@ def write_run(
         write_predictions(folder / "predictions" / f"{split}.csv", table)
         groups[split] = (table.paths, np.maximum(np.arange(len(table)), copies))
     write_duplicates(folder / "predictions" / "duplicates.json", groups)
-    data = {"fingerprint": "f" * 64, "classes": ["cherry_clean", "cherry_pit"]}
+    data = {
+        "fingerprint": "f" * 64,
+        "classes": ["cherry_clean", "cherry_pit"],
+        **{name: len(table) for name, table in tables.items()},
+    }
     record = {"status": status, "experiment": experiment, "seed": seed, "data": data}
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "model.safetensors").write_bytes(b"weights")

@@ -98,10 +98,14 @@ def write_json(path: Path, document: Any) -> None:
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"it holds {name}")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or damaged one is an :class:`InputError` that names it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except RecursionError:

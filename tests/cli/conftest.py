@@ -51,3 +51,25 @@ def drupe(tmp_path: Path) -> Drupe:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Drupe:
+    """Run ``drupe ARGUMENTS…`` in this process, in an empty folder: seconds faster."""
+    from drupe.cli.app import main
+
+    def run(*arguments: str | Path, columns: int = 80) -> Result:
+        capsys.readouterr()
+        with monkeypatch.context() as patched:
+            patched.chdir(tmp_path)
+            patched.setenv("COLUMNS", str(columns))
+            patched.setenv("NO_COLOR", "1")
+            patched.setenv("TERM", "dumb")
+            patched.setattr(sys, "argv", ["drupe", *map(str, arguments)])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        printed = capsys.readouterr()
+        code = ended.value.code
+        return Result(code if isinstance(code, int) else 0, printed.out, printed.err)
+
+    return run

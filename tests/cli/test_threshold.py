@@ -13,8 +13,8 @@ def run(tmp_path):
     return write_run(tmp_path / "run")
 
 
-def test_a_run_is_certified_in_80_columns(drupe, run) -> None:
-    result = drupe("threshold", run, "--review-budget", "0.05", "--prevalence", "0.02")
+def test_a_run_is_certified_in_80_columns(quick, run) -> None:
+    result = quick("threshold", run, "--review-budget", "0.05", "--prevalence", "0.02")
     assert result.code == 0, result.stderr
     assert "lite0 seed 42: recall ≥ 99 % certified at 95 % confidence" in result.stdout
     assert "does not refute" in result.stdout
@@ -23,54 +23,54 @@ def test_a_run_is_certified_in_80_columns(drupe, run) -> None:
     assert json.loads((run / "evaluation.json").read_text())["certificate"]["min_recall"] == 0.99
 
 
-def test_json_is_the_document_and_nothing_else(drupe, run) -> None:
-    document = json.loads(drupe("threshold", run, "--json").stdout)
+def test_json_is_the_document_and_nothing_else(quick, run) -> None:
+    document = json.loads(quick("threshold", run, "--json").stdout)
     keys = {"certified", "threshold", "high", "defects", "misses_allowed", "misses", "recall"}
     assert set(document) >= keys | {"clean_yield", "method", "approximate", "test"}
     assert document["test"]["recall"]["trials"] == document["test"]["defects"]
 
 
-def test_anyone_s_csv(drupe, tmp_path) -> None:
+def test_anyone_s_csv(quick, tmp_path) -> None:
     write_predictions(tmp_path / "theirs.csv", predictions(1200, 5))
-    document = json.loads(drupe("threshold", "theirs.csv", "--json").stdout)
+    document = json.loads(quick("threshold", "theirs.csv", "--json").stdout)
     assert document["certified"] is True
     assert document["test"] is None
-    table = drupe("threshold", "theirs.csv").stdout
+    table = quick("threshold", "theirs.csv").stdout
     assert "test" not in table
 
 
-def test_logits_are_taken_when_named(drupe, tmp_path) -> None:
+def test_logits_are_taken_when_named(quick, tmp_path) -> None:
     lines = [f"{i}.png,{'ng' if i % 2 else 'ok'},{4 if i % 2 else -4}" for i in range(700)]
     (tmp_path / "logits.csv").write_text("\n".join(["path,label,score", *lines]))
-    refused = drupe("threshold", "logits.csv")
+    refused = quick("threshold", "logits.csv")
     assert refused.code == 2
     assert "if these are logits, say so with --logits" in refused.stderr
-    assert drupe("threshold", "logits.csv", "--logits").code == 0
+    assert quick("threshold", "logits.csv", "--logits").code == 0
 
 
-def test_too_few_defects_end_with_1_and_the_number_needed(drupe, tmp_path) -> None:
+def test_too_few_defects_end_with_1_and_the_number_needed(quick, tmp_path) -> None:
     write_predictions(tmp_path / "few.csv", predictions(300, 5))
-    result = drupe("threshold", "few.csv")
+    result = quick("threshold", "few.csv")
     assert result.code == 1
     assert "not certified" in result.stdout
     assert "at least 299 distinct defects" in " ".join(result.stdout.split())
-    as_json = drupe("threshold", "few.csv", "--json")
+    as_json = quick("threshold", "few.csv", "--json")
     assert as_json.code == 1
     assert json.loads(as_json.stdout)["needed_defects"] == 299
 
 
-def test_a_given_threshold_leaves_the_run_s_certificate_alone(drupe, run) -> None:
+def test_a_given_threshold_leaves_the_run_s_certificate_alone(quick, run) -> None:
     before = (run / "evaluation.json").read_bytes()
-    result = drupe("threshold", run, "--low", "0.2", "--high", "0.8")
+    result = quick("threshold", run, "--low", "0.2", "--high", "0.8")
     assert result.code == 0
     assert "given by hand, not certified" in result.stdout
     assert (run / "evaluation.json").read_bytes() == before
 
 
-def test_a_test_that_refutes_says_so(drupe, tmp_path) -> None:
+def test_a_test_that_refutes_says_so(quick, tmp_path) -> None:
     worse = predictions(900, 8, quality=-0.5)
     run = write_run(tmp_path / "run", test=worse)
-    assert "REFUTES recall ≥ 99 %" in " ".join(drupe("threshold", run).stdout.split())
+    assert "REFUTES recall ≥ 99 %" in " ".join(quick("threshold", run).stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_a_test_that_refutes_says_so(drupe, tmp_path) -> None:
         (("run", "--defect", "cherry_clean"), "got --defect cherry_clean"),
     ],
 )
-def test_wrong_input_is_one_message(drupe, run, tmp_path, arguments, message) -> None:
+def test_wrong_input_is_one_message(quick, run, tmp_path, arguments, message) -> None:
     write_predictions(tmp_path / "theirs.csv", predictions(900, 5))
     before = (run / "evaluation.json").read_bytes()
-    result = drupe("threshold", *arguments)
+    result = quick("threshold", *arguments)
     assert result.code == 2
     assert message in result.stderr
     assert result.stdout == ""
@@ -123,3 +123,17 @@ def test_cross_fitting_from_training_to_an_approximate_certificate(
     assert "not from the network to be deployed" in document["certificate"]["approximate"]
     assert "fold 2 of 2" in result.stderr
     assert (tmp_path / "run-cross-fit-2" / "fold-1" / "run.json").exists()
+
+
+def test_it_reads_well_in_a_narrow_terminal(quick, run) -> None:
+    result = quick("threshold", run, columns=40)
+    assert max(map(len, result.stdout.splitlines())) <= 48  # a message line may hold one long word
+    assert "calibration\n  recall" in result.stdout
+
+
+def test_wrong_options_are_said_before_anything_is_trained(quick, run) -> None:
+    for wrong in (("--review-budget", "7"), ("--high", "7"), ("--prevalence", "7")):
+        result = quick("threshold", run, "--cross-fit", "5", *wrong)
+        assert result.code == 2
+        assert wrong[0].removeprefix("--").replace("-", "_") in result.stderr
+        assert "fold" not in result.stderr

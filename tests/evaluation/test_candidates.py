@@ -6,6 +6,7 @@ import pytest
 from drupe.errors import InputError
 from drupe.evaluation.candidates import read_lineup
 from drupe.evaluation.certificate import certify_threshold
+from drupe.evaluation.comparison import compare_with_number
 from drupe.evaluation.predictions_csv import write_predictions
 from drupe.evaluation.source import read_run_predictions
 from run_files import predictions, write_run
@@ -65,3 +66,36 @@ def test_all_that_is_wrong_in_one_message(tmp_path) -> None:
     assert len(caught.value.problems) == 2
     assert "must be a run, a folder of seed-N runs or a CSV file" in caught.value.problems[0]
     assert "no such file" in caught.value.problems[1]
+
+
+def test_one_seed_counts_once(tmp_path) -> None:
+    for name in ("seed-42", "seed-x"):
+        write_run(tmp_path / "B2" / name, seed=42, experiment="B2")
+    with pytest.raises(InputError, match="seeds must differ, got 42, 42"):
+        read_lineup([tmp_path / "B2"])
+
+
+def test_tables_come_in_the_order_of_the_groups(tmp_path) -> None:
+    """A bare number is compared table by table: each must be in the first one's order."""
+    run = write_run(tmp_path / "run", copies=40)
+    table = read_run_predictions(run).test.table
+    order = np.random.default_rng(1).permutation(len(table))
+    write_predictions(tmp_path / "same.csv", table)
+    write_predictions(tmp_path / "shuffled.csv", table.take(order))
+    lineup = read_lineup([run, tmp_path / "same.csv", tmp_path / "shuffled.csv"])
+    rates = [
+        compare_with_number(one, 0.9, groups=lineup.groups).rate.mean for one in lineup.candidates
+    ]
+    assert rates[0] == rates[1] == rates[2]
+
+
+def test_the_same_file_twice_is_told_apart(tmp_path) -> None:
+    run = write_run(tmp_path / "run")
+    names = [one.name for one in read_lineup([run, run]).candidates]
+    assert names == [f"{run} (1)", f"{run} (2)"]
+
+
+def test_logits_are_a_matter_of_csv_files(tmp_path) -> None:
+    run = write_run(tmp_path / "run")
+    with pytest.raises(InputError, match="a run's scores are never logits"):
+        read_lineup([run, run], score_is_logit=True)

@@ -243,7 +243,7 @@ def test_what_is_refused() -> None:
         certify_threshold(fine, np.arange(400))
     with pytest.raises(InputError, match=r"min_recall: must be in \(0, 1\), got 1"):
         certify_threshold(fine, labels, min_recall=1.0)
-    with pytest.raises(InputError, match=r"confidence: must be in \(0, 1\), got 95"):
+    with pytest.raises(InputError, match=r"confidence: must be in \[0.5, 1\), got 95"):
         certify_threshold(fine, labels, confidence=95)
     with pytest.raises(InputError, match="takes more than"):
         needed_defects(1 - 1e-14, 0.95)

@@ -216,6 +216,7 @@ def test_a_difference_of_auroc_that_few_images_carry_is_not_too_sure(misranked: 
     assert not pair.non_inferior
     assert pair.detectable > 0.005
     assert "widened" in pair.method
+    assert pair.p_value > 0.05
 
 
 def test_what_is_detectable_is_enough_for_an_exact_test() -> None:

@@ -76,7 +76,7 @@ def test_contradictions_are_refused(model) -> None:
         ({"costs": Costs(1, 1, 1)}, "costs: need the prevalence"),
         ({"low": 0.9, "high": 0.1}, "low: must be at most high"),
         ({"low": 1.5}, r"low: must be in \[0, 1\], got 1.5"),
-        ({"high": 0.0}, "low: must be at most high = 0"),
+        ({"high": 0.0}, "high: must be at least the certified threshold"),
         ({"min_recall": 99}, r"min_recall: must be in \(0, 1\), got 99"),
     ):
         with pytest.raises(InputError, match=message):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -118,10 +120,10 @@ def test_a_thousand_mistakes_are_counted(tmp_path: Path) -> None:
         ("path,label\na,b\n", "got no column 'score'"),
         ("path,label,score,score\n", "column 'score' must appear once, got 2"),
         ("path,label,score\n", "label: must hold two classes, got 0"),
-        ("path,label,score\na,ok,0.1\n", "label: must hold two classes, got 1: ok"),
+        ("path,label,score\na,ok,0.1\n", "label: must hold two classes, got 1: 'ok'"),
         (
             "path,label,score\na,ok,0.1\nb,pit,0.2\nc,stem,0.3\n",
-            "label: must hold two classes, got 3: ok, pit, stem",
+            "label: must hold two classes, got 3: 'ok', 'pit', 'stem'",
         ),
         ('path,label,score\n"a,ok,0.1\n', "not a CSV file in UTF-8"),
     ],
@@ -191,9 +193,57 @@ def test_both_roads_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patched:
         patched.setattr(predictions_csv, "_read_carefully", None)  # not needed for a sound file
         fast = read_predictions(path)
-    monkeypatch.setattr(predictions_csv, "_read_fast", lambda path, layout: None)
+    monkeypatch.setattr(predictions_csv, "_read_fast", lambda content, layout: None)
     careful = read_predictions(path)
     assert fast.paths == careful.paths
     assert fast.classes == careful.classes
     for name in ("is_defect", "scores", "logits"):
         np.testing.assert_array_equal(getattr(fast, name), getattr(careful, name))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('path,label,score\na,"",0.1\nb,pit,0.2\n', "line 2: label: must not be empty"),
+        ('path,label,score\n"",ok,0.1\nb,pit,0.2\n', "line 2: path: must not be empty"),
+        ("path,label,score\na,ok,0.1\nb,pit\0,0.2\n", "it holds NUL bytes"),
+        ("path,label,score\na,ok,0.1\nb,pit,0.2\nc,pit ,0.2\n", "got 3: 'ok', 'pit', 'pit '"),
+    ],
+)
+def test_nothing_odd_slips_through(tmp_path: Path, text: str, message: str) -> None:
+    assert message in problems_of(tmp_path, text)[0]
+
+
+def test_probabilities_are_not_taken_for_logits(tmp_path: Path) -> None:
+    path = tmp_path / "some.csv"
+    path.write_text("path,label,score\na,ok,0.1\nb,pit,0.9\n")
+    with pytest.raises(InputError, match=r"with --logits must hold logits, got values in \[0, 1\]"):
+        read_predictions(path, score_is_logit=True)
+
+
+def test_a_logit_too_large_for_float32_is_named(tmp_path: Path) -> None:
+    text = "path,label,score,logit\na,ok,0.1,1e300\nb,pit,0.2,1\n"
+    expected = "some.csv, line 2: logit: must be a finite number, got '1e300'"
+    assert problems_of(tmp_path, text) == [expected]
+
+
+def test_names_and_headers_that_polars_would_take_for_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "x^2,path,label,score\n1,a,ok,0.1\n2,b,pit,0.2\n"
+    monkeypatch.chdir(tmp_path)
+    for name in ("~", "a[1].csv", "b*.csv", "http:"):
+        Path(name).write_text(text)
+        assert read_predictions(Path(name)).paths == ("a", "b")
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = "path,label,score\na,ok,0.1\nb,pit,0.2\n"
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    assert read_predictions(pipe).paths == ("a", "b")
+    writer.join()
+    with pytest.raises(InputError, match="must be a file or a pipe, got a device"):
+        read_predictions(Path("/dev/zero"))

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from drupe.errors import InputError
 from drupe.evaluation.predictions_csv import write_predictions
-from drupe.evaluation.source import read_csv, read_run_predictions
+from drupe.evaluation.source import read_csv, read_run_predictions, table_hash
 from run_files import write_run
 
 
@@ -32,8 +33,9 @@ def test_a_csv_is_one_split(tmp_path) -> None:
     assert model.seed is None
     assert model.test is model.calibration
     np.testing.assert_array_equal(model.calibration.distinct.scores, table.scores)
-    content = (tmp_path / "theirs.csv").read_bytes()
-    assert model.data_fingerprint == hashlib.sha256(content).hexdigest()
+    assert model.data_fingerprint == table_hash(table)
+    changed = replace(table, scores=np.append(table.scores[:-1], np.float32(0.123)))
+    assert table_hash(changed) != table_hash(table)
 
 
 def test_what_is_refused(tmp_path) -> None:
@@ -47,6 +49,15 @@ def test_what_is_refused(tmp_path) -> None:
     (damaged / "run.json").write_text(json.dumps({"status": "done"}))
     with pytest.raises(InputError, match="data: required, but missing"):
         read_run_predictions(damaged)
+    short = write_run(tmp_path / "short")
+    lines = (short / "predictions" / "calibration.csv").read_text().splitlines()
+    (short / "predictions" / "calibration.csv").write_text("\n".join(lines[:-20]))
+    with pytest.raises(InputError, match="must hold the 1,000 items of the run, got 980"):
+        read_run_predictions(short)
+    bare = write_run(tmp_path / "bare")
+    (bare / "predictions" / "duplicates.json").write_text("{}")
+    with pytest.raises(InputError, match="must list the groups of 'calibration'"):
+        read_run_predictions(bare)
     (write_run(tmp_path / "light") / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"model\.safetensors: no such file"):
         read_run_predictions(tmp_path / "light")

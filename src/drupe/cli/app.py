@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
@@ -106,9 +107,17 @@ def _share_cores() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
+def _show_any_character() -> None:
+    """Escape what the terminal's encoding can't show: no reason to stop."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line; every error that a person can mend is one message and exit code 2."""
     _share_cores()
+    _show_any_character()
     try:
         app()
     except InputError as error:

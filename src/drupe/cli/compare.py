@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drupe.cli.console import print_fitting, print_json, print_line, stdout
+from drupe.cli.console import print_error, print_fitting, print_json, print_line, stdout
 from drupe.cli.options import Defect, Json, Logits, examples
 from drupe.errors import InputError
 
@@ -67,16 +67,28 @@ def compare(
     Every other model is compared with the first; p-values are Holm's over all that is shown.
     """
     from drupe.evaluation.candidates import read_lineup
-    from drupe.evaluation.comparison import METRICS, compare, compare_with_number
+    from drupe.evaluation.certificate import check_target
+    from drupe.evaluation.comparison import (
+        METRICS,
+        check_comparison,
+        compare,
+        compare_with_number,
+    )
 
     if len(sources) == 1 and number is None:
         raise InputError("compare: needs two models, or one and --number, got one model")
     unknown = sorted(set(metric or ()) - set(METRICS))
     if unknown:
         raise InputError(f"--metric: must be one of {', '.join(METRICS)}, got {', '.join(unknown)}")
+    check_comparison(confidence, margin)
+    check_target(min_recall, confidence)
     lineup = read_lineup(
         sources, defect, min_recall=min_recall, confidence=confidence, score_is_logit=logits
     )
+    if "clean_yield" in (metric or ()) and lineup.notes:
+        for note in lineup.notes:
+            print_error(f"no clean yield: {note}")
+        raise typer.Exit(1)
     found = None
     if len(sources) > 1:
         found = compare(
@@ -103,7 +115,7 @@ def compare(
     for one in historic:
         print_historic(one)
     for note in lineup.notes:
-        print_line(f"\nNo clean yield: {note}.", style="yellow")
+        stdout().print(f"\nNo clean yield: {note}.", style="yellow", markup=False)
 
 
 def print_comparison(found: Comparison) -> None:
@@ -123,7 +135,7 @@ def print_comparison(found: Comparison) -> None:
         columns = ("", "difference", "interval", "p", "adjusted", "detectable", margin)
         print_fitting(columns, rows)
         for line in _seed_lines(pairs):
-            print_line(line)
+            stdout().print(line, markup=False)
         print_line("")
         stdout().print(_meaning(pairs, found.confidence), markup=False)
     stdout().print(

@@ -17,12 +17,12 @@ from rich.text import Text
 
 def stdout() -> Console:
     """The console for answers that a person reads."""
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)
 
 
 def stderr() -> Console:
     """The console for progress, warnings and errors."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def print_json(document: Any) -> None:
@@ -61,7 +61,8 @@ def print_fitting(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> N
     if console.measure(drawn, options=unlimited).maximum <= console.width:
         console.print(drawn)
         return
+    width = max(map(len, columns)) + 2
     for name, *cells in rows:
         print_line(str(name), style="bold")
         for column, cell in zip(columns[1:], cells, strict=True):
-            print_line(f"  {column:<10}{cell}")
+            print_line(f"  {column:<{width}}{cell}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drupe.cli.console import print_line, stdout, table
+from drupe.cli.console import print_fitting, print_line, stdout
 from drupe.evaluation.certificate import Certificate
 from drupe.evaluation.intervals import format_confidence, format_percent, format_target
 from drupe.evaluation.operating_point import OperatingPoint, SplitFigures
@@ -16,12 +16,16 @@ def print_operating_point(point: OperatingPoint) -> None:
     if request.candidates > 1:
         sure += f" joint (for {request.candidates} candidates)"
     if point.refusal:
-        print_line(f"{point.model.name}: not certified", style="bold red")
+        ways_of_a_run = (
+            "Collect more (--data DIR), use every training defect (--cross-fit 5, approximate)"
+        )
+        console.print(f"{point.model.name}: not certified", style="bold red", markup=False)
         console.print(
             f"{claim} at {sure} confidence takes at least {point.refusal.needed_defects:,} "
-            f"distinct defects in calibration, none of them missed; there are "
-            f"{point.refusal.defects:,}. Collect more (--data DIR), use every training defect "
-            "(--cross-fit 5, approximate), or ask for less (--min-recall).",
+            f"distinct defects in calibration, none of them missed; got "
+            f"{point.refusal.defects:,}. "
+            + ("Collect more" if point.model.seed is None else ways_of_a_run)
+            + ", or ask for less (--min-recall).",
             markup=False,
         )
         return
@@ -29,10 +33,11 @@ def print_operating_point(point: OperatingPoint) -> None:
     assert point.calibration is not None
     certificate, lanes = point.certificate, point.thresholds
     if certificate is None:
-        print_line(f"{point.model.name}: threshold given by hand, not certified", style="bold")
+        heading, style = "threshold given by hand, not certified", "bold"
     else:
         how = "approximately certified" if certificate.approximate else "certified"
-        print_line(f"{point.model.name}: {claim} {how} at {sure} confidence", style="bold green")
+        heading, style = f"{claim} {how} at {sure} confidence", "bold green"
+    console.print(f"{point.model.name}: {heading}", style=style, markup=False)
     review = lanes.high > lanes.low
     console.print(
         f"accept below {_digits(lanes.low)}, "
@@ -71,7 +76,7 @@ def _print_lanes(splits: list[tuple[str, SplitFigures]]) -> None:
         clean = (counts.clean_accepted, counts.clean_reviewed, counts.clean_rejected)
         defects = (counts.defects_accepted, counts.defects_reviewed, counts.defects_rejected)
         rows += [(f"{name}, clean", *clean), (f"{name}, defects", *defects)]
-    stdout().print(table(("", "accept", "review", "reject"), rows))
+    print_fitting(("", "accept", "review", "reject"), rows)
 
 
 def _digits(threshold: float) -> str:
@@ -99,7 +104,7 @@ def _print_rates(splits: list[tuple[str, SplitFigures]], certificate: Certificat
                 f"{low}-{high}",
             )
         )
-    stdout().print(table(("", "recall", "lower bound", "clean yield", "interval"), rows))
+    print_fitting(("", "recall", "lower bound", "clean yield", "interval"), rows)
 
 
 def _print_load(split: tuple[str, SplitFigures], prevalence: float) -> None:

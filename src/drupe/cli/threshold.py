@@ -45,7 +45,10 @@ Confidence = Annotated[float, typer.Option(metavar="C", help="With which that mu
 Candidates = Annotated[
     int,
     typer.Option(
-        metavar="M", min=1, help="From how many models this one is chosen: raises confidence."
+        metavar="M",
+        min=1,
+        max=10_000,
+        help="From how many models this one is chosen: raises confidence.",
     ),
 ]
 Budget = Annotated[float, typer.Option(metavar="B", help="Share of items that people may review.")]
@@ -140,6 +143,7 @@ def _model(
     logits: bool,
     store: Path,
 ) -> ModelPredictions:
+    from drupe.evaluation.candidates import LOGITS_OF_RUNS
     from drupe.evaluation.source import read_csv, read_run_predictions
 
     if data and cross_fit:
@@ -152,7 +156,7 @@ def _model(
             )
         return read_csv(source, defect, score_is_logit=logits)
     if logits:
-        raise InputError("--logits: is for CSV files; a run's scores are never logits")
+        raise InputError(LOGITS_OF_RUNS)
     model = read_run_predictions(source, defect)
     if data:
         from drupe.training.fresh import certify_on_fresh

@@ -13,6 +13,9 @@ from drupe.errors import InputError
 from drupe.evaluation.certificate import NotCertifiableError, certify_threshold
 from drupe.evaluation.comparison import Candidate
 from drupe.evaluation.source import ModelPredictions, read_csv, read_run_predictions
+from drupe.evaluation.spread import align
+
+LOGITS_OF_RUNS = "--logits: is for CSV files; a run's scores are never logits"
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,31 @@ def read_lineup(
         raise InputError(problems)
     notes: list[str] = []
     candidates = [_candidate(seeds, min_recall, confidence, notes) for seeds in models]
-    names = [one.name for one in candidates]
     named = [
-        replace(one, name=str(path)) if names.count(one.name) > 1 else one
-        for one, path in zip(candidates, paths, strict=True)
+        replace(one, name=name)
+        for one, name in zip(candidates, _distinct_names(candidates, paths), strict=True)
     ]
-    return Lineup(tuple(named), _groups(models), tuple(notes))
+    return Lineup(tuple(_aligned(named)), _groups(models), tuple(dict.fromkeys(notes)))
+
+
+def _distinct_names(candidates: Sequence[Candidate], paths: Sequence[Path]) -> list[str]:
+    """Return each name, the path where two share one, with a number where that is the same too."""
+    names = [one.name for one in candidates]
+    told = [
+        str(path) if names.count(name) > 1 else name
+        for name, path in zip(names, paths, strict=True)
+    ]
+    return [
+        f"{name} ({told[: index + 1].count(name)})" if told.count(name) > 1 else name
+        for index, name in enumerate(told)
+    ]
+
+
+def _aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return all tables in the order of the first, whose groups :class:`Lineup` gives."""
+    names = [one.name for one in candidates for _ in one.tables]
+    tables = iter(align([table for one in candidates for table in one.tables], names))
+    return [replace(one, tables=tuple(next(tables) for _ in one.tables)) for one in candidates]
 
 
 def _read(path: Path, defect: str | None, score_is_logit: bool) -> list[ModelPredictions]:
@@ -66,15 +88,21 @@ def _read(path: Path, defect: str | None, score_is_logit: bool) -> list[ModelPre
     if not path.is_dir():
         return [read_csv(path, defect, score_is_logit=score_is_logit)]
     if (path / "run.json").is_file():
+        if score_is_logit:
+            raise InputError(LOGITS_OF_RUNS)
         return [read_run_predictions(path, defect)]
     runs = sorted(folder.parent for folder in path.glob("seed-*/run.json"))
     if not runs:
         raise InputError(
             f"{path}: must be a run, a folder of seed-N runs or a CSV file, but holds no run.json"
         )
-    return sorted(
-        (read_run_predictions(run, defect) for run in runs), key=lambda one: one.seed or 0
-    )
+    if score_is_logit:
+        raise InputError(LOGITS_OF_RUNS)
+    seeds = [read_run_predictions(run, defect) for run in runs]
+    numbers = sorted(one.seed or 0 for one in seeds)
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"{path}: seeds must differ, got {', '.join(map(str, numbers))}")
+    return sorted(seeds, key=lambda one: one.seed or 0)
 
 
 def _candidate(

@@ -45,12 +45,12 @@ class NotCertifiableError(DrupeError):
 
 
 def check_target(min_recall: float, confidence: float) -> None:
-    """Raise an :class:`InputError` unless both lie strictly between 0 and 1."""
-    problems = [
-        f"{name}: must be in (0, 1), got {value:g}"
-        for name, value in (("min_recall", min_recall), ("confidence", confidence))
-        if not 0 < value < 1
-    ]
+    """Raise an :class:`InputError` unless 0 < ``min_recall`` < 1 and ½ ≤ ``confidence`` < 1."""
+    problems = []
+    if not 0 < min_recall < 1:
+        problems.append(f"min_recall: must be in (0, 1), got {min_recall:g}")
+    if not 0.5 <= confidence < 1:
+        problems.append(f"confidence: must be in [0.5, 1), got {confidence:g}")
     if problems:
         raise InputError(problems)
 
@@ -215,7 +215,7 @@ def certify_threshold(
     labels
         bool [n], True for a defect.
     min_recall, confidence
-        In (0, 1).
+        In (0, 1) and [0.5, 1).
     candidates
         How many models or settings the one to deploy is chosen from: the certificate is then made
         at :func:`joint_confidence`.

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, gammaincinv
+from scipy.special import betainc, gammaincinv, ndtr
 from scipy.stats import binomtest
 
 from drupe.errors import InputError
@@ -165,7 +165,7 @@ def compare(
         Other images, labels or classes among the candidates (what is missing is listed), or a
         value out of range.
     """
-    _check(confidence, margin)
+    check_comparison(confidence, margin)
     aligned = _aligned(candidates)
     images = len(aligned[0].tables[0])
     if groups is not None:
@@ -207,10 +207,11 @@ class _Rule:
     level: float
 
 
-def _check(confidence: float, margin: float = 0.0) -> None:
+def check_comparison(confidence: float, margin: float = 0.0) -> None:
+    """Raise an :class:`InputError` for what :func:`compare` would refuse."""
     problems = []
-    if not 0 < confidence < 1:
-        problems.append(f"confidence: must be in (0, 1), got {confidence:g}")
+    if not 0.5 <= confidence < 1:
+        problems.append(f"confidence: must be in [0.5, 1), got {confidence:g}")
     if not 0 <= margin < 1:
         problems.append(f"margin: must be in [0, 1), got {margin:g}")
     if problems:
@@ -246,7 +247,8 @@ def detectable_difference(
     """
     fewest = np.ceil(1 + np.log2(1 / level))
     least = float(gammaincinv(fewest, power)) / images
-    return max((z_quantile(1 - level, 2) + z_quantile(power, 1)) * standard_error, least)
+    error_based = (z_quantile(1 - level, 2) + z_quantile(power, 1)) * standard_error
+    return min(1.0, max(error_based, least))
 
 
 def _aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -377,6 +379,8 @@ class _Areas:
         tail = 1 - rule.confidence
         low, high, one_sided = np.quantile(drawn, [tail / 2, 1 - tail / 2, tail]).tolist()
         error, method = float(drawn.std()), f"paired bootstrap, {drawn.size:,} resamples"
+        tails = [np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)]
+        p_value = min(1.0, 2 * (1 + min(tails)) / (1 + drawn.size))
         change = self.placements[a].minus(self.placements[b])
         if change.carriers < FEW_CARRIERS:
             centre, error = change.adjusted_mean, max(error, change.adjusted_error)
@@ -384,8 +388,7 @@ class _Areas:
             low, high = min(low, centre - reach), max(high, centre + reach)
             one_sided = min(one_sided, centre - z_quantile(rule.confidence, 1) * error)
             method += ", widened: few images carry the difference"
-        tails = [np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)]
-        p_value = min(1.0, 2 * (1 + min(tails)) / (1 + drawn.size))
+            p_value = max(p_value, 2 * float(ndtr(-abs(centre) / error)))
         images = len(candidates[a].tables[0])
         return PairResult(
             a=candidates[a].name,
@@ -450,7 +453,7 @@ def compare_with_number(
     """Test ``candidate``'s accuracy against ``number``, in (0, 1), taken as exactly known."""
     if not 0 < number < 1:
         raise InputError(f"number: must be a rate in (0, 1), got {number:g}")
-    _check(confidence)
+    check_comparison(confidence)
     aligned = replace(candidate, tables=align(candidate.tables))
     if groups is not None:
         aligned = _distinct(aligned, np.asarray(groups))

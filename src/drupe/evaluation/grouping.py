@@ -43,7 +43,9 @@ def read_duplicates(path: Path, split: str, paths: Sequence[str]) -> NDArray[np.
     document = read_json(path)
     if not _are_groups(document):
         raise InputError(f"{path}: must list groups of paths for each split, got something else")
-    for members in document.get(split, []):
+    if split not in document:
+        raise InputError(f"{path}: must list the groups of {split!r}, got nothing about it")
+    for members in document[split]:
         unknown = [name for name in members if name not in position]
         if unknown:
             raise InputError(f"{path}: must list paths of the predictions, got {unknown[0]}")

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from drupe.errors import InputError
 from drupe.evaluation.intervals import Proportion
 
+LARGEST_COST = 1e12
+
 PER = 1000
 """Reviewer load and cost are stated per this many items."""
 
@@ -60,9 +62,9 @@ class Costs:
 
     def __post_init__(self) -> None:
         problems = [
-            f"costs: {name}: must be in [0, ∞), got {value:g}"
+            f"costs: {name}: must be in [0, {LARGEST_COST:g}], got {value:g}"
             for name, value in vars(self).items()
-            if not 0 <= value < float("inf")
+            if not 0 <= value <= LARGEST_COST
         ]
         if problems:
             raise InputError(problems)
@@ -197,7 +199,7 @@ def choose_high(
     InputError
         A value out of range, both targets, or a precision that no threshold reaches.
     """
-    _check_targets(review_budget, reject_precision, prevalence)
+    check_targets(review_budget, reject_precision, prevalence)
     if reject_precision is None and not review_budget:
         return low
     score, defect = np.asarray(scores, np.float32), np.asarray(is_defect, np.bool_)
@@ -234,7 +236,8 @@ def _gap(low: float, levels: NDArray[np.float32], index: int) -> float:
     return float(middle if middle > levels[index - 1] else levels[index])
 
 
-def _check_targets(budget: float, precision: float | None, prevalence: float | None) -> None:
+def check_targets(budget: float, precision: float | None, prevalence: float | None) -> None:
+    """Raise an :class:`InputError` for what :func:`choose_high` would refuse."""
     problems = []
     if not 0 <= budget < 1:
         problems.append(f"review_budget: must be in [0, 1), got {budget:g}")

@@ -16,7 +16,14 @@ from drupe.evaluation.certificate import (
     misses_allowed,
     refutation_p_value,
 )
-from drupe.evaluation.lanes import Costs, LaneCounts, LineLoad, Thresholds, choose_high
+from drupe.evaluation.lanes import (
+    Costs,
+    LaneCounts,
+    LineLoad,
+    Thresholds,
+    check_targets,
+    choose_high,
+)
 from drupe.evaluation.metrics import Counts
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.source import ModelPredictions
@@ -46,6 +53,11 @@ class Request:
 
     def __post_init__(self) -> None:
         check_target(self.min_recall, self.confidence)
+        check_targets(self.review_budget, self.reject_precision, self.prevalence)
+        if self.low is not None:
+            Thresholds(self.low, self.low if self.high is None else self.high)
+        elif self.high is not None:
+            Thresholds(0.0, self.high)
         problems = []
         if self.high is not None and (self.review_budget or self.reject_precision is not None):
             problems.append(
@@ -177,7 +189,6 @@ def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint
         low = certificate.threshold
     high = request.high
     if high is None:
-        Thresholds(low, low)  # out of range is said before anything is chosen from it
         high = choose_high(
             table.scores,
             table.is_defect,
@@ -186,6 +197,8 @@ def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint
             reject_precision=request.reject_precision,
             prevalence=request.prevalence,
         )
+    if request.low is None and high < low:
+        raise InputError(f"high: must be at least the certified threshold {low:g}, got {high:g}")
     thresholds = Thresholds(low, high)
     test = None
     if model.test is not None and model.test is not model.calibration:
@@ -204,11 +217,12 @@ def record_certificate(run: Path, point: OperatingPoint) -> None:
         raise ValueError("point: must hold a certificate and test predictions")
     path = run / "evaluation.json"
     document = read_json(path)
-    if not isinstance(document, dict) or not isinstance(document.get("test"), dict):
+    tested = document.get("test") if isinstance(document, dict) else None
+    if not isinstance(tested, dict) or not isinstance(tested.get("distinct"), dict):
         raise InputError(f"{path}: damaged; drupe evaluate {run} writes it anew")
     document["certificate"] = certificate.to_json()
-    document["test"]["certified"] = _figures(test.table, certificate)
-    document["test"].setdefault("distinct", {})["certified"] = _figures(test.distinct, certificate)
+    tested["certified"] = _figures(test.table, certificate)
+    tested["distinct"]["certified"] = _figures(test.distinct, certificate)
     write_json(path, document)
 
 

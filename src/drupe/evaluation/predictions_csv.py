@@ -29,6 +29,8 @@ COLUMNS = ("path", "label", "score", "logit")
 REQUIRED = COLUMNS[:3]
 SHOWN_PROBLEMS = 20
 SEPARATORS = ",;\t"
+HEADER_BYTES = 1 << 16
+LARGEST_LOGIT = float(np.finfo(np.float32).max)
 
 
 def write_predictions(path: Path, table: Predictions) -> None:
@@ -56,9 +58,15 @@ def read_predictions(
     Raises:
         InputError: every mistake of the file, the first 20 with their lines, the rest counted.
     """
-    layout = _layout(path, score_is_logit)
-    columns = _read_fast(path, layout) or _read_carefully(path, layout)
+    content = _content(path)
+    layout = _layout(path, content, score_is_logit)
+    columns = _read_fast(content, layout) or _read_carefully(path, content, layout)
     classes = _classes(path, columns.class_names, defect)
+    if score_is_logit and columns.scores.size and _are_probabilities(columns.scores):
+        raise InputError(
+            f"{path}: score: with --logits must hold logits, got values in [0, 1] only: leave "
+            "--logits out if they are probabilities"
+        )
     values = columns.scores.astype(np.float32)
     logits = None if columns.logits is None else columns.logits.astype(np.float32)
     return Predictions(
@@ -86,7 +94,7 @@ class _Layout:
 
     def bounds(self, column: str) -> tuple[float, float]:
         free = column == "logit" or self.score_is_logit
-        return (-math.inf, math.inf) if free else (0.0, 1.0)
+        return (-LARGEST_LOGIT, LARGEST_LOGIT) if free else (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -100,8 +108,27 @@ class _Columns:
     logits: NDArray[np.float64] | None
 
 
-def _layout(path: Path, score_is_logit: bool) -> _Layout:
-    first = next(_lines(path), "")
+def _are_probabilities(values: NDArray[np.float64]) -> bool:
+    return bool(((values >= 0) & (values <= 1)).all())
+
+
+def _content(path: Path) -> bytes:
+    """Return the file's bytes, read once: it may be a pipe."""
+    try:
+        if path.is_char_device() or path.is_block_device():
+            raise InputError(f"{path}: must be a file or a pipe, got a device")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from None
+    if b"\0" in content:
+        raise InputError(f"{path}: not a CSV file in UTF-8 (it holds NUL bytes)")
+    return content
+
+
+def _layout(path: Path, content: bytes, score_is_logit: bool) -> _Layout:
+    first = next(_lines(path, content[:HEADER_BYTES]), "")
     separator = max(SEPARATORS, key=first.count)
     fields = next(csv.reader([first], delimiter=separator), [])
     header = tuple(name.strip() for name in fields)
@@ -109,14 +136,9 @@ def _layout(path: Path, score_is_logit: bool) -> _Layout:
     return _Layout(header, separator, score_is_logit)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path, content: bytes) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            yield from stream
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from None
+        yield from io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from None
 
@@ -137,20 +159,21 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
         raise InputError(problems)
 
 
-def _read_fast(path: Path, layout: _Layout) -> _Columns | None:
+def _read_fast(content: bytes, layout: _Layout) -> _Columns | None:
     """Return the columns, or None where anything is odd."""
+    if content.count(b"\r") != content.count(b"\r\n"):
+        return None
     names = [f"{index} {name}" for index, name in enumerate(layout.header)]  # polars wants unique
     wanted = {name: names[layout.header.index(name)] for name in COLUMNS if name in layout.header}
     try:
         table = polars.read_csv(
-            path,
+            content,
             separator=layout.separator,
             infer_schema=False,
             new_columns=names,
-            glob=False,
         ).select(**{name: polars.col(column) for name, column in wanted.items()})
-    except polars.exceptions.PolarsError:
-        return None
+    except (polars.exceptions.PolarsError, OSError, ValueError):
+        return None  # OSError: content that looks compressed to Polars
     if any(column.null_count() for column in table):  # so an empty field is read
         return None
     numbers = {
@@ -164,6 +187,8 @@ def _read_fast(path: Path, layout: _Layout) -> _Columns | None:
         scores is None
         or ("logit" in numbers and numbers["logit"] is None)
         or len(names_found) != 2
+        or "" in names_found
+        or (table["path"] == "").any()
         or table["path"].n_unique() < len(table)
     ):
         return None
@@ -228,10 +253,10 @@ class _Rows:
         return shown
 
 
-def _read_carefully(path: Path, layout: _Layout) -> _Columns:
+def _read_carefully(path: Path, content: bytes, layout: _Layout) -> _Columns:
     rows = _Rows(path, layout)
     try:
-        reader = csv.reader(_lines(path), strict=True, delimiter=layout.separator)
+        reader = csv.reader(_lines(path, content), strict=True, delimiter=layout.separator)
         next(reader)  # the header
         for fields in reader:
             if len(fields) == len(layout.header):
@@ -263,7 +288,7 @@ def _classes(path: Path, names: Sequence[str], defect: str | None) -> tuple[str,
     from drupe.data.discover import find_defect_class
 
     if len(names) != 2:
-        found = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        found = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
         raise InputError(
             f"{path}: label: must hold two classes, got {len(names)}" + (f": {found}" * bool(names))
         )

@@ -77,6 +77,8 @@ class ModelPredictions:
 class _Data(BaseModel):
     fingerprint: str
     classes: tuple[str, str]
+    calibration: int
+    test: int
 
 
 class _Run(BaseModel):
@@ -106,7 +108,10 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
             f"{folder}: the run was trained with the defect class {defect_class} "
             f"(clean: {clean_class}), got --defect {defect}"
         )
-    splits = {name: _read_split(folder, name, defect_class) for name in ("calibration", "test")}
+    splits = {
+        name: _read_split(folder, name, defect_class, expected)
+        for name, expected in (("calibration", run.data.calibration), ("test", run.data.test))
+    }
     return ModelPredictions(
         name=f"{run.experiment} seed {run.seed}",
         calibration=splits["calibration"],
@@ -123,7 +128,7 @@ def read_csv(
 ) -> ModelPredictions:
     """Read a CSV ``path,label,score`` of one split; both ``calibration`` and ``test`` are it."""
     split = JudgedSplit.of_distinct(read_predictions(path, defect, score_is_logit=score_is_logit))
-    fingerprint = file_hash(path)
+    fingerprint = table_hash(split.table)
     return ModelPredictions(
         name=path.stem,
         calibration=split,
@@ -131,6 +136,14 @@ def read_csv(
         data_fingerprint=fingerprint,
         measured_on=MeasuredOn(graph=f"whatever wrote {path.name} ({fingerprint[:12]})"),
     )
+
+
+def table_hash(table: Predictions) -> str:
+    """Return a SHA-256 (hex) over paths, labels and scores, which a pipe has too."""
+    digest = hashlib.sha256("\n".join(table.paths).encode("utf-8", "surrogateescape"))
+    digest.update(table.is_defect.tobytes())
+    digest.update(table.scores.tobytes())
+    return digest.hexdigest()
 
 
 def file_hash(path: Path) -> str:
@@ -142,7 +155,13 @@ def file_hash(path: Path) -> str:
         raise InputError(f"{path}: no such file") from None
 
 
-def _read_split(folder: Path, name: str, defect: str) -> JudgedSplit:
-    table = read_predictions(folder / "predictions" / f"{name}.csv", defect)
+def _read_split(folder: Path, name: str, defect: str, expected: int) -> JudgedSplit:
+    path = folder / "predictions" / f"{name}.csv"
+    table = read_predictions(path, defect)
+    if len(table) != expected:
+        raise InputError(
+            f"{path}: must hold the {expected:,} items of the run, got {len(table):,}; "
+            f"drupe evaluate {folder} writes it anew"
+        )
     duplicates = folder / "predictions" / "duplicates.json"
     return JudgedSplit(table, read_duplicates(duplicates, name, table.paths))
