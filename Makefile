@@ -38,7 +38,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 $(SYNTHETIC)/truth.json: | $(VENV)/installed-train
-	$(BIN)/drupe data synth $(SYNTHETIC) --images 1000
+	$(BIN)/drupe data synth $(SYNTHETIC) --images 1500
 
 # The stamps make pip run again only when what it would install has changed.
 $(VENV)/installed-train: pyproject.toml constraints.txt | $(BIN)/python
