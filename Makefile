@@ -27,7 +27,7 @@ study: $(VENV)/installed-train $(SYNTHETIC)/truth.json
 endif
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow
