@@ -232,8 +232,9 @@ class _Rows:
             )
         self.lines.setdefault(path, line)
         self.labels.append(label)
-        for name in row.keys() & self.numbers:
-            self.numbers[name].append(self._number(where, name, row[name]))
+        for name, values in self.numbers.items():
+            if name in row:
+                values.append(self._number(where, name, row[name]))
 
     def _number(self, where: str, name: str, text: str) -> float:
         value = self.layout.number(text)
