@@ -192,3 +192,24 @@ def test_folds_are_of_one_size_and_mix() -> None:
         ).calibration
         assert abs(len(held) - (len(training.fit) + len(training.calibration)) / 5) <= 1
         assert abs(is_defect[held].sum() - defects / 5) <= 1
+
+
+def test_a_limit_takes_both_classes_by_turns_and_drops_the_rest() -> None:
+    case = random_case(1)
+    whole = run(case, has_val=True)
+    limited = whole.limited(7, case["is_defect"])
+    for side in ("fit", "calibration", "test"):
+        part = getattr(limited, side)
+        assert len(part) == 7
+        assert np.isin(part, getattr(whole, side)).all()
+        assert np.count_nonzero(case["is_defect"][part]) in (3, 4)
+    everything = np.concatenate([getattr(limited, side) for side in SIDES])
+    np.testing.assert_array_equal(np.sort(everything), np.arange(len(case["is_defect"])))
+
+
+def test_without_a_holdout_everything_but_the_test_is_fit() -> None:
+    case = random_case(2)
+    split = run(case, has_val=True, holdout=None)
+    assert split.calibration.size == 0
+    np.testing.assert_array_equal(split.test, np.flatnonzero(case["in_val"]))
+    assert len(split.fit) + len(split.test) + len(split.dropped) == len(case["is_defect"])

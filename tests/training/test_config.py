@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from drupe.configuration import fingerprint
 from drupe.errors import InputError
-from drupe.training.config import load_experiment, validate_experiment
+from drupe.training.config import TRAINING_VERSION, load_experiment, validate_experiment
 
 MINIMAL = "model: {architecture: efficientnet_lite0}\n"
 
@@ -132,13 +133,32 @@ def test_a_relative_folder_of_data_becomes_absolute(tmp_path, monkeypatch):
 def test_a_fold_belongs_to_a_number_of_folds(tiny) -> None:
     assert tiny(calibration={"crossfit": 5, "fold": 4}).calibration.left_out == (4, 5)
     for wrong, message in (
-        ({"crossfit": 5}, "crossfit needs fold"),
         ({"fold": 0}, "fold needs crossfit"),
         ({"crossfit": 5, "fold": 5}, r"fold must be in \[0, 5\), got 5"),
         ({"crossfit": 1, "fold": 0}, r"calibration.crossfit: must be in \[2, 20\], got 1"),
     ):
         with pytest.raises(InputError, match=message):
             tiny(calibration=wrong)
+
+
+def test_a_run_on_all_training_items_does_not_depend_on_the_number_of_folds(tiny) -> None:
+    five, four = (tiny(calibration={"crossfit": k}) for k in (5, 4))
+    assert five.calibration.share is None
+    assert five.identity("data") == four.identity("data") != tiny().identity("data")
+
+
+def test_keys_that_came_later_leave_old_runs_recognised(tiny) -> None:
+    # As version 1 wrote it down; raise TRAINING_VERSION before changing this figure.
+    config = tiny()
+    assert config.identity("data") != tiny(data={"limit": 10}).identity("data")
+    document = config.model_dump(mode="json")
+    del document["data"]["limit"], document["data"]["root"], document["name"]
+    del document["hypothesis"]
+    for key in ("precision", "layout", "device", "threads", "checkpoint_every"):
+        del document["training"][key]
+    document["calibration"] = {"holdout": 0.25}
+    whole = {"config": document, "data": "data", "version": TRAINING_VERSION}
+    assert config.identity("data") == fingerprint(whole)
 
 
 def test_each_fold_is_a_run_of_its_own(tiny) -> None:

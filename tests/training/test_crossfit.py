@@ -11,7 +11,7 @@ from drupe.training.crossfit import certify_on_folds
 from drupe.training.preparation import prepare_data
 from drupe.training.record import read_record
 from drupe.training.run import train_run
-from drupe.training.saved import load_network
+from drupe.training.saved import evaluate_run, load_network
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +71,32 @@ def test_a_fold_is_not_cross_fitted_again(tiny, module_store, tmp_path) -> None:
         certify_on_folds(
             read_run_predictions(tmp_path / "fold"), tmp_path / "fold", 2, module_store
         )
+
+
+def test_a_run_on_all_training_items_keeps_the_pooled_predictions(
+    tiny, module_store, tmp_path
+) -> None:
+    config, run = tiny(training={"epochs": 1}, calibration={"crossfit": 2}), tmp_path / "run"
+    train_run(config, run, module_store)
+    model = read_run_predictions(run)
+    data = prepare_data(config, module_store)
+    assert model.calibration is None
+    assert model.approximate is None
+    assert data.split.calibration.size == 0
+    with pytest.raises(InputError, match="give --cross-fit K"):
+        operating_point(model, Request())
+
+    fitted = certify_on_folds(model, run, 2, module_store)
+
+    again = read_run_predictions(run)
+    assert again.calibration.table.paths == fitted.calibration.table.paths
+    assert len(again.calibration.table) == len(data.split.fit)
+    np.testing.assert_array_equal(again.calibration.table.scores, fitted.calibration.table.scores)
+    np.testing.assert_array_equal(again.test.groups, model.test.groups)
+    assert "2 networks" in again.approximate
+    certificate = operating_point(again, Request(min_recall=0.8, confidence=0.9)).certificate
+    assert not certificate.is_exact
+
+    evaluate_run(run, module_store)  # whose predictions are those of this network alone
+    assert read_run_predictions(run).calibration is None
+    assert read_run_predictions(run).approximate is None

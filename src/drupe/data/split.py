@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,19 +11,38 @@ from numpy.typing import NDArray
 from drupe.errors import InputError
 
 Indices = NDArray[np.intp]
+SIDES = ("fit", "calibration", "test")
 
 
 @dataclass(frozen=True)
 class Split:
     """Indices of the items on each side, sorted: every item of the dataset is in exactly one.
 
-    ``dropped``: training items with a copy in ``val/``, used nowhere.
+    ``dropped``: items used nowhere, because a copy of them stands in ``val/`` or by a limit.
     """
 
     fit: Indices
     calibration: Indices
     test: Indices
     dropped: Indices
+
+    def limited(self, count: int, is_defect: NDArray[np.bool_]) -> Split:
+        """Return at most ``count`` items a side, clean ones and defects by turns; others dropped.
+
+        ``is_defect`` is bool [N] over the whole dataset.
+        """
+
+        def first(items: Indices) -> Indices:
+            labels = is_defect[items]
+            turn = np.empty(len(items), np.intp)
+            for label in (False, True):
+                turn[labels == label] = np.arange(np.count_nonzero(labels == label))
+            return np.sort(items[np.argsort(turn, kind="stable")[:count]])
+
+        fit, calibration, test = (first(part) for part in (self.fit, self.calibration, self.test))
+        kept = np.concatenate([fit, calibration, test])
+        dropped = np.setdiff1d(np.arange(len(is_defect), dtype=np.intp), kept)
+        return Split(fit=fit, calibration=calibration, test=test, dropped=dropped)
 
 
 def split_dataset(
@@ -32,7 +51,7 @@ def split_dataset(
     has_val: bool,
     groups: NDArray[np.integer],
     *,
-    holdout: float,
+    holdout: float | None,
     test_share: float,
     seed: int,
     fold: tuple[int, int] | None = None,
@@ -54,7 +73,7 @@ def split_dataset(
     groups
         int [N]; items with the same number are copies of each other.
     holdout
-        Share of the training items that become ``calibration``, in (0, 1).
+        Share of the training items that become ``calibration``, in (0, 1); None: none of them.
     test_share
         Share of all items that become ``test`` where there is no ``val/``, in (0, 1).
     seed
@@ -79,7 +98,9 @@ def split_dataset(
         is_dropped = np.zeros(len(is_defect), dtype=bool)
     rest = everything[~is_test & ~is_dropped]
     random = np.random.default_rng([seed, 1])
-    if fold is None:
+    if holdout is None:
+        is_held = np.zeros(len(is_defect), dtype=bool)
+    elif fold is None:
         is_held = _draw(rest, is_defect, groups, holdout, random)
     else:
         is_held = _deal(rest, is_defect, groups, fold[1], random) == fold[0]
@@ -89,7 +110,7 @@ def split_dataset(
         test=everything[is_test],
         dropped=everything[is_dropped],
     )
-    _check(split, is_defect, source)
+    _check(split, is_defect, source, ("fit", "test") if holdout is None else SIDES)
     return split
 
 
@@ -158,9 +179,9 @@ def _deal(
     return dealt
 
 
-def _check(split: Split, is_defect: NDArray[np.bool_], source: str) -> None:
+def _check(split: Split, is_defect: NDArray[np.bool_], source: str, sides: Sequence[str]) -> None:
     problems = []
-    for name in ("fit", "calibration", "test"):
+    for name in sides:
         labels = is_defect[getattr(split, name)]
         defects = int(np.count_nonzero(labels))
         if defects == 0 or defects == len(labels):

@@ -23,7 +23,7 @@ from drupe.evaluation.temperature import negative_log_likelihood
 
 def evaluation_document(
     *,
-    calibration: Predictions,
+    calibration: Predictions | None,
     test: Predictions,
     temperature: float,
     test_groups: ArrayLike,
@@ -33,7 +33,8 @@ def evaluation_document(
     ``test_groups`` (int [n]) gives the duplicate group of each test item. ``test.argmax`` counts
     every test item, ``test.distinct.argmax`` one item per duplicate group. ``auroc``, ``ece`` (over
     ``ece_bins`` equal bins), ``brier`` and ``log_loss`` (nats per item) are of all test items;
-    ``calibration.nll`` is in nats per item, at T = 1 and at the fitted temperature.
+    ``calibration`` is None for a run that learnt from all training items; its ``nll`` is in nats
+    per item, at T = 1 and at the fitted temperature.
     """
     groups = np.asarray(test_groups)
     if groups.shape != (len(test),):
@@ -44,14 +45,7 @@ def evaluation_document(
     return {
         "temperature": float(temperature),
         "certificate": None,
-        "calibration": {
-            **_sizes(calibration),
-            "temperature": float(temperature),
-            "nll": {
-                "before": _nll(calibration, 1.0),
-                "after": _nll(calibration, temperature),
-            },
-        },
+        "calibration": _calibration(calibration, temperature) if calibration else None,
         "test": {
             **_sizes(test),
             "groups": len(distinct),
@@ -64,6 +58,14 @@ def evaluation_document(
         "ece_bins": ECE_BINS,
         "brier": brier_score(test.scores, test.is_defect),
         "log_loss": _nll(test, temperature),
+    }
+
+
+def _calibration(table: Predictions, temperature: float) -> dict[str, Any]:
+    return {
+        **_sizes(table),
+        "temperature": float(temperature),
+        "nll": {"before": _nll(table, 1.0), "after": _nll(table, temperature)},
     }
 
 

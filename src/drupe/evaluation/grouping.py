@@ -18,14 +18,14 @@ from drupe.files import read_json, write_json
 
 
 def write_duplicates(
-    path: Path, splits: Mapping[str, tuple[Sequence[str], NDArray[np.int32]]]
+    path: Path, splits: Mapping[str, tuple[Sequence[str], NDArray[np.integer]]]
 ) -> None:
     """Write the groups of each split, given as (paths, group numbers of the same length)."""
     document = {name: _members(paths, groups) for name, (paths, groups) in splits.items()}
     write_json(path, document)
 
 
-def _members(paths: Sequence[str], groups: NDArray[np.int32]) -> list[list[str]]:
+def _members(paths: Sequence[str], groups: NDArray[np.integer]) -> list[list[str]]:
     members = defaultdict(list)
     for path, group in zip(paths, groups.tolist(), strict=True):
         members[group].append(path)

@@ -169,7 +169,10 @@ def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint
         InputError: values out of range, or targets that contradict each other.
     """
     if model.calibration is None:
-        raise InputError(f"{model.name}: has no calibration items to certify a threshold on")
+        raise InputError(
+            f"{model.name}: has no calibration items to certify a threshold on, because it learnt "
+            "from all training items: give --cross-fit K, or fresh crops with --data"
+        )
     table = model.calibration.distinct
     certificate, low = None, request.low
     if low is None:

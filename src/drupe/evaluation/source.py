@@ -79,6 +79,7 @@ class _Data(BaseModel):
     classes: tuple[str, str]
     calibration: int
     test: int
+    approximate: str | None = None
 
 
 class _Run(BaseModel):
@@ -111,12 +112,14 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
     splits = {
         name: _read_split(folder, name, defect_class, expected)
         for name, expected in (("calibration", run.data.calibration), ("test", run.data.test))
+        if expected
     }
     return ModelPredictions(
         name=f"{run.experiment} seed {run.seed}",
-        calibration=splits["calibration"],
-        test=splits["test"],
+        calibration=splits.get("calibration"),
+        test=splits.get("test"),
         data_fingerprint=run.data.fingerprint,
+        approximate=run.data.approximate,
         measured_on=replace(RUN_BACKEND, graph=file_hash(folder / "model.safetensors")),
         experiment=run.experiment,
         seed=run.seed,

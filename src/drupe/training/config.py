@@ -67,6 +67,9 @@ class DataConfig(Section):
         0.2, gt=0, lt=1, description="share of all items, where the folder has no val/"
     )
     split_seed: int = Field(0, ge=0, description="of the fit/calibration(/test) split; not --seed")
+    limit: int | None = Field(
+        None, ge=2, description="images per split at most, of both classes alike: for a smoke test"
+    )
 
 
 class CalibrationConfig(Section):
@@ -74,17 +77,20 @@ class CalibrationConfig(Section):
 
     holdout: float = Field(0.25, gt=0, lt=1, description="share of the training items")
     crossfit: int | None = Field(
-        None, ge=2, le=20, description="folds that the training items fall into, instead of a share"
+        None,
+        ge=2,
+        le=20,
+        description="folds instead of a share: the run learns from all training items, and further "
+        "runs that leave a fold out score it (approximate)",
     )
     fold: int | None = Field(
-        None, ge=0, description="which fold is left out; drupe threshold --cross-fit sets it"
+        None, ge=0, description="this run leaves that fold out; drupe threshold --cross-fit sets it"
     )
 
     @model_validator(mode="after")
     def _one_of_the_folds(self) -> Self:
-        if (self.crossfit is None) != (self.fold is None):
-            given, absent = ("crossfit", "fold") if self.fold is None else ("fold", "crossfit")
-            raise ValueError(f"{given} needs {absent}: a run leaves one fold out")
+        if self.fold is not None and self.crossfit is None:
+            raise ValueError("fold needs crossfit: a run leaves one of so many folds out")
         if self.crossfit is not None and self.fold is not None and self.fold >= self.crossfit:
             raise ValueError(f"fold must be in [0, {self.crossfit}), got {self.fold}")
         return self
@@ -95,6 +101,11 @@ class CalibrationConfig(Section):
         if self.crossfit is None or self.fold is None:
             return None
         return self.fold, self.crossfit
+
+    @property
+    def share(self) -> float | None:
+        """The share of the training items held out, or None: the run learns from all of them."""
+        return None if self.crossfit is not None and self.fold is None else self.holdout
 
 
 class TrainingConfig(Section):
@@ -163,8 +174,11 @@ class ExperimentConfig(Section):
         del document["name"], document["hypothesis"], document["data"]["root"]
         for key in NOT_IDENTITY:
             del document["training"][key]
-        if self.calibration.left_out is None:  # as before there were folds
-            document["calibration"] = {"holdout": self.calibration.holdout}
+        # Earlier versions lacked these keys: what they trained is still recognised.
+        if self.calibration.left_out is None:
+            document["calibration"] = {"holdout": self.calibration.share}
+        if self.data.limit is None:
+            del document["data"]["limit"]
         return fingerprint(
             {"config": document, "data": data_fingerprint, "version": TRAINING_VERSION}
         )

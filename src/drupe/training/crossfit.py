@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from drupe.errors import InputError
+from drupe.evaluation.grouping import write_duplicates
 from drupe.evaluation.predictions import Predictions, scores_from_logits
-from drupe.evaluation.predictions_csv import read_predictions
+from drupe.evaluation.predictions_csv import read_predictions, write_predictions
 from drupe.evaluation.source import JudgedSplit, ModelPredictions
 from drupe.progress import Progress, silent
+from drupe.training.claim import exclusive
 from drupe.training.config import CalibrationConfig, ExperimentConfig
 from drupe.training.preparation import PreparedData, prepare_data
-from drupe.training.record import read_config
+from drupe.training.record import read_config, read_record
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
 
@@ -29,6 +31,7 @@ def certify_on_folds(
 
     Trains what is missing of the ``folds`` runs. Logits of all folds are pooled and take the
     temperature of ``run``: fitting one per fold on the scores to be certified would use them twice.
+    A run that has no calibration of its own keeps the pooled predictions as its own.
 
     Raises:
         InputError: the run is itself a fold, or its data has changed.
@@ -38,14 +41,14 @@ def certify_on_folds(
         raise InputError(f"{run}: is itself a fold of a cross-fit; give the run that it serves")
     parts = []
     for fold in range(folds):
-        fold_config = _fold_config(config, fold, folds)
+        fold_config = configure_fold(config, fold, folds)
         data = prepare_data(fold_config, store, progress)
         if data.dataset.fingerprint != model.data_fingerprint:
             raise InputError(
                 f"{config.data.root}: must be the data of the run ({model.data_fingerprint[:12]}), "
                 f"got other images, labels or fixes ({data.dataset.fingerprint[:12]})"
             )
-        folder = run.parent / f"{run.name}-cross-fit-{folds}" / f"fold-{fold}"
+        folder = fold_folder(run, fold, folds)
         with progress(f"fold {fold + 1} of {folds}", 1, "runs") as tracker:
             train_run(fold_config, folder, store, resume=True, progress=progress)
             tracker.advance()
@@ -58,10 +61,35 @@ def certify_on_folds(
         f"the scores come from {folds} networks, each trained on {folds - 1} of {folds} folds, and "
         "not from the network to be deployed: exact certification takes fresh crops (--data)"
     )
+    if config.calibration.share is None:
+        _keep(run, model, pooled, reason)
     return model.with_calibration(pooled, model.data_fingerprint, approximate=reason)
 
 
-def _fold_config(config: ExperimentConfig, fold: int, folds: int) -> ExperimentConfig:
+def _keep(run: Path, model: ModelPredictions, pooled: JudgedSplit, reason: str) -> None:
+    """Write the pooled predictions into the run, marked as approximate."""
+    record, test = read_record(run), model.test
+    assert record is not None
+    assert test is not None
+    folder = run / "predictions"
+    with exclusive(run):
+        write_predictions(folder / "calibration.csv", pooled.table)
+        splits = {"calibration": pooled, "test": test}
+        write_duplicates(
+            folder / "duplicates.json",
+            {name: (split.table.paths, split.groups) for name, split in splits.items()},
+        )
+        record.data.calibration, record.data.approximate = len(pooled.table), reason
+        record.write(run)
+
+
+def fold_folder(run: Path, fold: int, folds: int) -> Path:
+    """Return where the run lies that leaves one fold out for ``run``."""
+    return run.parent / f"{run.name}-cross-fit-{folds}" / f"fold-{fold}"
+
+
+def configure_fold(config: ExperimentConfig, fold: int, folds: int) -> ExperimentConfig:
+    """Return the configuration of the run that leaves ``fold`` (from 0) of ``folds`` out."""
     calibration = CalibrationConfig(holdout=config.calibration.holdout, crossfit=folds, fold=fold)
     return config.model_copy(
         update={"calibration": calibration, "name": f"{config.name}-fold-{fold}"}

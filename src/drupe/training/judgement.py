@@ -49,7 +49,9 @@ def judge(
 ) -> dict[str, Any]:
     """Predict calibration and test, fit the temperature, write predictions and evaluation.
 
-    The test split is read here and nowhere else. Returns the evaluation document.
+    The test split is read here and nowhere else. A run that learnt from all training items has no
+    calibration: its temperature stays 1, and what cross-fitting wrote about it is discarded.
+    Returns the evaluation document.
 
     Raises:
         TrainingDivergedError: the network answers with NaN or infinity.
@@ -58,29 +60,30 @@ def judge(
     logits = {
         name: defect_logits(network, source, items, progress, f"predict {name}")
         for name, items in (("calibration", data.split.calibration), ("test", data.split.test))
+        if items.size
     }
     if not all(np.isfinite(values).all() for values in logits.values()):
         raise TrainingDivergedError(
             "the trained network answers with NaN or infinity: lower training.learning_rate or "
             "training.weight_decay"
         )
-    calibration_labels = data.dataset.is_defect[data.split.calibration]
-    temperature = fit_temperature(logits["calibration"], calibration_labels)
+    items = {name: getattr(data.split, name) for name in logits}
+    temperature = 1.0
+    if "calibration" in logits:
+        labels = data.dataset.is_defect[items["calibration"]]
+        temperature = fit_temperature(logits["calibration"], labels)
     predictions = {
-        "calibration": _predictions(
-            data, data.split.calibration, logits["calibration"], temperature
-        ),
-        "test": _predictions(data, data.split.test, logits["test"], temperature),
+        name: _predictions(data, items[name], logits[name], temperature) for name in logits
     }
+    (folder / "predictions" / "calibration.csv").unlink(missing_ok=True)
     for name, table in predictions.items():
         write_predictions(folder / "predictions" / f"{name}.csv", table)
-    items = {"calibration": data.split.calibration, "test": data.split.test}
     write_duplicates(
         folder / "predictions" / "duplicates.json",
         {name: (predictions[name].paths, data.groups[items[name]]) for name in items},
     )
     document = evaluation_document(
-        calibration=predictions["calibration"],
+        calibration=predictions.get("calibration"),
         test=predictions["test"],
         temperature=temperature,
         test_groups=data.groups[data.split.test],

@@ -73,12 +73,14 @@ def prepare_data(
         dataset.in_val,
         dataset.has_val,
         groups,
-        holdout=config.calibration.holdout,
+        holdout=config.calibration.share,
         test_share=data.test_share,
         seed=data.split_seed,
         fold=config.calibration.left_out,
         source=str(data.root),
     )
+    if data.limit is not None:
+        split = split.limited(data.limit, dataset.is_defect)
     return PreparedData(dataset, groups, split)
 
 

@@ -24,7 +24,11 @@ LIBRARIES = ("drupe", "numpy", "pillow", "safetensors", "scipy", "timm", "torch"
 
 
 class DataRecord(BaseModel):
-    """Which data a run saw: counts of images per split, and files left out with their reasons."""
+    """Which data a run saw: counts of images per split, and files left out with their reasons.
+
+    ``calibration`` counts the items of ``predictions/calibration.csv``. ``approximate`` says why
+    they give no exact guarantee, if they don't: cross-fitting wrote them.
+    """
 
     fingerprint: str
     classes: tuple[str, str]
@@ -33,6 +37,7 @@ class DataRecord(BaseModel):
     test: int
     dropped: int
     skipped: list[tuple[str, str]]
+    approximate: str | None = None
 
 
 class RunRecord(BaseModel):

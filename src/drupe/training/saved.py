@@ -127,4 +127,6 @@ def evaluate_run(
     source = ImageSource(data.dataset.images, data.dataset.is_defect, device)
     with exclusive(folder), torch.inference_mode():
         evaluation = judge(network.to(device), data, source, folder, progress)
+        record.data.calibration, record.data.approximate = len(data.split.calibration), None
+        record.write(folder)
     return evaluation
