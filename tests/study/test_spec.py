@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from drupe.errors import InputError
+from drupe.study.loading import load_study
 from drupe.study.plan import plan
-from drupe.study.spec import load_study
 from drupe.training.config import load_experiment
 
 ROOT = Path(__file__).parents[2]
@@ -39,8 +39,9 @@ def test_experiments_are_the_defaults_with_their_own_on_top(tmp_path):
 def test_every_first_seed_comes_before_a_second_one(tmp_path):
     tasks = list(plan(load_study(write(tmp_path)), tmp_path / "store"))
 
-    assert [task.name for task in tasks] == ["A seed 1", "B seed 1", "A seed 2", "B seed 2"]
-    assert [task.config.seed for task in tasks] == [1, 1, 2, 2]
+    runs = [task for task in tasks if task.is_run]
+    assert [task.name for task in runs] == ["A seed 1", "B seed 1", "A seed 2", "B seed 2"]
+    assert [task.config.seed for task in runs] == [1, 1, 2, 2]
     assert tasks[1].folder == tmp_path / "store/runs/small/B/seed-1"
 
 
@@ -61,7 +62,10 @@ def test_overrides_go_to_the_study_or_to_every_experiment(tmp_path):
         ({"seeds": [True]}, r"seeds\.0: must"),
         ({"comparisons": [{"a": "A", "b": "A"}]}, "a and b must differ, got A twice"),
         ({"experiments": [{"id": "A"}, {"id": "A"}]}, "ids must be unique, got A"),
-        ({"comparisons": [{"a": "B", "b": "X"}]}, r"must name experiments \(A, B\), got X"),
+        (
+            {"comparisons": [{"a": "B", "b": "X"}]},
+            r"must name experiments that train \(A, B\), got X",
+        ),
         ({"experiment": []}, "experiment: unknown key .did you mean experiments"),
         ({"experiments": [{"id": "no/slash"}]}, r"experiments\.0\.id: must"),
     ],

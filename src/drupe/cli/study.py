@@ -1,26 +1,47 @@
-"""``drupe study``: experiments, seeds and planned comparisons from one file."""
+"""``drupe study``: experiments, seeds and planned comparisons from one file or folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from drupe.cli.console import print_fitting, print_json, print_line, stderr, stdout
+from drupe.cli.console import print_json
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
+from drupe.cli.progress import progress_on
 
 if TYPE_CHECKING:
-    from drupe.evaluation.spread import ClusteredMean
-    from drupe.study.plan import Task
-    from drupe.study.results import StudyResult
+    from drupe.study.executor import Executor
+    from drupe.study.loading import Study
 
 app = typer.Typer(no_args_is_help=True, help="Run studies: experiments x seeds, compared fairly.")
 
 RUN_EXAMPLES = examples(
     "drupe study run studies/quickstart.yaml --data crops",
     "drupe study run studies/quickstart.yaml seeds=[1,2,3] --data crops",
+    "drupe study run studies/phase2 --data crops --smoke training.pretrained=false",
+    "drupe study run studies/phase2 --data crops --skip EXP-002A --strict",
 )
+STATUS_EXAMPLES = examples("drupe study status studies/phase2 --data crops")
+
+StudyPath = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="A study file, or a folder with study.yaml.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Keys of the study (seeds=[1,2]) or of every experiment (training.epochs=3).",
+    ),
+]
+Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of labelled crops.")]
+Smoke = Annotated[
+    bool,
+    typer.Option("--smoke", help="One epoch of three batches, first seed: does everything run?"),
+]
+Only = Annotated[list[str] | None, typer.Option(metavar="ID", help="Run only this experiment.")]
+Skip = Annotated[list[str] | None, typer.Option(metavar="ID", help="Leave this experiment out.")]
 
 
 @app.callback()
@@ -28,79 +49,114 @@ def study() -> None:
     """Run studies: experiments x seeds, compared fairly."""
 
 
+def load(
+    path: Path, overrides: list[str] | None, data: Path | None, defect: str | None, smoke: bool
+) -> Study:
+    """Read a study with the options that change it."""
+    from drupe.configuration import merge, parse_overrides
+    from drupe.study.loading import load_study
+
+    given: dict[str, Any] = {"root": str(data)} if data else {}
+    given |= {"defect": defect} if defect else {}
+    loaded = load_study(path, merge(parse_overrides(overrides or []), {"data": given}))
+    return loaded.smoke() if smoke else loaded
+
+
 @app.command(epilog=RUN_EXAMPLES)
 def run(
-    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study file.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="KEY=VALUE",
-            help="Keys of the study (seeds=[1,2]) or of every experiment (training.epochs=3).",
+    study: StudyPath,
+    overrides: Overrides = None,
+    data: Data = None,
+    defect: Defect = None,
+    smoke: Smoke = False,
+    only: Only = None,
+    skip: Skip = None,
+    parallel: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Training runs at once without a GPU; else 1, smoke: cores."
         ),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of labelled crops.")
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 1 unless a model passes every criterion.")
+    ] = False,
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where runs happen: here, or on a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Of the Ray cluster.")
     ] = None,
-    defect: Defect = None,
     weights: WeightsFolder = None,
     store: Store = STORE,
     json: Json = False,
 ) -> None:
-    """Run what is not yet done of a study, one run after another, and print what it found.
+    """Run what is not yet done of a study, and print its verdict.
 
     Each run is a process of its own; finished runs are kept, an interrupted study continues.
+    Exit code 1: a run failed, or with --strict no model passes every criterion.
     """
-    from drupe.configuration import merge, parse_overrides
-    from drupe.study.run import run_study
-    from drupe.study.spec import load_study
+    from drupe.cli.study_progress import watch_study
+    from drupe.cli.verdict import print_verdict
+    from drupe.study.run import Selection, run_study
 
-    given: dict[str, Any] = {"root": str(data)} if data else {}
-    given |= {"defect": defect} if defect else {}
-    loaded = load_study(study, merge(parse_overrides(overrides or []), {"data": given}))
-    found = run_study(loaded, store, _announce, weights)
+    loaded = load(study, overrides, data, defect, smoke)
+    runs = parallel or (None if not smoke else 0)
+    chosen = _executor(executor, address, runs)
+    found = run_study(
+        loaded,
+        store,
+        chosen,
+        selection=Selection(frozenset(only or ()), frozenset(skip or ())),
+        weights_folder=weights,
+        threads=getattr(chosen, "threads", None),
+        begin=watch_study,
+        progress=progress_on(),
+    )
     if json:
         print_json(found.to_json())
     else:
-        print_study(found)
-    if found.failed:
+        print_verdict(found)
+    if found.failed or (strict and not found.passes):
         raise typer.Exit(1)
 
 
-def _announce(task: Task, number: int, total: int) -> None:
-    stderr().print(f"run {number} of {total}: {task.name}", style="bold", markup=False)
+def _executor(name: str, address: str | None, runs: int | None) -> Executor:
+    from drupe.errors import InputError
+    from drupe.host import available_cores
+    from drupe.study.local import LocalExecutor
+
+    if name == "ray":
+        raise InputError("--executor ray: not there yet")
+    if address is not None:
+        raise InputError("--address: needs --executor ray")
+    return LocalExecutor(available_cores() if runs == 0 else runs or 1)
 
 
-def _interval(rate: ClusteredMean) -> str:
-    from drupe.evaluation.intervals import format_percent
+@app.command(epilog=STATUS_EXAMPLES)
+def status(
+    study: StudyPath,
+    overrides: Overrides = None,
+    data: Data = None,
+    defect: Defect = None,
+    smoke: Smoke = False,
+    store: Store = STORE,
+    json: Json = False,
+) -> None:
+    """Show how far each run of a study is, also while it runs elsewhere."""
+    from drupe.cli.study_progress import print_status
+    from drupe.errors import InputError
+    from drupe.study.plan import plan, study_folder
+    from drupe.study.status import is_running, outcomes_from_files, task_statuses
 
-    return f"{format_percent(rate.low, sign='')}-{format_percent(rate.high, sign='')}"
-
-
-def print_study(found: StudyResult) -> None:
-    """Print a study's table, its comparisons and its recommendation."""
-    from drupe.evaluation.intervals import format_percent
-    from drupe.study.results import recommendation
-
-    print_line(f"\n{found.study}: {found.question}")
-    for name, reason in found.failed:
-        print_line(f"failed: {name}: {reason}", style="bold red")
-    if found.experiments:
-        print_line(f"Test: {found.images:,} images, {found.defects:,} defects, threshold 0.5\n")
-    rows = [
-        (
-            item.id,
-            len(item.runs),
-            format_percent(item.accuracy.mean),
-            _interval(item.accuracy),
-            "-" if (spread := item.accuracy_by_seed.deviation) is None else f"{100 * spread:.1f}",
-            format_percent(item.recall.mean),
-            format_percent(item.clean_yield.mean),
-            f"{item.auroc.mean:.3f}",
-        )
-        for item in found.experiments
-    ]
-    columns = ("", "seeds", "accuracy", "95 %", "± seeds", "recall", "yield", "AUROC")
-    if rows:
-        print_fitting(columns, rows)
-        print_line("")
-    stdout().print(recommendation(found), markup=False)
+    loaded = load(study, overrides, data, defect, smoke)
+    folder = study_folder(loaded, store)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such study was run; drupe study run {study}")
+    tasks = plan(loaded, store)
+    rows = task_statuses(tasks, outcomes_from_files(tasks, folder))
+    alive = is_running(folder)
+    if json:
+        document = {"study": loaded.spec.study, "running": alive}
+        print_json({**document, "tasks": [row.to_json() for row in rows]})
+        return
+    print_status(rows, alive)

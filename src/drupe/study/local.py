@@ -1,67 +1,158 @@
-"""Runs tasks one after another on this machine, each in a process of its own.
+"""Runs jobs on this machine, each in a process of its own.
 
-A run that dies (killed, out of memory, diverged) fails alone, and what it held is freed.
+A job that dies (killed, out of memory, diverged) fails alone, and what it held is freed.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from drupe.host import available_cores
+from drupe.study.executor import Ended, Job
+from drupe.study.plan import Lane
 
-from drupe.files import write_text
-from drupe.study.plan import Task
+POLL_SECONDS = 0.1
+STOP_SECONDS = 20.0
+"""What a run gets to write its record after Ctrl-C, before it is killed."""
+RUN_MEBIBYTES = 10_000
+"""GPU memory that a run of this kind of study may need: what a device's share is counted by."""
 
 
 @dataclass(frozen=True)
-class TaskResult:
-    """How a task's process ended; ``exit_code`` is negative for a signal, as in subprocess."""
+class Device:
+    """A GPU by its number, and how many runs it takes at once."""
 
-    task: Task
-    exit_code: int
+    index: str
+    runs: int
+
+
+def find_devices() -> tuple[Device, ...]:
+    """Return the GPUs that ``nvidia-smi`` lists, each with the runs that its free memory holds."""
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    query = ["nvidia-smi", "--query-gpu=index,memory.free", "--format=csv,noheader,nounits"]
+    found = subprocess.run(query, capture_output=True, text=True, check=False)
+    devices = []
+    for line in found.stdout.splitlines():
+        index, _, free = (part.strip() for part in line.partition(","))
+        if found.returncode == 0 and free.isdigit():
+            devices.append(Device(index, max(1, int(free) // RUN_MEBIBYTES)))
+    return tuple(devices)
+
+
+class LocalExecutor:
+    """Processes on this machine: ``runs`` training runs at once where there is no GPU."""
+
+    def __init__(self, runs: int = 1, devices: Sequence[Device] | None = None) -> None:
+        self.devices = find_devices() if devices is None else tuple(devices)
+        self.runs = runs
+        self._running: dict[str, _Child] = {}
+
+    def slots(self, lane: Lane) -> int:
+        """Return how many jobs of ``lane`` may run at once."""
+        if lane == "exclusive":
+            return 1
+        if lane == "gpu" and self.devices:
+            return sum(device.runs for device in self.devices)
+        return self.runs
 
     @property
-    def failed(self) -> bool:
-        """Whether the run has no result."""
-        return self.exit_code != 0
+    def threads(self) -> int:
+        """CPU threads of a run: the cores shared among those that run at once."""
+        return max(1, available_cores() // max(self.slots("gpu"), 1))
+
+    def start(self, job: Job) -> None:
+        """Start a job, on the device that has the fewest."""
+        device = self._free_device() if job.task.lane == "gpu" else None
+        self._running[job.task.name] = _Child.started(job, device)
+
+    def _free_device(self) -> str | None:
+        taken = [child.device for child in self._running.values()]
+        free = [device for device in self.devices if taken.count(device.index) < device.runs]
+        return min(free, key=lambda one: taken.count(one.index)).index if free else None
+
+    def ended(self, seconds: float) -> list[Ended]:
+        """Return the jobs that have ended since the last call, waiting ``seconds`` at most."""
+        waited = 0.0
+        while True:
+            ended = [name for name, child in self._running.items() if child.has_ended]
+            if ended or waited >= seconds:
+                return [self._running.pop(name).result() for name in ended]
+            time.sleep(POLL_SECONDS)
+            waited += POLL_SECONDS
+
+    def stop(self) -> None:
+        """Interrupt what runs, as Ctrl-C would; kill what hasn't ended after 20 seconds."""
+        for child in self._running.values():
+            child.interrupt()
+        self.ended(0.0)
+        waited = 0.0
+        while self._running and waited < STOP_SECONDS:
+            waited += 1.0 if not self.ended(1.0) else 0.0
+        for child in self._running.values():
+            child.kill()
+        self._running.clear()
+
+
+@dataclass
+class _Child:
+    job: Job
+    device: str | None
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def started(cls, job: Job, device: str | None) -> _Child:
+        """Start the process; its stderr goes to the log, its stdout to a file beside the answer."""
+        command = [sys.executable, "-m", "drupe.study.child", *job.words]
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        answer = _partial(job.answer) if job.answer else Path(os.devnull)
+        with job.log.open("ab") as log, answer.open("wb") as out:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=log,
+                env=_environment(device),
+                # Ctrl-C reaches this process alone, which then tells its children.
+                start_new_session=True,
+            )
+        return cls(job, device, process)
 
     @property
-    def reason(self) -> str:
-        """What the exit code says."""
-        if self.exit_code < 0:
-            return f"killed by signal {-self.exit_code}"
-        return f"exit code {self.exit_code}, its message stands above"
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def result(self) -> Ended:
+        """Return how it ended; an answer takes its place if it is whole."""
+        code = self.process.returncode
+        if self.job.answer:
+            partial = _partial(self.job.answer)
+            if code in (0, 1) and partial.stat().st_size:
+                partial.replace(self.job.answer)
+            else:
+                partial.unlink()
+        return Ended(self.job.task, code)
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
-def run_sequentially(
-    tasks: Sequence[Task],
-    store: Path,
-    announce: Callable[[Task, int, int], None],
-    weights_folder: Path | None = None,
-) -> list[TaskResult]:
-    """Run each task with ``drupe train --resume``; its progress goes to this process's stderr."""
-    results = []
-    for number, task in enumerate(tasks, start=1):
-        announce(task, number, len(tasks))
-        results.append(TaskResult(task, _run(task, store, weights_folder)))
-    return results
+def _partial(answer: Path) -> Path:
+    return answer.with_name(f".{answer.name}.partial")
 
 
-def _run(task: Task, store: Path, weights_folder: Path | None) -> int:
-    # Beside the run directories: a run directory holds nothing that its own run did not write.
-    file = task.folder.parent / f"{task.folder.name}.yaml"
-    document = task.config.model_dump(mode="json")
-    write_text(file, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
-    command = [sys.executable, "-m", "drupe", "train", str(file), "--resume"]
-    command += ["--out", str(task.folder), "--store", str(store)]
-    command += ["--weights", str(weights_folder)] if weights_folder else []
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        return child.wait()
-    except KeyboardInterrupt:
-        child.wait()  # the terminal has sent it the same signal; let it write its record
-        raise
+def _environment(device: str | None) -> Mapping[str, str]:
+    """Return this process's environment, with one GPU to be seen."""
+    return {**os.environ, **({"CUDA_VISIBLE_DEVICES": device} if device is not None else {})}

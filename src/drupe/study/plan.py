@@ -1,40 +1,154 @@
-"""What a study has to run, in order: one task per experiment and seed."""
+"""What a study has to do, as a graph of tasks: trainings, folds, certificates, exports, benches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from drupe.study.spec import Study
+from drupe.errors import InputError, suggest
+from drupe.study.loading import Study
+from drupe.study.spec import Condition, Experiment
 from drupe.training.config import ExperimentConfig
+from drupe.training.folds import configure_fold, fold_folder
+
+Kind = Literal["train", "fold", "import", "certify", "export", "bench"]
+Lane = Literal["cpu", "gpu", "exclusive"]
+
+IMPORTED = "BASELINE"
+"""The folder of a baseline that was trained elsewhere."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One run: an experiment with one seed, and the run directory it fills."""
+    """One piece of work.
 
+    ``folder`` is the run directory that a train, fold or import task fills, and that a certify,
+    export or bench task reads. ``needs`` are names of tasks that must be done first; ``condition``
+    decides whether the experiment runs at all.
+    """
+
+    name: str
+    kind: Kind
     experiment: str
-    seed: int
-    config: ExperimentConfig
+    lane: Lane
     folder: Path
+    seed: int
+    config: ExperimentConfig | None = None
+    needs: tuple[str, ...] = ()
+    condition: Condition | None = None
 
     @property
-    def name(self) -> str:
-        """How the task is called in messages: ``EXP-002A seed 42``."""
-        return f"{self.experiment} seed {self.seed}"
+    def is_run(self) -> bool:
+        """Whether a run directory comes of it."""
+        return self.kind in ("train", "fold", "import")
 
 
-def plan(study: Study, store: Path) -> Iterator[Task]:
-    """Yield the study's tasks, every experiment's first seed before any second one.
+def study_folder(study: Study, store: Path) -> Path:
+    """Return ``STORE/runs/STUDY``; a smoke test has a store of its own below."""
+    base = store / "smoke" if study.is_smoke else store
+    return base / "runs" / study.spec.study
 
-    So an interrupted study has compared all experiments on as many seeds as possible.
+
+def run_name(experiment: str, seed: int) -> str:
+    """Return how a training task is called: ``EXP-002A seed 42``."""
+    return f"{experiment} seed {seed}"
+
+
+def choose(study: Study, only: Set[str], skip: Set[str]) -> tuple[Experiment, ...]:
+    """Return the experiments to run.
+
+    Raises:
+        InputError: an id that the study doesn't have.
     """
+    known = [item.id for item in study.spec.experiments]
+    unknown = sorted((set(only) | set(skip)) - set(known))
+    if unknown:
+        raise InputError(
+            f"--only, --skip: must name experiments of the study ({', '.join(known)}), got "
+            f"{', '.join(unknown)}{suggest(unknown[0], known) or ''}"
+        )
+    return tuple(
+        item
+        for item in study.spec.experiments
+        if item.id not in skip and (not only or item.id in only)
+    )
+
+
+def plan(
+    study: Study, store: Path, only: Set[str] = frozenset(), skip: Set[str] = frozenset()
+) -> tuple[Task, ...]:
+    """Return the study's tasks in the order in which they should start.
+
+    Every experiment's first seed comes before any second one: an interrupted study has compared all
+    experiments on as many seeds as possible. What waits for a condition comes last of its kind.
+    """
+    root = study_folder(study, store)
+    chosen = choose(study, only, skip)
+    trained = [item for item in chosen if item.kind == "training"]
+    trained.sort(key=lambda item: item.when is not None)
+    tasks = [] if study.spec.baseline.checkpoint is None else [_import(study, root)]
     for seed in study.spec.seeds:
-        for experiment, config in study.configs.items():
-            yield Task(
-                experiment=experiment,
+        tasks += [_train(study, item, seed, root) for item in trained]
+    for item in trained:
+        tasks += _after_training(study, item, root)
+    tasks += [_threshold(study, item, root) for item in chosen if item.kind == "threshold"]
+    planned = {task.name for task in tasks}
+    return tuple(task for task in tasks if set(task.needs) <= planned)
+
+
+def _train(study: Study, item: Experiment, seed: int, root: Path) -> Task:
+    return Task(
+        name=run_name(item.id, seed),
+        kind="train",
+        experiment=item.id,
+        lane=item.lane or "gpu",
+        folder=root / item.id / f"seed-{seed}",
+        seed=seed,
+        config=study.configs[item.id].model_copy(update={"seed": seed}),
+        condition=item.when,
+    )
+
+
+def _import(study: Study, root: Path) -> Task:
+    seed = study.spec.seeds[0]
+    folder = root / IMPORTED / f"seed-{seed}"
+    return Task(IMPORTED, "import", IMPORTED, "cpu", folder, seed)
+
+
+def _after_training(study: Study, item: Experiment, root: Path) -> Iterator[Task]:
+    """Yield what the run that would be deployed, the first seed's, needs to be judged whole."""
+    config, seed = study.configs[item.id], study.spec.seeds[0]
+    folder, needs = root / item.id / f"seed-{seed}", [run_name(item.id, seed)]
+
+    def task(kind: Kind, lane: Lane, needs: list[str], suffix: str = "") -> Task:
+        name = f"{item.id} {kind}{suffix}"
+        return Task(name, kind, item.id, lane, folder, seed, None, tuple(needs), item.when)
+
+    folds = config.calibration.crossfit
+    if folds is not None:
+        for fold in range(folds):
+            one = Task(
+                name=f"{item.id} fold {fold}",
+                kind="fold",
+                experiment=item.id,
+                lane=item.lane or "gpu",
+                folder=fold_folder(folder, fold, folds),
                 seed=seed,
-                config=config.model_copy(update={"seed": seed}),
-                folder=store / "runs" / study.spec.study / experiment / f"seed-{seed}",
+                config=configure_fold(config, fold, folds),
+                condition=item.when,
             )
+            needs.append(one.name)
+            yield one
+    yield task("certify", "cpu", needs)
+    yield task("export", "cpu", [f"{item.id} certify"])
+    yield task("bench", "exclusive", [f"{item.id} export"])
+
+
+def _threshold(study: Study, item: Experiment, root: Path) -> Task:
+    """Return the analysis of a threshold experiment; it needs the runs it analyses, no training."""
+    assert item.of is not None
+    seed = study.spec.seeds[0]
+    folder = root / item.of / f"seed-{seed}"
+    return Task(item.id, "certify", item.id, "cpu", folder, seed, needs=(f"{item.of} certify",))

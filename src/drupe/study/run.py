@@ -1,64 +1,134 @@
-"""A study from its file to its summary: plan, run what is missing, read what was found."""
+"""A study from its files to its verdict: pack, freeze, run what is missing, judge."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 
 from drupe.data.discover import discover
 from drupe.errors import InputError
 from drupe.files import write_json
-from drupe.study.local import run_sequentially
-from drupe.study.plan import Task, plan
-from drupe.study.results import StudyResult, study_result
-from drupe.study.spec import Study
-from drupe.training.claim import check_store, require_same_run
-from drupe.training.preparation import require_root
-from drupe.training.record import read_record
+from drupe.progress import Progress, silent
+from drupe.study.executor import Executor
+from drupe.study.journal import Journal, Outcome
+from drupe.study.loading import Study
+from drupe.study.plan import Task, plan, study_folder
+from drupe.study.protocol import Deviation, freeze, read_deviations, read_protocol
+from drupe.study.scheduler import Scheduler, Watch
+from drupe.study.verdict import StudyVerdict, assess
+from drupe.study.work import Work
+from drupe.training.claim import check_store, exclusive
+from drupe.training.config import DataConfig, ExperimentConfig
+from drupe.training.preparation import prepare_data, require_root
 
-Announce = Callable[[Task, int, int], None]
-"""``announce(task, 2, 6)`` is called before the second of six tasks starts."""
+VERDICT, SMOKE = "verdict", "smoke"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which experiments run: those of ``only`` (all if empty) without those of ``skip``."""
+
+    only: Set[str] = frozenset()
+    skip: Set[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a study is about to do: handed over before the first task starts."""
+
+    tasks: Sequence[Task]
+    work: Work
+    deviations: Sequence[Deviation]
+
+
+Begin = Callable[[Course], Watch]
+"""Called once with the tasks; returns who is told of every change."""
 
 
 def run_study(
-    study: Study, store: Path, announce: Announce, weights_folder: Path | None = None
-) -> StudyResult:
+    study: Study,
+    store: Path,
+    executor: Executor,
+    *,
+    selection: Selection = Selection(),
+    weights_folder: Path | None = None,
+    threads: int | None = None,
+    begin: Begin | None = None,
+    progress: Progress = silent,
+) -> StudyVerdict:
     """Run every task that is not done and return what the study found.
 
-    The result is kept as ``STORE/runs/STUDY/summary.json``. A failed run is part of the result.
+    The protocol is frozen before the first run starts. The verdict is kept as
+    ``STORE/runs/STUDY/verdict.json`` (a smoke test's as ``STORE/smoke/runs/STUDY/smoke.json``).
+    A failed run is part of the result.
 
     Raises:
         InputError: what every run would fail of, before the first one starts.
     """
     check_store(store)
-    tasks = list(plan(study, store))
-    check_tasks(tasks)
-    results = run_sequentially(tasks, store, announce, weights_folder)
-    found = study_result(study.spec, results)
-    write_json(store / "runs" / study.spec.study / "summary.json", found.to_json())
-    return found
+    tasks = plan(study, store, selection.only, selection.skip)
+    fingerprint = open_data(study, store, progress)
+    work = Work(study, store, fingerprint, weights_folder, threads)
+    with exclusive(work.folder):
+        deviations = [] if study.is_smoke else freeze(study, work.folder, fingerprint)
+        journal = Journal(work.folder)
+        journal.begin()
+        watch = begin(Course(tasks, work, deviations)) if begin else _ignore
+        scheduler = Scheduler(tasks, work, executor, journal, watch)
+        outcomes = scheduler.run()
+        verdict = assess(work, outcomes, scheduler.decisions, deviations)
+        name = SMOKE if study.is_smoke else VERDICT
+        write_json(work.folder / f"{name}.json", verdict.to_json())
+    return verdict
 
 
-def check_tasks(tasks: Sequence[Task]) -> None:
-    """Refuse tasks whose data can't be found or whose folders hold other runs.
+def _ignore(outcomes: dict[str, Outcome]) -> None:
+    del outcomes
 
-    Only folders and records are read, no image.
+
+def open_data(study: Study, store: Path, progress: Progress = silent) -> str:
+    """Pack the data of all experiments, once for all runs; return its fingerprint.
 
     Raises:
-        InputError: with every such problem, each once.
+        InputError: the data can't be found or used, or differs between experiments.
     """
-    problems: dict[str, None] = {}
-    seen = set()
-    for task in tasks:
-        data = task.config.data
-        try:
-            if (data.root, data.defect) not in seen:
-                seen.add((data.root, data.defect))
-                discover(require_root(data), data.defect)
-            record = read_record(task.folder)
-            if record:
-                require_same_run(task.folder, task.config, record, record.data.fingerprint)
-        except InputError as error:
-            problems |= dict.fromkeys(error.problems)
-    if problems:
-        raise InputError(problems)
+    shared: dict[str, DataConfig] = {}
+    for name, config in study.configs.items():
+        first = next(iter(shared.values()), config.data)
+        if (config.data.root, config.data.defect) != (first.root, first.defect):
+            raise InputError(
+                f"data: must be the same for all experiments, got {first.root} for "
+                f"{next(iter(shared))} and {config.data.root} for {name}"
+            )
+        shared[name] = config.data
+        discover(require_root(config.data), config.data.defect)
+    fingerprints = {
+        prepare_data(config, store, progress).dataset.fingerprint
+        for config in {_packing(config): config for config in study.configs.values()}.values()
+    }
+    if len(fingerprints) > 1:
+        raise InputError("data: must be the same for all experiments, got other files for some")
+    return fingerprints.pop()
+
+
+def _packing(config: ExperimentConfig) -> tuple[int, str, str]:
+    """Return what a pack depends on beside the files."""
+    return config.input.size, config.data.sizes, config.data.unreadable
+
+
+def read_verdict(study: Study, store: Path) -> StudyVerdict:
+    """Return the verdict on what is finished by now; nothing is run.
+
+    Raises:
+        InputError: the study was never run in this store.
+    """
+    folder = study_folder(study, store)
+    protocol = read_protocol(folder)
+    if protocol is None:
+        raise InputError(f"{folder}: holds no study that was run; drupe study run {study.source}")
+    work = Work(study, store, protocol.data_fingerprint)
+    outcomes = {
+        event.task: Outcome(event.state, event.reason) for event in Journal(folder).events()
+    }
+    return assess(work, outcomes, {}, read_deviations(folder))

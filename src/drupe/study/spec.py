@@ -1,18 +1,21 @@
-"""A study, typed: experiments, seeds and planned comparisons, from one YAML file."""
+"""A study, typed: every key of a study file exists here, its default beside it.
+
+``drupe.study.loading`` reads files into these models.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from drupe.configuration import Tree, merge, read_yaml, validate
-from drupe.errors import InputError
-from drupe.training.config import ExperimentConfig, Seed, validate_experiment
+from drupe.configuration import IDENTIFIER
+from drupe.training.config import Seed
 
-IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -21,15 +24,55 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Experiment(Section):
-    """One hypothesis; ``config`` holds what differs from the study's defaults."""
+class Criteria(Section):
+    """What a model must reach; null: not asked for. Judged by one-sided bounds."""
 
-    id: str = Field(pattern=IDENTIFIER)
-    hypothesis: str = ""
-    config: dict[str, Any] = {}
+    accuracy: Rate | None = Field(
+        None,
+        description="share of right decisions at 0.5 on the test split; paired with the baseline "
+        "where that has predictions, else against this number",
+    )
+    recall: Rate | None = Field(
+        0.99, description="share of defects caught at the certified threshold"
+    )
+    latency_ms: Positive | None = Field(
+        None, description="milliseconds: p95 of one crop on the CPU, decoding excluded"
+    )
+    size_mb: Positive | None = Field(
+        None, description="megabytes (10⁶ bytes) of the exported graph"
+    )
 
 
-class Comparison(Section):
+class Checkpoint(Section):
+    """A model trained elsewhere, as ``drupe import`` reads it."""
+
+    file: Path = Field(description="the .pt file")
+    architecture: str = Field(description="a curated name or any timm name")
+    trained_on: str = Field("unknown", description="a file that lists its training images")
+    picked_on_test: bool = Field(
+        False, description="whether its epoch was chosen on the test split"
+    )
+
+
+class Baseline(Section):
+    """What the experiments have to beat."""
+
+    name: str = Field("the baseline", description="how the verdict calls it")
+    experiment: str | None = Field(None, description="an experiment of this study")
+    checkpoint: Checkpoint | None = Field(
+        None, description="a model from elsewhere, which then takes the experiment's place"
+    )
+    accuracy: Rate | None = Field(None, description="its historic accuracy, as description")
+
+
+class Condition(Section):
+    """Run an experiment only if none of those listed meets a criterion as a point figure."""
+
+    none_of: tuple[str, ...] = Field(min_length=1, description="training experiments by id")
+    meet: Literal["accuracy"] = Field(description="the criterion")
+
+
+class PlannedComparison(Section):
     """A difference planned in advance: ``a`` minus ``b``, experiments by id."""
 
     a: str
@@ -37,127 +80,137 @@ class Comparison(Section):
     question: str = ""
 
 
-class StudySpec(Section):
-    """A study file."""
+class Experiment(Section):
+    """One hypothesis."""
 
-    study: str = Field(pattern=IDENTIFIER, description="name; also the folder of its runs")
-    question: str = ""
-    seeds: tuple[Seed, ...] = Field((42, 123, 456), min_length=1)
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="of every interval")
-    defaults: dict[str, Any] = Field({}, description="experiment keys that all experiments share")
-    experiments: tuple[Experiment, ...] = Field(min_length=1)
-    comparisons: tuple[Comparison, ...] = ()
+    id: str = Field(pattern=IDENTIFIER, description="also the folder of its runs")
+    title: str = Field("", description="a few words for tables")
+    hypothesis: str = Field("", description="what the experiment is to find out")
+    kind: Literal["training", "threshold", "comparison"] = Field(
+        "training",
+        description="threshold: certify the runs of another experiment; comparison: of runs",
+    )
+    lane: Literal["cpu", "gpu"] | None = Field(
+        None, description="where it runs; null: gpu for training if there is one, cpu otherwise"
+    )
+    when: Condition | None = Field(None, description="null: always")
+    of: str | None = Field(None, description="threshold: the experiment whose run is certified")
+    comparisons: tuple[PlannedComparison, ...] = Field((), description="comparison: which")
+    criteria: dict[str, Any] = Field({}, description="what differs from the study's criteria")
+    config: dict[str, Any] = Field({}, description="what differs from the study's defaults")
 
     @model_validator(mode="after")
-    def _names_agree(self) -> Self:
+    def _keys_suit_the_kind(self) -> Self:
+        wanted = {"threshold": "of", "comparison": "comparisons"}.get(self.kind)
         problems = []
-        identifiers = [experiment.id for experiment in self.experiments]
-        repeated = {name for name in identifiers if identifiers.count(name) > 1}
-        if repeated:
-            problems.append(f"experiments: ids must be unique, got {', '.join(sorted(repeated))}")
-        if len(set(self.seeds)) < len(self.seeds):
-            problems.append(f"seeds: must differ, got {', '.join(map(str, self.seeds))}")
-        for comparison in self.comparisons:
-            unknown = {comparison.a, comparison.b} - set(identifiers)
-            if unknown:
-                known, got = ", ".join(identifiers), ", ".join(sorted(unknown))
-                problems.append(f"comparisons: must name experiments ({known}), got {got}")
-            elif comparison.a == comparison.b:
-                problems.append(f"comparisons: a and b must differ, got {comparison.a} twice")
+        if wanted and not getattr(self, wanted):
+            problems.append(f"{self.id}: a {self.kind} needs {wanted}")
+        foreign = {"of", "comparisons"} - {wanted}
+        foreign |= set() if self.kind == "training" else {"config", "criteria", "when"}
+        given = sorted(key for key in foreign if getattr(self, key))
+        if given:
+            problems.append(f"{self.id}: a {self.kind} takes no {', '.join(given)}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
 
-class Study:
-    """A validated study: its specification and every experiment's full configuration.
+class Tracking(Section):
+    """Where runs are also written down."""
 
-    ``configs`` maps an experiment's id to its configuration with the study's first seed.
-    """
-
-    def __init__(self, spec: StudySpec, configs: dict[str, ExperimentConfig]) -> None:
-        self.spec, self.configs = spec, configs
+    mlflow: str | None = Field(None, description="an MLflow tracking URI")
 
 
-def load_study(path: Path, overrides: Tree | None = None) -> Study:
-    """Read a study file with ``overrides`` on top.
+class StudySpec(Section):
+    """A study file, or a folder of them."""
 
-    An override's first part says where it goes: keys of :class:`StudySpec` (``seeds``) to the
-    study, all others to every experiment.
+    study: str = Field(pattern=IDENTIFIER, description="name; also the folder of its runs")
+    question: str = Field("", description="what is to be decided")
+    seeds: tuple[Seed, ...] = Field((42, 123, 456), min_length=1, description="the first deploys")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of every interval")
+    margin: float = Field(
+        0.02, ge=0, lt=1, description="clean yield that speed may cost in the recommendation"
+    )
+    retries: int = Field(1, ge=0, le=10, description="further tries of a run that was killed")
+    criteria: Criteria = Criteria()
+    baseline: Baseline = Baseline()
+    tracking: Tracking = Tracking()
+    defaults: dict[str, Any] = Field({}, description="experiment keys that all experiments share")
+    experiments: tuple[Experiment, ...] = Field(min_length=1)
+    comparisons: tuple[PlannedComparison, ...] = Field((), description="planned in advance")
 
-    Raises:
-        InputError: every mistake of the file and of every experiment in it, in one message.
-    """
-    overrides = overrides or {}
-    for_study = {key: value for key, value in overrides.items() if key in StudySpec.model_fields}
-    for_all = {key: value for key, value in overrides.items() if key not in for_study}
-    document = merge(read_yaml(path), for_study)
-    spec: StudySpec | None = None
-    problems: list[str] = []
-    try:
-        spec = validate(StudySpec, document, str(path))
-    except InputError as error:
-        problems += error.problems
-    defaults = _mapping(document.get("defaults"))
-    configs: dict[str, ExperimentConfig] = {}
-    mistakes: dict[str, list[str]] = {}  # of which experiments
-    for name, tree in _experiments(document):
-        config, found = _validated(merge(merge(defaults, tree), for_all))
-        for text in found:
-            mistakes.setdefault(text, []).append(name)
-        if config:
-            configs[name] = config
-    problems += _located(mistakes, path, defaults, for_all)
-    if spec is None or problems:
-        raise InputError(problems)
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        problems = list(_problems(self))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def training(self) -> tuple[Experiment, ...]:
+        """The experiments that train."""
+        return tuple(item for item in self.experiments if item.kind == "training")
+
+    @property
+    def planned(self) -> tuple[PlannedComparison, ...]:
+        """Every planned comparison, those of comparison experiments last: one Holm family."""
+        own = (pair for item in self.experiments for pair in item.comparisons)
+        return (*self.comparisons, *own)
+
+    def experiment(self, name: str) -> Experiment:
+        """Return the experiment ``name``; an unknown one is a ``KeyError``."""
+        return {item.id: item for item in self.experiments}[name]
+
+
+def _problems(spec: StudySpec) -> Iterator[str]:
+    """Say which names are repeated, unknown or of the wrong kind, and what can't be decided."""
+    identifiers = [item.id for item in spec.experiments]
+    repeated = {name for name in identifiers if identifiers.count(name) > 1}
+    if repeated:
+        yield f"experiments: ids must be unique, got {', '.join(sorted(repeated))}"
+    if len(set(spec.seeds)) < len(spec.seeds):
+        yield f"seeds: must differ, got {', '.join(map(str, spec.seeds))}"
+    trained = [item.id for item in spec.training]
+    yield from _unknown("baseline.experiment", [spec.baseline.experiment], trained)
     for item in spec.experiments:
-        own = {"name": item.id, "hypothesis": item.hypothesis, "seed": spec.seeds[0]}
-        configs[item.id] = configs[item.id].model_copy(update=own)
-    return Study(spec, configs)
+        yield from _unknown(f"{item.id}.of", [item.of], trained)
+        if item.when:
+            yield from _unknown(f"{item.id}.when.none_of", item.when.none_of, trained)
+            if spec.criteria.accuracy is None:
+                yield f"{item.id}.when: can never be decided: criteria.accuracy is not set"
+    yield from _circles(spec)
+    seen = set()
+    for pair in spec.planned:
+        yield from _unknown("comparisons", [pair.a, pair.b], trained)
+        if pair.a == pair.b:
+            yield f"comparisons: a and b must differ, got {pair.a} twice"
+        if (pair.a, pair.b) in seen:
+            yield f"comparisons: {pair.a} - {pair.b} must be planned once, got it twice"
+        seen.add((pair.a, pair.b))
 
 
-def _mapping(value: Any) -> Tree:
-    return dict(value) if isinstance(value, Mapping) else {}
+def _unknown(where: str, names: Any, known: list[str]) -> Iterator[str]:
+    unknown = [name for name in names if name is not None and name not in known]
+    if unknown:
+        yield f"{where}: must name experiments that train ({', '.join(known)}), got " + ", ".join(
+            unknown
+        )
 
 
-def _experiments(document: Tree) -> Iterator[tuple[str, Tree]]:
-    """Yield each experiment's id and configuration, as far as the file can be understood."""
-    experiments = document.get("experiments")
-    for item in experiments if isinstance(experiments, list) else []:
-        if isinstance(item, Mapping):
-            yield str(item.get("id", "without an id")), _mapping(item.get("config"))
+def _circles(spec: StudySpec) -> Iterator[str]:
+    """Say where a condition waits for itself."""
+    waits = {item.id: item.when.none_of if item.when else () for item in spec.experiments}
+    reported: set[str] = set()
 
+    def walk(name: str, path: tuple[str, ...]) -> Iterator[str]:
+        if name in path:
+            circle = path[path.index(name) :]
+            if not reported & set(circle):
+                yield f"when: must not wait for itself, got {' -> '.join((*circle, name))}"
+            reported.update(circle)
+            return
+        for other in waits.get(name, ()):
+            yield from walk(other, (*path, name))
 
-_SOURCE = "study"
-
-
-def _validated(tree: Tree) -> tuple[ExperimentConfig | None, list[str]]:
-    """Return the configuration, or its mistakes without where they stand."""
-    try:
-        return validate_experiment(tree, _SOURCE), []
-    except InputError as error:
-        return None, [problem.removesuffix(f" ({_SOURCE})") for problem in error.problems]
-
-
-def _located(
-    mistakes: Mapping[str, Sequence[str]], path: Path, defaults: Tree, overrides: Tree
-) -> list[str]:
-    """Return each mistake once, with the place to mend it."""
-    if not mistakes:
-        return []
-    of_overrides, of_defaults = (_own_mistakes(tree) for tree in (overrides, defaults))
-    problems = []
-    for text, names in mistakes.items():
-        if text in of_overrides:
-            where = "KEY=VALUE"
-        elif text in of_defaults:
-            where = f"{path}, defaults"
-        else:
-            where = f"{path}, experiment{'s' if len(names) > 1 else ''} {', '.join(names)}"
-        problems.append(f"{text} ({where})")
-    return problems
-
-
-def _own_mistakes(tree: Tree) -> set[str]:
-    """Return the mistakes of what ``tree`` holds; what it lacks may stand elsewhere."""
-    return {text for text in _validated(tree)[1] if "required, but missing" not in text}
+    for name in waits:
+        yield from walk(name, ())

@@ -17,7 +17,7 @@ from drupe.evaluation.predictions_csv import read_predictions, write_predictions
 from drupe.evaluation.source import JudgedSplit, ModelPredictions
 from drupe.progress import Progress, silent
 from drupe.training.claim import exclusive
-from drupe.training.config import CalibrationConfig, ExperimentConfig
+from drupe.training.folds import configure_fold, fold_folder
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.record import read_config, read_record
 from drupe.training.run import train_run
@@ -81,19 +81,6 @@ def _keep(run: Path, model: ModelPredictions, pooled: JudgedSplit, reason: str) 
         )
         record.data.calibration, record.data.approximate = len(pooled.table), reason
         record.write(run)
-
-
-def fold_folder(run: Path, fold: int, folds: int) -> Path:
-    """Return where the run lies that leaves one fold out for ``run``."""
-    return run.parent / f"{run.name}-cross-fit-{folds}" / f"fold-{fold}"
-
-
-def configure_fold(config: ExperimentConfig, fold: int, folds: int) -> ExperimentConfig:
-    """Return the configuration of the run that leaves ``fold`` (from 0) of ``folds`` out."""
-    calibration = CalibrationConfig(holdout=config.calibration.holdout, crossfit=folds, fold=fold)
-    return config.model_copy(
-        update={"calibration": calibration, "name": f"{config.name}-fold-{fold}"}
-    )
 
 
 def _pool(parts: list[tuple[Predictions, PreparedData]], temperature: float) -> JudgedSplit:

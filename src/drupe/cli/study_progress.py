@@ -1,0 +1,97 @@
+"""A study while it runs: a live table on a terminal, a line per change elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from drupe.cli.console import print_fitting, print_line, table
+from drupe.cli.progress import duration, per_second
+
+if TYPE_CHECKING:
+    from drupe.study.journal import Outcome
+    from drupe.study.run import Course
+    from drupe.study.scheduler import Watch
+    from drupe.study.status import TaskStatus
+
+COLUMNS = ("", "state", "epoch", "loss", "accuracy", "images/s", "left")
+STATE_STYLES = {"failed": "bold red", "skipped": "dim"}
+
+
+def watch_study(course: Course) -> Watch:
+    """Announce what the study is about to do; return the drawing that suits stderr."""
+    console = Console(file=sys.stderr, highlight=False, emoji=False)
+    for deviation in course.deviations:
+        console.print(Text(f"deviation from the protocol: {deviation.what}", style="yellow"))
+    return _Live(course, console) if console.is_terminal else _Lines(course, console)
+
+
+class _Lines:
+    """A line for each change of a task's state, for logs."""
+
+    def __init__(self, course: Course, console: Console) -> None:
+        self.course, self.console = course, console
+        self.seen: dict[str, Outcome] = {}
+
+    def __call__(self, outcomes: dict[str, Outcome]) -> None:
+        """Print what changed since the last call."""
+        for name, outcome in outcomes.items():
+            if outcome.state != "waiting" and self.seen.get(name) != outcome:
+                settled = sum(one.is_settled for one in outcomes.values())
+                reason = f": {outcome.reason}" if outcome.reason else ""
+                line = f"[{settled} of {len(outcomes)}] {name}: {outcome.state}{reason}"
+                self.console.print(Text(line), soft_wrap=True)
+        self.seen = dict(outcomes)
+
+
+class _Live:
+    """A table of the runs at work and what came last, redrawn in place."""
+
+    def __init__(self, course: Course, console: Console) -> None:
+        self.course = course
+        self.live = Live(console=console, transient=True, auto_refresh=False)
+        self.lines = _Lines(course, self.live.console)
+        self.live.start()
+
+    def __call__(self, outcomes: dict[str, Outcome]) -> None:
+        """Redraw; leave the terminal alone when everything has settled."""
+        from drupe.study.status import task_statuses
+
+        self.lines(outcomes)
+        rows = task_statuses(self.course.tasks, outcomes)
+        running = [row for row in rows if row.state == "running"]
+        settled = sum(outcome.is_settled for outcome in outcomes.values())
+        bar = Text(f"{self.course.work.study.spec.study}: {settled} of {len(rows)} tasks")
+        self.live.update(Group(bar, table(COLUMNS, [_cells(row) for row in running])), refresh=True)
+        if settled == len(rows):
+            self.live.stop()
+
+
+def _cells(row: TaskStatus) -> tuple[str, ...]:
+    epoch = "" if row.epochs is None else f"{row.epoch or 0}/{row.epochs}"
+    return (
+        row.task,
+        row.state,
+        epoch,
+        "" if row.loss is None else f"{row.loss:.3f}",
+        "" if row.accuracy is None else f"{100 * row.accuracy:.1f} %",
+        "" if row.images_per_second is None else per_second(row.images_per_second),
+        "" if row.seconds_left is None else duration(row.seconds_left),
+    )
+
+
+def print_status(rows: Sequence[TaskStatus], alive: bool) -> None:
+    """Print a row per task, then what failed and why."""
+    settled = sum(row.state in ("done", "failed", "skipped") for row in rows)
+    print_line(f"{settled} of {len(rows)} tasks, {'running' if alive else 'not running'}\n")
+    print_fitting(COLUMNS, [_cells(row) for row in rows])
+    for row in rows:
+        if row.reason and row.state in ("failed", "skipped", "interrupted"):
+            print_line(
+                f"{row.task}: {row.state}: {row.reason}", style=STATE_STYLES.get(row.state, "")
+            )

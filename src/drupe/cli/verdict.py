@@ -1,0 +1,134 @@
+"""A study's verdict on a terminal: criteria, figures, comparisons, the recommendation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from drupe.cli.console import print_fitting, print_line, stdout
+
+if TYPE_CHECKING:
+    from drupe.evaluation.spread import ClusteredMean
+    from drupe.study.verdict import ExperimentVerdict, StudyVerdict
+
+
+def print_verdict(found: StudyVerdict) -> None:
+    """Print the answer first under each heading, details below."""
+    print_line(f"\n{found.study}: {found.question}" + (" (smoke test)" if found.is_smoke else ""))
+    for name, reason in found.failed:
+        print_line(f"failed: {name}: {reason}", style="bold red")
+    for deviation in found.deviations:
+        print_line(f"deviation from the protocol: {deviation.what}", style="yellow")
+    if not found.measured.experiments:
+        stdout().print(found.recommendation.text, markup=False)
+        return
+    print_line(
+        f"Test: {found.measured.images:,} distinct images, {found.measured.defects:,} defects; "
+        f"calibration: {found.calibration}\n"
+    )
+    print_fitting(
+        ("at 0.5", "seeds", "accuracy", "interval", "± seeds", "recall", "yield", "AUROC"),
+        [row for item in found.experiments for row in _figures(item)],
+    )
+    _print_criteria(found)
+    _print_comparisons(found)
+    for item in found.experiments:
+        if item.note:
+            print_line(f"{item.experiment.id}: {item.note}", style="bold red")
+        if item.reason:
+            print_line(f"{item.experiment.id}: {item.state}: {item.reason}")
+    print_line("")
+    stdout().print(found.recommendation.text, markup=False)
+    stdout().print(f"What would change it: {found.recommendation.changes_with}.", markup=False)
+
+
+def _figures(item: ExperimentVerdict) -> Iterator[tuple[object, ...]]:
+    from drupe.evaluation.intervals import format_percent
+
+    figures = item.figures
+    if figures is None:
+        return
+    spread = figures.accuracy_by_seed.deviation
+    yield (
+        item.experiment.id,
+        len(figures.seeds),
+        format_percent(figures.accuracy.mean),
+        _interval(figures.accuracy),
+        "-" if spread is None else f"{100 * spread:.1f}",
+        format_percent(figures.recall.mean),
+        format_percent(figures.clean_yield.mean),
+        f"{figures.auroc.mean:.3f}",
+    )
+
+
+def _interval(rate: ClusteredMean) -> str:
+    from drupe.evaluation.intervals import format_percent
+
+    low = format_percent(rate.low, sign="", rounding="down")
+    return f"{low}-{format_percent(rate.high, sign='', rounding='up')}"
+
+
+def _print_criteria(found: StudyVerdict) -> None:
+    """Print a table per criterion: what is required stands above it."""
+    criteria: dict[str, list[tuple[object, ...]]] = {}
+    for item in found.experiments:
+        for judged in item.judged:
+            settles = judged.settles_with
+            row = (
+                item.experiment.id,
+                judged.verdict,
+                _evidence(judged.evidence),
+                f"{settles.further:,} {settles.what}" if settles else "",
+            )
+            criteria.setdefault(f"{judged.criterion} {judged.required}", []).append(row)
+    for name, rows in criteria.items():
+        print_line("")
+        print_fitting((name, "verdict", "found", "settled by"), rows)
+
+
+def _evidence(evidence: dict[str, Any]) -> str:
+    """Return the figure that a verdict rests on, in a few characters."""
+    from drupe.evaluation.intervals import format_percent
+
+    if "difference" in evidence:
+        low, high = evidence["low"], evidence["high"]
+        return f"{points(evidence['difference'])} ({points(low)} to {points(high)})"
+    if "mean" in evidence:
+        return format_percent(evidence["mean"])
+    if "value_ms" in evidence:
+        return f"{evidence['value_ms']:.2f} ms"
+    if "size_bytes" in evidence:
+        return f"{evidence['size_bytes'] / 1e6:.1f} MB"
+    if "test" in evidence:
+        test = evidence["test"]
+        missed = test["trials"] - test["successes"]
+        if evidence["certificate"] is None:
+            return "no certificate"
+        kind = "" if evidence["certificate"].get("approximate") is None else "approximate, "
+        return f"{kind}test misses {missed} of {test['trials']}"
+    return "-"
+
+
+def points(difference: float) -> str:
+    """Return a difference of rates in percentage points with its sign: ``+0.7``."""
+    return f"{100 * difference:+.1f}"
+
+
+def _print_comparisons(found: StudyVerdict) -> None:
+    rows = [
+        (
+            f"{item.planned.a} - {item.planned.b}",
+            points(item.accuracy.difference),
+            f"{points(item.accuracy.low)} to {points(item.accuracy.high)}",
+            f"{item.p_adjusted:.2g}",
+            f"{100 * item.detectable:.1f}",
+            "yes" if item.is_shown else "no",
+        )
+        for item in found.comparisons
+    ]
+    if rows:
+        print_line("")
+        columns = ("accuracy", "points", "interval", "adjusted p", "detectable", "shown")
+        print_fitting(columns, rows)
+    for pair in found.not_compared:
+        print_line(f"{pair.a} - {pair.b}: not compared, no finished run of one of them")
