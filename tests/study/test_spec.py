@@ -127,12 +127,16 @@ def test_what_no_experiment_has_is_said_once_and_of_all(tmp_path):
     assert problem.endswith("study.yaml, experiments A, B)")
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "studies").rglob("*.yaml")), ids=lambda f: f.stem)
+STUDIES = [*(ROOT / "studies").glob("*.yaml"), *(ROOT / "studies").glob("*/study.yaml")]
+
+
+@pytest.mark.parametrize("file", sorted(STUDIES), ids=lambda file: file.relative_to(ROOT).stem)
 def test_every_shipped_study_loads_and_opens_with_its_command(file):
-    load_study(file)
+    path = file.parent if file.name == "study.yaml" else file
+    load_study(path)
     header = [line for line in file.read_text().splitlines() if line.startswith("#")]
 
-    assert any(f"drupe study run {file.relative_to(ROOT)}" in line for line in header)
+    assert any(f"drupe study run {path.relative_to(ROOT)}" in line for line in header)
     assert any("Time:" in line for line in header)
 
 
