@@ -51,6 +51,7 @@ READS_CLOCK = {
     "data.manifest",  # a file changed just now is hashed again next time
     "cli.progress",  # rates and time left
     "deployment.bench",  # measures latency
+    "study.check",  # times a few steps, to say how long a study will take
     "training.engine",  # images/s of each epoch
     "training.precision",  # chooses by timing
     "training.record",  # when a run started and ended

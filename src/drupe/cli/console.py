@@ -32,6 +32,12 @@ def print_json(document: Any) -> None:
     sys.stdout.flush()
 
 
+def print_text(text: str) -> None:
+    """Print a whole document on stdout, byte for byte: it may be redirected into a file."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 def print_line(text: str, style: str = "") -> None:
     """Print text on stdout as it is: no markup, no wrapping inside a path that gets copied."""
     stdout().print(Text(text, style=style), soft_wrap=True)

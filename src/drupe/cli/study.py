@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from drupe.cli.console import print_json
+from drupe.cli.console import print_json, print_text
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
 from drupe.cli.progress import progress_on
 
@@ -23,6 +23,8 @@ RUN_EXAMPLES = examples(
     "drupe study run studies/phase2 --data crops --smoke training.pretrained=false",
     "drupe study run studies/phase2 --data crops --skip EXP-002A --strict",
 )
+CHECK_EXAMPLES = examples("drupe study check studies/phase2 --data crops")
+DESCRIBE_EXAMPLES = examples("drupe study describe studies/phase2 > docs/phase2.md")
 STATUS_EXAMPLES = examples("drupe study status studies/phase2 --data crops")
 
 StudyPath = Annotated[
@@ -96,7 +98,9 @@ def run(
     Exit code 1: a run failed, or with --strict no model passes every criterion.
     """
     from drupe.cli.study_progress import watch_study
-    from drupe.cli.verdict import print_verdict
+    from drupe.cli.verdict import print_checks, print_verdict
+    from drupe.files import write_text
+    from drupe.reporting.verdict import smoke_markdown, verdict_markdown
     from drupe.study.run import Selection, run_study
 
     loaded = load(study, overrides, data, defect, smoke)
@@ -112,11 +116,15 @@ def run(
         begin=watch_study,
         progress=progress_on(),
     )
+    text = smoke_markdown(found.verdict, found.checks) if smoke else verdict_markdown(found.verdict)
+    write_text(found.file(".md"), text)
     if json:
         print_json(found.to_json())
+    elif smoke:
+        print_checks(found.checks)
     else:
-        print_verdict(found)
-    if found.failed or (strict and not found.passes):
+        print_verdict(found.verdict)
+    if not found.is_whole or (strict and not found.verdict.passes):
         raise typer.Exit(1)
 
 
@@ -130,6 +138,46 @@ def _executor(name: str, address: str | None, runs: int | None) -> Executor:
     if address is not None:
         raise InputError("--address: needs --executor ray")
     return LocalExecutor(available_cores() if runs == 0 else runs or 1)
+
+
+@app.command(epilog=CHECK_EXAMPLES)
+def check(
+    study: StudyPath,
+    overrides: Overrides = None,
+    data: Data = None,
+    defect: Defect = None,
+    smoke: Smoke = False,
+    weights: WeightsFolder = None,
+    store: Store = STORE,
+    json: Json = False,
+) -> None:
+    """Find out whether a study can run here and what it will take, without training."""
+    from drupe.cli.study_progress import print_checked
+    from drupe.study.check import check_study
+
+    loaded = load(study, overrides, data, defect, smoke)
+    found = check_study(loaded, store, weights, progress_on())
+    if json:
+        print_json(found.to_json())
+    else:
+        print_checked(found)
+
+
+@app.command(epilog=DESCRIBE_EXAMPLES)
+def describe(
+    study: StudyPath,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Write the experiment specification as Markdown, from the study itself, to stdout."""
+    from drupe.reporting.specification import describe as write_specification
+
+    loaded = load(study, overrides, None, None, smoke=False)
+    if json:
+        configs = {name: one.model_dump(mode="json") for name, one in loaded.configs.items()}
+        print_json({**loaded.spec.model_dump(mode="json"), "resolved": configs})
+        return
+    print_text(write_specification(loaded))
 
 
 @app.command(epilog=STATUS_EXAMPLES)

@@ -14,6 +14,7 @@ from drupe.cli.console import print_fitting, print_line, table
 from drupe.cli.progress import duration, per_second
 
 if TYPE_CHECKING:
+    from drupe.study.check import Checked
     from drupe.study.journal import Outcome
     from drupe.study.run import Course
     from drupe.study.scheduler import Watch
@@ -95,3 +96,26 @@ def print_status(rows: Sequence[TaskStatus], alive: bool) -> None:
             print_line(
                 f"{row.task}: {row.state}: {row.reason}", style=STATE_STYLES.get(row.state, "")
             )
+
+
+def print_checked(found: Checked) -> None:
+    """Print what each experiment of a study that can run will take."""
+    images = ", ".join(f"{count:,} {side}" for side, count in found.images.items())
+    print_line(f"{found.study} can run here on {found.device}: {images} images\n")
+    rows = [
+        (
+            one.experiment,
+            one.architecture,
+            f"{one.parameters / 1e6:.1f} M",
+            one.weights,
+            one.runs,
+            duration(one.seconds),
+            f"{one.megabytes:.0f} MB",
+        )
+        for one in found.expectations
+    ]
+    print_fitting(("", "network", "size", "weights", "runs", "each", "disk"), rows)
+    print_line(
+        f"\nTraining all of it one after another: about {duration(found.seconds)}, in fp32; "
+        f"disk {found.megabytes:,.0f} of {found.free_megabytes:,.0f} MB free"
+    )

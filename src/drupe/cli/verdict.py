@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from drupe.cli.console import print_fitting, print_line, stdout
 
 if TYPE_CHECKING:
     from drupe.evaluation.spread import ClusteredMean
+    from drupe.study.smoke import Check
     from drupe.study.verdict import ExperimentVerdict, StudyVerdict
 
 
@@ -70,51 +71,20 @@ def _interval(rate: ClusteredMean) -> str:
 
 def _print_criteria(found: StudyVerdict) -> None:
     """Print a table per criterion: what is required stands above it."""
+    from drupe.reporting.verdict import criterion_rows
+
     criteria: dict[str, list[tuple[object, ...]]] = {}
-    for item in found.experiments:
-        for judged in item.judged:
-            settles = judged.settles_with
-            row = (
-                item.experiment.id,
-                judged.verdict,
-                _evidence(judged.evidence),
-                f"{settles.further:,} {settles.what}" if settles else "",
-            )
-            criteria.setdefault(f"{judged.criterion} {judged.required}", []).append(row)
+    for row in criterion_rows(found):
+        cells = (row.experiment, row.verdict, row.found, row.settles_with)
+        criteria.setdefault(f"{row.criterion} {row.required}", []).append(cells)
     for name, rows in criteria.items():
         print_line("")
         print_fitting((name, "verdict", "found", "settled by"), rows)
 
 
-def _evidence(evidence: dict[str, Any]) -> str:
-    """Return the figure that a verdict rests on, in a few characters."""
-    from drupe.evaluation.intervals import format_percent
-
-    if "difference" in evidence:
-        low, high = evidence["low"], evidence["high"]
-        return f"{points(evidence['difference'])} ({points(low)} to {points(high)})"
-    if "mean" in evidence:
-        return format_percent(evidence["mean"])
-    if "value_ms" in evidence:
-        return f"{evidence['value_ms']:.2f} ms"
-    if "size_bytes" in evidence:
-        return f"{evidence['size_bytes'] / 1e6:.1f} MB"
-    if "test" in evidence:
-        test = evidence["test"]
-        missed = test["trials"] - test["successes"]
-        if evidence["certificate"] is None:
-            return "no certificate"
-        kind = "" if evidence["certificate"].get("approximate") is None else "approximate, "
-        return f"{kind}test misses {missed} of {test['trials']}"
-    return "-"
-
-
-def points(difference: float) -> str:
-    """Return a difference of rates in percentage points with its sign: ``+0.7``."""
-    return f"{100 * difference:+.1f}"
-
-
 def _print_comparisons(found: StudyVerdict) -> None:
+    from drupe.reporting.markdown import points
+
     rows = [
         (
             f"{item.planned.a} - {item.planned.b}",
@@ -132,3 +102,11 @@ def _print_comparisons(found: StudyVerdict) -> None:
         print_fitting(columns, rows)
     for pair in found.not_compared:
         print_line(f"{pair.a} - {pair.b}: not compared, no finished run of one of them")
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """Print what a smoke test has checked."""
+    rows = [(one.name, "yes" if one.passed else "NO", one.detail) for one in checks]
+    print_line("\nSmoke test: its figures mean nothing, only that everything runs.\n")
+    for name, passed, detail in rows:
+        print_line(f"{passed:<4}{name}: {detail}", style="" if passed == "yes" else "bold red")

@@ -81,15 +81,18 @@ def plan(
 ) -> tuple[Task, ...]:
     """Return the study's tasks in the order in which they should start.
 
-    Every experiment's first seed comes before any second one: an interrupted study has compared all
-    experiments on as many seeds as possible. What waits for a condition comes last of its kind.
+    Every experiment's first seed (with its folds, so that it can be certified) comes before any
+    second one: an interrupted study has compared all experiments on as many seeds as possible.
+    What waits for a condition comes last of its kind.
     """
     root = study_folder(study, store)
     chosen = choose(study, only, skip)
     trained = [item for item in chosen if item.kind == "training"]
     trained.sort(key=lambda item: item.when is not None)
     tasks = [] if study.spec.baseline.checkpoint is None else [_import(study, root)]
-    for seed in study.spec.seeds:
+    for item in trained:
+        tasks += [_train(study, item, study.spec.seeds[0], root), *_folds(study, item, root)]
+    for seed in study.spec.seeds[1:]:
         tasks += [_train(study, item, seed, root) for item in trained]
     for item in trained:
         tasks += _after_training(study, item, root)
@@ -117,33 +120,38 @@ def _import(study: Study, root: Path) -> Task:
     return Task(IMPORTED, "import", IMPORTED, "cpu", folder, seed)
 
 
+def _folds(study: Study, item: Experiment, root: Path) -> Iterator[Task]:
+    """Yield the runs that score all training items of the first seed, where it has no hold-out."""
+    config, seed = study.configs[item.id], study.spec.seeds[0]
+    folds = config.calibration.crossfit
+    for fold in range(folds or 0):
+        assert folds is not None
+        yield Task(
+            name=f"{item.id} fold {fold}",
+            kind="fold",
+            experiment=item.id,
+            lane=item.lane or "gpu",
+            folder=fold_folder(root / item.id / f"seed-{seed}", fold, folds),
+            seed=seed,
+            config=configure_fold(config, fold, folds),
+            condition=item.when,
+        )
+
+
 def _after_training(study: Study, item: Experiment, root: Path) -> Iterator[Task]:
     """Yield what the run that would be deployed, the first seed's, needs to be judged whole."""
-    config, seed = study.configs[item.id], study.spec.seeds[0]
-    folder, needs = root / item.id / f"seed-{seed}", [run_name(item.id, seed)]
+    seed = study.spec.seeds[0]
+    folder = root / item.id / f"seed-{seed}"
+    runs = (run_name(item.id, seed), *(task.name for task in _folds(study, item, root)))
 
-    def task(kind: Kind, lane: Lane, needs: list[str], suffix: str = "") -> Task:
-        name = f"{item.id} {kind}{suffix}"
-        return Task(name, kind, item.id, lane, folder, seed, None, tuple(needs), item.when)
+    def task(kind: Kind, lane: Lane, needs: tuple[str, ...]) -> Task:
+        return Task(
+            f"{item.id} {kind}", kind, item.id, lane, folder, seed, needs=needs, condition=item.when
+        )
 
-    folds = config.calibration.crossfit
-    if folds is not None:
-        for fold in range(folds):
-            one = Task(
-                name=f"{item.id} fold {fold}",
-                kind="fold",
-                experiment=item.id,
-                lane=item.lane or "gpu",
-                folder=fold_folder(folder, fold, folds),
-                seed=seed,
-                config=configure_fold(config, fold, folds),
-                condition=item.when,
-            )
-            needs.append(one.name)
-            yield one
-    yield task("certify", "cpu", needs)
-    yield task("export", "cpu", [f"{item.id} certify"])
-    yield task("bench", "exclusive", [f"{item.id} export"])
+    yield task("certify", "cpu", runs)
+    yield task("export", "cpu", (f"{item.id} certify",))
+    yield task("bench", "exclusive", (f"{item.id} export",))
 
 
 def _threshold(study: Study, item: Experiment, root: Path) -> Task:

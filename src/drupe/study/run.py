@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from drupe.data.discover import discover
 from drupe.errors import InputError
@@ -16,6 +17,7 @@ from drupe.study.loading import Study
 from drupe.study.plan import Task, plan, study_folder
 from drupe.study.protocol import Deviation, freeze, read_deviations, read_protocol
 from drupe.study.scheduler import Scheduler, Watch
+from drupe.study.smoke import Check, smoke_checks
 from drupe.study.verdict import StudyVerdict, assess
 from drupe.study.work import Work
 from drupe.training.claim import check_store, exclusive
@@ -42,6 +44,28 @@ class Course:
     deviations: Sequence[Deviation]
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a study found; ``checks`` are those of a smoke test, whose figures mean nothing."""
+
+    verdict: StudyVerdict
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything that was to run did."""
+        return not self.verdict.failed and all(check.passed for check in self.checks)
+
+    def file(self, suffix: str) -> Path:
+        """Return where the verdict, or a smoke test's answer, is kept in this format."""
+        return self.verdict.folder / ((SMOKE if self.verdict.is_smoke else VERDICT) + suffix)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``verdict.json``, or ``smoke.json`` with its checks."""
+        checks = [check.to_json() for check in self.checks]
+        return self.verdict.to_json() | ({"checks": checks} if checks else {})
+
+
 Begin = Callable[[Course], Watch]
 """Called once with the tasks; returns who is told of every change."""
 
@@ -56,7 +80,7 @@ def run_study(
     threads: int | None = None,
     begin: Begin | None = None,
     progress: Progress = silent,
-) -> StudyVerdict:
+) -> Found:
     """Run every task that is not done and return what the study found.
 
     The protocol is frozen before the first run starts. The verdict is kept as
@@ -78,9 +102,10 @@ def run_study(
         scheduler = Scheduler(tasks, work, executor, journal, watch)
         outcomes = scheduler.run()
         verdict = assess(work, outcomes, scheduler.decisions, deviations)
-        name = SMOKE if study.is_smoke else VERDICT
-        write_json(work.folder / f"{name}.json", verdict.to_json())
-    return verdict
+        checks = smoke_checks(work, outcomes) if study.is_smoke else ()
+        found = Found(verdict, checks)
+        write_json(found.file(".json"), found.to_json())
+    return found
 
 
 def _ignore(outcomes: dict[str, Outcome]) -> None:

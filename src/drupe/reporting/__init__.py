@@ -1,0 +1,1 @@
+"""Reports, specifications and notebooks: dataclasses first, then templates."""

@@ -1,0 +1,196 @@
+"""Whether a study can run here, and what it will take: found out without training it.
+
+A few steps on training crops are timed; no weights are kept, no calibration or test crop is read.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from drupe.errors import DrupeError, InputError
+from drupe.models.network import Network, build_network
+from drupe.progress import Progress, silent
+from drupe.study.loading import Study
+from drupe.study.plan import plan, study_folder
+from drupe.study.protocol import read_protocol
+from drupe.study.run import open_data
+from drupe.training.claim import check_store
+from drupe.training.config import ExperimentConfig
+from drupe.training.distributed import World
+from drupe.training.engine import Trainer
+from drupe.training.execution import choose_device, set_threads
+from drupe.training.precision import Precision
+from drupe.training.preparation import PreparedData, prepare_data
+from drupe.training.seeding import Stream, generator
+from drupe.training.source import ImageSource
+
+TIMED_STEPS = 2
+COPIES_WHILE_TRAINING = 4
+"""Weights, their average and two optimiser moments: a checkpoint's size in networks."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What one run of an experiment will take: seconds of training, megabytes it leaves behind.
+
+    ``runs`` counts its seeds and folds; ``weights`` says where its first weights come from.
+    """
+
+    experiment: str
+    architecture: str
+    parameters: int
+    weights: str
+    runs: int
+    seconds: float
+    megabytes: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every field."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A study that can run: the data's fingerprint, and what each experiment will take."""
+
+    study: str
+    data_fingerprint: str
+    images: Mapping[str, int]
+    device: str
+    expectations: tuple[Expectation, ...]
+    free_megabytes: float
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all runs, one after another."""
+        return sum(one.seconds * one.runs for one in self.expectations)
+
+    @property
+    def megabytes(self) -> float:
+        """What all runs leave behind."""
+        return sum(one.megabytes * one.runs for one in self.expectations)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of ``drupe study check``."""
+        experiments = [one.to_json() for one in self.expectations]
+        totals = {"seconds": self.seconds, "megabytes": self.megabytes}
+        return {**vars(self), "images": dict(self.images), "expectations": experiments, **totals}
+
+
+def check_study(
+    study: Study, store: Path, weights_folder: Path | None = None, progress: Progress = silent
+) -> Checked:
+    """Check everything that ``drupe study run`` needs; nothing is left behind but the packed data.
+
+    Raises:
+        InputError: every problem found: data, weights, networks, disk, another study's folder.
+    """
+    check_store(store)
+    fingerprint = open_data(study, store, progress)
+    problems: list[str] = []
+    frozen = read_protocol(study_folder(study, store))
+    if frozen is not None and frozen.data_fingerprint != fingerprint:
+        problems.append(f"{study_folder(study, store)}: was started on other data")
+    expectations = []
+    runs = [task.experiment for task in plan(study, store) if task.kind in ("train", "fold")]
+    first = next(iter(study.configs.values()))
+    data = prepare_data(first, store, progress)
+    device = choose_device(first.training.device, World())
+    timed: dict[str, float] = {}
+    with progress("check", len(study.configs), "networks") as tracker:
+        for name, config in study.configs.items():
+            try:
+                found = _expect(config, store, runs.count(name), weights_folder, timed)
+                expectations.append(found)
+            except DrupeError as error:
+                reasons = error.problems if isinstance(error, InputError) else [str(error)]
+                problems += [f"{name}: {reason}" for reason in reasons]
+            tracker.advance(note=name)
+    free = shutil.disk_usage(_existing(store)).free / 1e6
+    images = {side: len(getattr(data.split, side)) for side in ("fit", "calibration", "test")}
+    checked = Checked(study.spec.study, fingerprint, images, str(device), tuple(expectations), free)
+    if checked.megabytes > free:
+        problems.append(
+            f"{store}: needs {checked.megabytes:,.0f} MB free for the runs, got {free:,.0f} MB"
+        )
+    if problems:
+        raise InputError(dict.fromkeys(problems))
+    return checked
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    return path if path.exists() else _existing(path.parent)
+
+
+def _expect(
+    config: ExperimentConfig,
+    store: Path,
+    runs: int,
+    weights_folder: Path | None,
+    timed: dict[str, float],
+) -> Expectation:
+    """Build the network as a run would, and time a few of its steps, if ``timed`` lacks them."""
+    data = prepare_data(config, store)
+    crop = data.crop(config)
+    built = build_network(
+        config.model.architecture,
+        input_range=config.input.range,
+        size=config.input.size,
+        crop=crop,
+        pretrained=config.model.pretrained,
+        frozen=config.model.frozen,
+        weights_folder=weights_folder,
+    )
+    parameters = sum(parameter.numel() for parameter in built.network.parameters())
+    work = f"{config.model} {crop or config.input.size} {config.training.batch_size}"
+    if work not in timed:
+        timed[work] = _step_seconds(config, built.network, data, crop)
+    steps = -(-len(data.split.fit) // config.training.batch_size) * config.training.epochs
+    network_megabytes = 4 * parameters / 1e6
+    return Expectation(
+        experiment=config.name,
+        architecture=config.model.architecture,
+        parameters=parameters,
+        weights="random" if built.origin is None else built.origin.source,
+        runs=runs,
+        seconds=timed[work] * steps,
+        megabytes=network_megabytes * (1 + COPIES_WHILE_TRAINING / max(runs, 1)),
+    )
+
+
+def _step_seconds(
+    config: ExperimentConfig, network: Network, data: PreparedData, crop: int | None
+) -> float:
+    """Return the fastest of a few training steps in fp32, in seconds."""
+    world = World()
+    device = choose_device(config.training.device, world)
+    set_threads(config.training.threads, world)
+    source = ImageSource(data.dataset.images, data.dataset.is_defect, device)
+    trainer = Trainer(
+        network.to(device),
+        config,
+        source,
+        data.split.fit,
+        crop,
+        Precision("fp32", "channels_last"),
+        world,
+    )
+    trainer.network.train()
+    random = generator(0, Stream.AUGMENTATION)
+    items = data.split.fit[: config.training.batch_size]
+    fastest = float("inf")
+    for _ in range(1 + TIMED_STEPS):
+        started = time.perf_counter()
+        trainer.train_step(0, 0, items, random)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        fastest = min(fastest, time.perf_counter() - started)
+    return fastest

@@ -1,0 +1,102 @@
+"""What a smoke test shows: that everything would run. Its figures mean nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from drupe.study.journal import Outcome
+from drupe.study.plan import plan
+from drupe.study.work import Work
+from drupe.training.metrics import METRICS_FILE
+from drupe.training.record import read_record
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that had to work, whether it did, and the evidence."""
+
+    name: str
+    passed: bool
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every field."""
+        return asdict(self)
+
+
+def smoke_checks(work: Work, outcomes: Mapping[str, Outcome]) -> tuple[Check, ...]:
+    """Return the checks of a smoke test that has run."""
+    study = work.study
+    networks = sorted({config.model.architecture for config in study.configs.values()})
+    checks = [
+        Check("configurations parsed", True, f"{len(study.spec.experiments)} experiments"),
+        _images(work),
+        _all_done("networks built and batches run", work, outcomes, ("train",), networks),
+    ]
+    for name, kind in (
+        ("folds run", "fold"),
+        ("thresholds certified or refused", "certify"),
+        ("graphs exported and gated", "export"),
+        ("latency measured", "bench"),
+    ):
+        if any(task.kind == kind for task in plan(study, work.store)):
+            checks.append(_all_done(name, work, outcomes, (kind,)))
+    return (*checks, *_smoothed(work))
+
+
+def _images(work: Work) -> Check:
+    counts = []
+    for task in plan(work.study, work.store):
+        record = read_record(task.folder) if task.kind == "train" else None
+        if record is not None:
+            data = record.data
+            counts.append(f"fit {data.fit}, calibration {data.calibration}, test {data.test}")
+    detail = "; ".join(sorted(set(counts))) or "no run has counted any"
+    return Check("images counted", bool(counts), detail)
+
+
+def _all_done(
+    name: str,
+    work: Work,
+    outcomes: Mapping[str, Outcome],
+    kinds: tuple[str, ...],
+    subjects: list[str] | None = None,
+) -> Check:
+    """Check that all tasks of ``kinds`` that were to run did."""
+    tasks = [task for task in plan(work.study, work.store) if task.kind in kinds]
+    found = {task.name: outcomes[task.name] for task in tasks if task.name in outcomes}
+    bad = [
+        f"{task}: {one.reason}"
+        for task, one in found.items()
+        if not one.is_done and not (one.state == "skipped" and one.reason.startswith("not run"))
+    ]
+    done = sum(one.is_done for one in found.values())
+    detail = "; ".join(bad) or ", ".join(subjects or []) or f"{done} tasks"
+    return Check(name, not bad and done > 0, detail)
+
+
+def _smoothed(work: Work) -> tuple[Check, ...]:
+    """Check that smoothing changes the loss, where two experiments differ in nothing else."""
+    checks = []
+    for pair in work.study.spec.planned:
+        a, b = (work.study.configs[name] for name in (pair.a, pair.b))
+        plain = [one.training.model_copy(update={"label_smoothing": 0.0}) for one in (a, b)]
+        if plain[0] != plain[1] or a.model != b.model or a.training == b.training:
+            continue
+        losses = [_first_loss(work, name) for name in (pair.a, pair.b)]
+        known = [loss for loss in losses if loss is not None]
+        detail = " and ".join(f"{loss:.4f}" for loss in known)
+        differ = len(known) == 2 and known[0] != known[1]
+        checks.append(Check(f"smoothed loss differs: {pair.a}, {pair.b}", differ, detail))
+    return tuple(checks)
+
+
+def _first_loss(work: Work, experiment: str) -> float | None:
+    path = work.deployed(experiment) / METRICS_FILE
+    if not path.exists():
+        return None
+    loss = json.loads(path.read_text(encoding="utf-8").splitlines()[0])["loss"]
+    return float(loss)
