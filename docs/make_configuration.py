@@ -14,6 +14,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from drupe.configuration import interval
+from drupe.study.spec import (
+    Baseline,
+    Checkpoint,
+    Condition,
+    Criteria,
+    Experiment,
+    PlannedComparison,
+    StudySpec,
+    Tracking,
+)
 from drupe.training.config import ExperimentConfig
 
 UNBOUNDED = interval([])
@@ -28,6 +38,22 @@ A key that is not in this list is an error. On the command line a key is given a
 """
 
 
+STUDY = """# Every key of a study
+
+In `study.yaml` or a study's only file. On the command line `seeds=[1,2]` or `criteria.recall=0.98`.
+"""
+
+STUDY_SECTIONS: dict[str, type[BaseModel]] = {
+    "criteria.": Criteria,
+    "baseline.": Baseline,
+    "baseline.checkpoint.": Checkpoint,
+    "tracking.": Tracking,
+    "experiments[].": Experiment,
+    "experiments[].when.": Condition,
+    "comparisons[].": PlannedComparison,
+}
+
+
 def render() -> str:
     """Return the document: a table per section."""
     parts = [HEAD, _table("Top level", "", ExperimentConfig)]
@@ -35,6 +61,9 @@ def render() -> str:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             parts.append(_table(f"`{name}`", f"{name}.", section))
+    parts += [STUDY, _table("The study", "", StudySpec)]
+    for prefix, section in STUDY_SECTIONS.items():
+        parts.append(_table(f"`{prefix.rstrip('.')}`", prefix, section))
     return "\n".join(parts)
 
 
@@ -45,6 +74,8 @@ def _table(title: str, prefix: str, section: type[BaseModel]) -> str:
     rows += ["| key | default | allowed | meaning |", "| --- | --- | --- | --- |"]
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            continue
+        if f"{prefix}{name}." in STUDY_SECTIONS or f"{prefix}{name}[]." in STUDY_SECTIONS:
             continue
         default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
         cells = [f"`{prefix}{name}`", default, _allowed(field), field.description or ""]
