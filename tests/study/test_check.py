@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from drupe.errors import InputError
+from drupe.study.check import check_study
+from drupe.study.loading import load_study
+
+
+@pytest.fixture
+def study(tmp_path, small_synthetic):
+    def load(**changes):
+        document = {
+            "study": "small",
+            "seeds": [1, 2],
+            "defaults": {
+                "model": {"architecture": "test_resnet", "pretrained": False},
+                "input": {"size": 64},
+                "training": {"epochs": 4, "batch_size": 16, "threads": 1},
+            },
+            "experiments": [{"id": "A"}, {"id": "B", "config": {"calibration": {"crossfit": 3}}}],
+            **changes,
+        }
+        (tmp_path / "small.yaml").write_text(yaml.safe_dump(document))
+        return load_study(tmp_path / "small.yaml", {"data": {"root": str(small_synthetic)}})
+
+    return load
+
+
+def test_a_study_that_can_run_says_what_it_takes_and_leaves_no_run(study, tmp_path):
+    checked = check_study(study(), tmp_path / "store")
+
+    assert [(one.experiment, one.runs) for one in checked.expectations] == [("A", 2), ("B", 5)]
+    assert all(one.seconds > 0 and one.weights == "random" for one in checked.expectations)
+    assert checked.expectations[0].parameters == pytest.approx(4e5, rel=0.5)
+    assert checked.seconds == pytest.approx(
+        sum(one.seconds * one.runs for one in checked.expectations)
+    )
+    assert sum(checked.images.values()) == 200
+    assert not (tmp_path / "store" / "runs").exists()
+
+
+def test_weights_that_no_source_has_are_named_with_every_experiment(study, tmp_path):
+    unknown = {"model": {"architecture": "test_resnet", "pretrained": True}}
+    experiments = [{"id": "A"}, {"id": "B", "config": unknown}, {"id": "C", "config": unknown}]
+    with pytest.raises(InputError) as caught:
+        check_study(study(experiments=experiments), tmp_path / "store", tmp_path / "no-weights")
+    assert [problem[:2] for problem in caught.value.problems] == ["B:", "C:"]
+
+
+def test_a_full_disk_is_found_before_anything_runs(study, tmp_path, monkeypatch):
+    loaded = study()
+    check_study(loaded, tmp_path / "store")
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("drupe.study.check.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match=r"MB free for the runs, got 0 MB"):
+        check_study(loaded, tmp_path / "store")
