@@ -88,8 +88,87 @@ def test_a_changed_set_is_not_called_whole(tmp_path: Path, repository: Repositor
     folder = tmp_path / "cherries"
     fetch(folder, source=repository.source, revision=repository.revision)
     (folder / "val/cherry_pit/cherry_0.png").unlink()
-    with pytest.raises(InputError, match="added or removed"):
+    with pytest.raises(InputError, match="added, removed or changed"):
         fetch(folder, source=repository.source, revision=repository.revision)
+
+
+def test_a_changed_byte_is_found_without_the_source(tmp_path: Path, repository: Repository) -> None:
+    folder = tmp_path / "cherries"
+    fetch(folder, source=repository.source, revision=repository.revision)
+    repository.path.rename(tmp_path / "gone")
+    (folder / "val/cherry_pit/cherry_0.png").write_bytes(b"val/cherry_pit X")
+    with pytest.raises(InputError, match="removed or changed"):
+        fetch(folder, source=repository.source, revision=repository.revision)
+
+
+def test_an_interrupted_fetch_goes_on_where_it_stopped(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cherries"
+    monkeypatch.setattr(fetch_module, "BATCH", 2)
+    honest, batches = fetch_module._git, []
+
+    def broken(arguments, failure, given=""):
+        batches.append(given.split())
+        if len(batches) == 4:  # the clone, two batches, then the connection is lost
+            raise InputError(f"{failure}: fatal: unable to access")
+        honest(arguments, failure, given)
+
+    monkeypatch.setattr(fetch_module, "_git", broken)
+    with pytest.raises(InputError, match="4 of 12 are kept, and the same command goes on"):
+        fetch(folder, source=repository.source, revision=repository.revision)
+    assert not folder.exists()
+    before = len(batches)
+    fetched = fetch(folder, source=repository.source, revision=repository.revision)
+    assert set(fetched.counts.values()) == {PER_FOLDER}
+    assert [len(batch) for batch in batches[before:]] == [2, 2, 2, 2], "no clone, 8 images"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cherries", "origin"]
+
+
+def test_what_a_first_try_left_damaged_is_fetched_again(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cherries"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fetch_module, "_verified", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(folder, source=repository.source, revision=repository.revision)
+    half = tmp_path / ".cherries.fetch/clone/data/train/cherry_pit/cherry_0.png"
+    half.write_bytes(b"tr")
+    fetch(folder, source=repository.source, revision=repository.revision)
+    assert (folder / "train/cherry_pit/cherry_0.png").read_bytes() == b"train/cherry_pit 0"
+
+
+def test_bytes_that_are_not_the_revision_s_are_refused(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = fetch_module._git
+
+    def meddling(arguments, failure, given=""):
+        honest(arguments, failure, given)
+        for path in tmp_path.glob(".cherries.fetch/clone/data/val/cherry_pit/cherry_1.png"):
+            path.write_bytes(b"other")
+
+    monkeypatch.setattr(fetch_module, "_git", meddling)
+    with pytest.raises(InputError, match="val/cherry_pit: 2 files are not what the revision says"):
+        fetch(tmp_path / "cherries", source=repository.source, revision=repository.revision)
+    assert not (tmp_path / "cherries").exists()
+
+
+def test_a_link_is_no_image(tmp_path: Path, repository: Repository) -> None:
+    (repository.path / "data/val/cherry_pit/link.png").symlink_to("/etc/hosts")
+    git(repository.path, "add", ".")
+    git(repository.path, "commit", "--quiet", "-m", "link")
+    with pytest.raises(InputError, match=r"link\.png must be a file, got a link"):
+        fetch(
+            tmp_path / "cherries",
+            source=repository.source,
+            revision=git(repository.path, "rev-parse", "HEAD"),
+        )
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path, repository: Repository) -> None:
@@ -124,7 +203,7 @@ def test_every_wrong_count_is_named_and_nothing_is_left(
 def test_the_default_revision_is_counted_by_default(
     tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch_module, "REVISION", repository.revision[:7])
+    monkeypatch.setattr(fetch_module, "REVISION", repository.revision)
     with pytest.raises(InputError, match="must hold 1,978 images, got 3"):
         fetch(tmp_path / "cherries", source=repository.source, revision=repository.revision)
 

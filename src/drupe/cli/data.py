@@ -75,7 +75,12 @@ def synth(
         print_line(f"which is which: {folder / 'truth.json'}")
 
 
-@app.command(epilog=examples("drupe data fetch cherries"))
+@app.command(
+    epilog=examples(
+        "drupe data fetch cherries",
+        "drupe data fetch cherries --source /mnt/cherry_classification",
+    )
+)
 def fetch(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the set.")],
     source: Annotated[
@@ -86,7 +91,10 @@ def fetch(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch the public cherry set. At its pinned revision; the images are counted."""
+    """Fetch the public cherry set. At its pinned revision, every file checked against it.
+
+    Where it was interrupted, the same command goes on.
+    """
     from drupe.data import fetch as public_set
 
     source, revision = source or public_set.SOURCE, revision or public_set.REVISION

@@ -1,11 +1,15 @@
-"""Fetch the public cherry set: a pinned revision of a git repository, counted, put down whole."""
+"""Fetch the public cherry set: a pinned revision of a git repository, verified, put down whole.
+
+Images come in batches into a clone beside the folder, which stays when the connection breaks: the
+same command goes on from there.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,7 +21,7 @@ from drupe.files import read_json, write_json
 from drupe.progress import Progress, silent
 
 SOURCE = "https://github.com/weshavener/cherry_classification"
-REVISION = "a02855f"
+REVISION = "a02855fb8b2a68af2f0bfcd1bfad9f2572f7db52"
 """The revision that every published figure on this set refers to (November 2022)."""
 
 COUNTS = {
@@ -33,14 +37,27 @@ RECORD = "source.json"
 
 LARGE_FILE_POINTER = b"version https://git-lfs"
 
+BATCH = 500
+"""Images asked for at a time: what an interruption loses at most."""
+
+STALLED_SECONDS = 60
+"""Without 1,000 bytes a second for so long, a transfer is given up."""
+
+CLONED = "cloned.json"
+"""Beside the clone: from where it was cloned. It is written when the clone is whole."""
+
 
 @dataclass(frozen=True)
 class Fetched:
-    """A set in place: where it came from and the number of images in each folder."""
+    """A set in place: where it came from, and per folder the number of images and their identity.
+
+    ``objects``: SHA-256 (hex) over the sorted git object ids and names of the folder's files.
+    """
 
     source: str
     revision: str
     counts: Mapping[str, int]
+    objects: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as written to ``source.json``."""
@@ -57,13 +74,14 @@ def fetch(
 ) -> Fetched:
     """Put ``data/{train,val}/{cherry_clean,cherry_pit}`` of a revision of ``source`` in ``folder``.
 
-    ``folder`` appears whole or not at all. If it already holds this revision nothing is done;
-    anything else in it is an :class:`InputError`. ``expected`` (images per folder) is checked
-    where given, and by default for the pinned revision.
+    ``folder`` appears whole or not at all. If it already holds this revision, byte by byte, nothing
+    is done; anything else in it is an :class:`InputError`. Every file must have the object id that
+    the revision gives it. ``expected`` (images per folder) is checked where given, and by default
+    for the pinned revision.
     """
     if not re.fullmatch(r"[0-9a-f]{7,40}", revision):
         raise InputError(f"--revision: must be 7 to 40 hexadecimal digits, got {revision!r}")
-    if expected is None and revision.startswith(REVISION):
+    if expected is None and REVISION.startswith(revision):
         expected = COUNTS
     folder = folder.resolve()
     present = _already_there(folder, source, revision)
@@ -71,25 +89,30 @@ def fetch(
         return present
     if shutil.which("git") is None:
         raise InputError("git: not found: install git, or copy the images by hand")
-    with (
-        _temporary_beside(folder) as temporary,
-        progress("fetch", 3, "steps") as tracker,
-    ):
-        clone, whole = temporary / "clone", temporary / "whole"
-        full = _clone(clone, source, revision)
-        tracker.advance(note=f"revision {full[:12]}")
-        _check_out(clone, source, full)
-        tracker.advance(note="images")
-        fetched = Fetched(source, full, _count(clone / "data", source, full, expected))
-        for name in fetched.counts:
-            (whole / name).parent.mkdir(parents=True, exist_ok=True)
-            (clone / "data" / name).rename(whole / name)
-        write_json(whole / RECORD, fetched.to_json())
-        if folder.exists():  # empty: looked at above, and rmdir refuses anything else
-            folder.rmdir()
-        whole.rename(folder)
-        tracker.advance(note="counted")
+    work = folder.parent / f".{folder.name}.fetch"
+    clone, whole = work / "clone", work / "whole"
+    with _useless_if_wrong(work):
+        full = _clone(work, source, revision)
+        wanted = _listed(clone, source, full)
+        _check_counts(wanted, source, full, expected)
+    _check_out(clone, source, full, wanted, progress)
+    with _useless_if_wrong(work):
+        objects = _verified(clone / "data", source, wanted)
+    fetched = Fetched(source, full, _counts(wanted), objects)
+    shutil.rmtree(whole, ignore_errors=True)
+    for name in fetched.counts:
+        (whole / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / "data" / name).rename(whole / name)
+    write_json(whole / RECORD, fetched.to_json())
+    if folder.exists():  # empty: looked at above, and rmdir refuses anything else
+        folder.rmdir()
+    whole.rename(folder)
+    shutil.rmtree(work, ignore_errors=True)
     return fetched
+
+
+Objects = dict[str, dict[str, str]]
+"""The git object id of each file by its name, in each folder of the set."""
 
 
 def _already_there(folder: Path, source: str, revision: str) -> Fetched | None:
@@ -101,75 +124,163 @@ def _already_there(folder: Path, source: str, revision: str) -> Fetched | None:
         record = read_json(folder / RECORD)
         same = isinstance(record, dict) and record.get("source") == source
         if same and str(record.get("revision", "")).startswith(revision):
-            counts = {name: _images(folder / name) for name in COUNTS}
-            if counts == record.get("counts"):
-                return Fetched(source, record["revision"], counts)
+            found = {name: _objects_in(folder / name) for name in COUNTS}
+            present = Fetched(source, record["revision"], _counts(found), _identities(found))
+            if present.to_json() == {"objects": present.objects, **record}:
+                return present
             raise InputError(
-                f"{folder}: images were added or removed since it was fetched: got {counts}, "
-                f"fetched {record.get('counts')}: fetch into a new folder"
+                f"{folder}: images were added, removed or changed since it was fetched: got "
+                f"{dict(present.counts)}, fetched {record.get('counts')}: fetch into a new folder"
             )
     if any(folder.iterdir()):
         raise InputError(f"{folder}: must be empty or missing, got a folder with something in it")
     return None
 
 
-@contextmanager
-def _temporary_beside(folder: Path) -> Iterator[Path]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def _clone(work: Path, source: str, revision: str) -> str:
+    """Clone the history without files, unless that is done; return the full name of ``revision``.
 
-
-def _clone(clone: Path, source: str, revision: str) -> str:
-    """Clone the history without files and return the full name of ``revision``."""
-    # An abbreviated revision can only be looked up in the history; blobs come at check-out.
-    options = ["--quiet", "--no-checkout", "--filter=blob:none"]
-    _git(["clone", *options, "--", source, str(clone)], f"{source}: could not be fetched")
+    An abbreviated revision can only be looked up in the history; blobs come at check-out.
+    """
+    clone, marker = work / "clone", work / CLONED
+    if not marker.is_file() or read_json(marker) != {"source": source}:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        options = ["--quiet", "--no-checkout", "--filter=blob:none"]
+        try:
+            _git(["clone", *options, "--", source, str(clone)], f"{source}: could not be fetched")
+        except InputError as error:
+            hint = "without a network, a clone that was made elsewhere does: --source PATH"
+            raise InputError([*error.problems, hint]) from None
+        write_json(marker, {"source": source})
     found = _run(["git", "-C", str(clone), "rev-parse", "--verify", f"{revision}^{{commit}}"])
     if found.returncode:
         raise InputError(f"{source}: has no revision {revision}")
     return found.stdout.strip()
 
 
-def _check_out(clone: Path, source: str, revision: str) -> None:
-    folders = [f"data/{name}" for name in COUNTS]
-    listed = _run(["git", "-C", str(clone), "ls-tree", "-d", "--name-only", revision, *folders])
-    missing = sorted(set(folders) - set(listed.stdout.split()))
+@contextmanager
+def _useless_if_wrong(work: Path) -> Iterator[None]:
+    """Where the source is wrong, keep nothing of it, nor the folders made for it."""
+    made = [item for item in work.parents if not item.exists()]
+    try:
+        yield
+    except InputError:
+        shutil.rmtree(work, ignore_errors=True)
+        for parent in made:
+            parent.rmdir()
+        raise
+
+
+def _listed(clone: Path, source: str, revision: str) -> Objects:
+    """Return the files that ``revision`` holds, none of which may be anything but a file."""
+    wanted: Objects = {name: {} for name in COUNTS}
+    listing = _run(["git", "-C", str(clone), "ls-tree", "-r", "-z", revision, "--", "data"])
+    problems = []
+    for line in filter(None, listing.stdout.split("\0")):
+        kind, path = line.split("\t", 1)
+        mode, _, identity = kind.split()
+        folder, _, file = path.removeprefix("data/").rpartition("/")
+        if folder not in wanted:
+            continue
+        if mode not in ("100644", "100755"):
+            problems.append(f"{source} at {revision[:12]}: {path} must be a file, got a link")
+        wanted[folder][file] = identity
+    missing = sorted(f"data/{name}" for name, files in wanted.items() if not files)
     if missing:
-        raise InputError(f"{source} at {revision[:12]}: lacks the folders {', '.join(missing)}")
-    _git(
-        ["-C", str(clone), "checkout", "--quiet", revision, "--", *folders],
-        f"{source} at {revision[:12]}: images could not be fetched",
-    )
+        problems.append(f"{source} at {revision[:12]}: lacks the folders {', '.join(missing)}")
+    if problems:
+        raise InputError(problems[:5])
+    return wanted
 
 
-def _count(
-    data: Path, source: str, revision: str, expected: Mapping[str, int] | None
-) -> dict[str, int]:
-    counts = {name: _images(data / name) for name in COUNTS}
-    at = f"{source} at {revision[:12]}"
+def _check_counts(
+    wanted: Objects, source: str, revision: str, expected: Mapping[str, int] | None
+) -> None:
+    counts = _counts(wanted)
     problems = [
-        f"{at}: {name} must hold {wanted:,} images, got {counts.get(name, 0):,}"
-        for name, wanted in (expected or {}).items()
-        if counts.get(name) != wanted
-    ]
-    problems += [
-        f"{at}: {name} holds pointers of Git LFS, not images: install git-lfs and fetch again"
-        for name in COUNTS
-        if any(_is_pointer(path) for path in (data / name).iterdir() if path.is_file())
+        f"{source} at {revision[:12]}: {name} must hold {number:,} images, got {counts[name]:,}"
+        for name, number in (expected or {}).items()
+        if counts[name] != number
     ]
     if problems:
         raise InputError(problems)
-    return counts
 
 
-def _images(folder: Path) -> int:
+def _check_out(
+    clone: Path, source: str, revision: str, wanted: Objects, progress: Progress
+) -> None:
+    """Write what is missing or damaged, a batch at a time; keep what an earlier try wrote."""
+    missing = [
+        f"data/{name}/{file}"
+        for name, files in wanted.items()
+        for file, identity in files.items()
+        if _object_id(clone / "data" / name / file) != identity
+    ]
+    total = sum(map(len, wanted.values()))
+    with progress("fetch", total, "images") as tracker:
+        tracker.advance(total - len(missing))
+        for start in range(0, len(missing), BATCH):
+            batch = missing[start : start + BATCH]
+            _git(
+                ["-C", str(clone), "checkout", "--quiet", revision, "--pathspec-from-file=-"],
+                f"{source}: images could not be fetched; {start + total - len(missing):,} of "
+                f"{total:,} are kept, and the same command goes on from there",
+                "\n".join(batch),
+            )
+            tracker.advance(len(batch))
+
+
+def _verified(data: Path, source: str, wanted: Objects) -> dict[str, str]:
+    """Check the bytes of every file against its object id; return the folders' identities."""
+    problems = [
+        f"{source}: {name} holds pointers of Git LFS, not images: clone it with git-lfs and copy "
+        "the images by hand"
+        for name, files in wanted.items()
+        if any(_is_pointer(data / name / file) for file in files)
+    ]
+    found = {name: _objects_in(data / name) for name in wanted}
+    problems += [
+        f"{source}: {name}: {len(files.items() ^ found[name].items()):,} files are not what the "
+        "revision says (a filter of git changed them?)"
+        for name, files in wanted.items()
+        if files != found[name]
+    ]
+    if problems:
+        raise InputError(problems)
+    return _identities(found)
+
+
+def _object_id(path: Path) -> str | None:
+    """Return git's name of a file's content: SHA-1 of ``blob SIZE NUL BYTES``; None: no file."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    head = f"blob {len(content)}\0".encode()
+    return hashlib.sha1(head + content, usedforsecurity=False).hexdigest()
+
+
+def _objects_in(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
-        return 0
-    return sum(1 for path in folder.iterdir() if path.suffix.lower() == ".png")
+        return {}
+    files = (path for path in folder.iterdir() if path.is_file())
+    return {path.name: str(_object_id(path)) for path in files}
+
+
+def _identities(found: Objects) -> dict[str, str]:
+    return {
+        name: hashlib.sha256(
+            "".join(f"{identity} {file}\n" for file, identity in sorted(files.items())).encode()
+        ).hexdigest()
+        for name, files in found.items()
+    }
+
+
+def _counts(found: Objects) -> dict[str, int]:
+    return {
+        name: sum(file.lower().endswith(".png") for file in files) for name, files in found.items()
+    }
 
 
 def _is_pointer(path: Path) -> bool:
@@ -177,15 +288,20 @@ def _is_pointer(path: Path) -> bool:
         return stream.read(len(LARGE_FILE_POINTER)) == LARGE_FILE_POINTER
 
 
-def _git(arguments: Sequence[str], failure: str) -> None:
+def _git(arguments: Sequence[str], failure: str, given: str = "") -> None:
     # A password prompt would wait for ever: answer it with nothing, and git says what is wrong.
-    done = _run(["git", "-c", "core.askPass=true", *arguments])
+    settings = [
+        "core.askPass=true",
+        "core.autocrlf=false",
+        "http.lowSpeedLimit=1000",
+        f"http.lowSpeedTime={STALLED_SECONDS}",
+    ]
+    options = [word for setting in settings for word in ("-c", setting)]
+    done = _run(["git", *options, *arguments], given)
     if done.returncode:
         said = " ".join(done.stderr.split()) or f"git ended with {done.returncode}"
         raise InputError(f"{failure}: {said}")
 
 
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+def _run(command: Sequence[str], given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
