@@ -53,6 +53,7 @@ READS_CLOCK = {
     "deployment.bench",  # measures latency
     "study.check",  # times a few steps, to say how long a study will take
     "training.engine",  # images/s of each epoch
+    "training.imported",  # how long judging took
     "training.precision",  # chooses by timing
     "training.record",  # when a run started and ended
     "training.run",  # how long each stage took

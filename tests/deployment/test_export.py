@@ -11,7 +11,7 @@ from drupe.deployment import export
 from drupe.deployment.bundle import golden_images, verify_bundle
 from drupe.deployment.export import GateError, export_run
 from drupe.deployment.gate import compare_scores
-from drupe.deployment.graph import export_graph, flush_subnormals
+from drupe.deployment.graph import export_graph
 from drupe.deployment.manifest import read_manifest
 from drupe.errors import InputError
 from drupe.evaluation.lanes import Thresholds
@@ -64,15 +64,6 @@ def test_exporting_leaves_the_network_as_it_was() -> None:
     export_graph(network, 2.0)
     after = network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def test_subnormal_weights_become_zero_and_are_counted() -> None:
-    layer = torch.nn.Linear(3, 1, bias=False)
-    with torch.no_grad():
-        bits = torch.tensor([[71362, 0, 0x0DA24260]], dtype=torch.int32)  # 1e-40, 0, 1e-30
-        layer.weight.view(torch.int32).copy_(bits)
-    assert flush_subnormals(layer) == 1
-    assert layer.weight[0].tolist() == [0.0, 0.0, pytest.approx(1e-30)]
 
 
 def test_flips_are_decisions_that_turn() -> None:

@@ -17,7 +17,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from drupe import __version__
-from drupe.cli import compare, data, doctor, evaluate, export, predict, study, threshold, train
+from drupe.cli import (
+    compare,
+    data,
+    doctor,
+    evaluate,
+    export,
+    importing,
+    predict,
+    study,
+    threshold,
+    train,
+)
 from drupe.cli.console import print_error, print_line, stderr
 from drupe.cli.options import examples
 from drupe.errors import DrupeError, InputError, MissingExtraError
@@ -59,6 +70,7 @@ app = typer.Typer(
     },
 )
 app.command(epilog=train.EXAMPLES)(train.train)
+app.command(name="import", epilog=importing.EXAMPLES)(importing.import_network)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=threshold.EXAMPLES)(threshold.threshold)

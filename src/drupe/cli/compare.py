@@ -104,17 +104,15 @@ def compare(
     ]
     if as_json:
         document: dict[str, Any] = found.to_json() if found else {"pairs": []}
-        print_json(
-            document
-            | {"against_number": [one.to_json() for one in historic], "notes": list(lineup.notes)}
-        )
+        document["against_number"] = [one.to_json() for one in historic]
+        print_json(document | {"notes": list(lineup.notes), "caveats": list(lineup.caveats)})
         return
     if found:
         print_comparison(found)
     for one in historic:
         print_historic(one)
-    for note in lineup.notes:
-        stdout().print(f"\nNo clean yield: {note}.", style="yellow", markup=False)
+    for note in (*(f"No clean yield: {one}" for one in lineup.notes), *lineup.caveats):
+        stdout().print(f"\n{note}.", style="yellow", markup=False)
 
 
 def _require_thresholds(notes: Sequence[str]) -> None:

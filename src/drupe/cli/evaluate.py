@@ -38,9 +38,10 @@ def evaluate(
     evaluation = evaluate_run(run, store, data_root=data, defect=defect, progress=progress_on())
     record = read_record(run)
     skipped = record.data.skipped if record else []
+    imported = record.imported if record else None
     print_skipped(skipped)
     if json:
-        print_run_json(run, evaluation, skipped)
+        print_run_json(run, evaluation, skipped, imported)
         return
     print_line(f"Run: {run}")
-    print_evaluation(evaluation)
+    print_evaluation(evaluation, imported)

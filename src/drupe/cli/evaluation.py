@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drupe.cli.console import print_json, print_line, stderr, stdout, table
 from drupe.evaluation.intervals import Proportion, format_percent
+
+if TYPE_CHECKING:
+    from drupe.training.record import ImportRecord
 
 RATES = {
     "accuracy": "decided as labelled",
@@ -21,11 +24,22 @@ SKIPPED_SHOWN = 20
 
 
 def print_run_json(
-    run: Path, evaluation: dict[str, Any], skipped: Sequence[tuple[str, str]]
+    run: Path,
+    evaluation: dict[str, Any],
+    skipped: Sequence[tuple[str, str]],
+    imported: ImportRecord | None = None,
 ) -> None:
-    """Print the document of a run: its folder, the files left out, its evaluation."""
+    """Print the document of a run: its folder, the files left out, its evaluation.
+
+    Of an imported network also its record, and what that says about the figures.
+    """
     left_out = [{"path": path, "reason": reason} for path, reason in skipped]
-    print_json({"run": str(run), "skipped": left_out, **evaluation})
+    document: dict[str, Any] = {"run": str(run), "skipped": left_out, **evaluation}
+    if imported:
+        document["imported"] = imported.model_dump(mode="json")
+        document["caveats"] = list(imported.seen.caveats)
+        document["in_sample"] = imported.seen.in_sample
+    print_json(document)
 
 
 def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:
@@ -40,8 +54,11 @@ def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:
         stderr().print(line, markup=False, soft_wrap=True)
 
 
-def print_evaluation(document: dict[str, Any]) -> None:
-    """Print the test figures at the threshold 0.5 with their exact intervals."""
+def print_evaluation(document: dict[str, Any], imported: ImportRecord | None = None) -> None:
+    """Print the test figures at the threshold 0.5 with their exact intervals.
+
+    Of an imported network also what makes them optimistic.
+    """
     test = document["test"]
     print_line(f"Test: {test['images']:,} images, {test['defects']:,} defects, threshold 0.5\n")
     rows = []
@@ -58,4 +75,15 @@ def print_evaluation(document: dict[str, Any]) -> None:
         f"AUROC {document['auroc']:.4f}, ECE {document['ece']:.3f}, "
         f"temperature {document['temperature']:.2f}"
     )
-    print_line("A threshold that provably catches enough defects: drupe threshold RUN")
+    way = "drupe threshold RUN"
+    if imported:
+        for caveat in imported.seen.caveats:
+            stdout().print(f"Mind: {caveat}.", style="yellow", markup=False)
+        if imported.seen.in_sample:
+            stdout().print(
+                f"No threshold can be certified on this calibration: {imported.seen.in_sample}.",
+                style="yellow",
+                markup=False,
+            )
+            way += " --data NEW-CROPS"
+    print_line(f"A threshold that provably catches enough defects: {way}")

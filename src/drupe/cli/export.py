@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,16 @@ from drupe.cli.progress import progress_on
 
 EXAMPLES = examples(
     "drupe export drupe-store/runs/train/lite0/seed-42 cherries.bundle",
+    "drupe export RUN cherries.bundle --format pt",
     "drupe bundle verify cherries.bundle",
 )
+
+
+class Format(StrEnum):
+    """What a bundle may hold beside its graph."""
+
+    PT = "pt"
+
 
 app = typer.Typer(no_args_is_help=True, help="Verify bundles.")
 
@@ -24,6 +33,14 @@ Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle directo
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run directory.")],
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="New directory to write.")],
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            metavar="pt",
+            help="Beside the graph, the plain weights under torchvision's names, for lines that "
+            "load a network themselves.",
+        ),
+    ] = None,
     threads: Threads = None,
     store: Store = STORE,
     as_json: Json = False,
@@ -36,7 +53,14 @@ def export(
     from drupe.deployment.export import GateError, export_run
 
     try:
-        done = export_run(run, bundle, store, threads=threads, progress=progress_on())
+        done = export_run(
+            run,
+            bundle,
+            store,
+            threads=threads,
+            state_dict=format is Format.PT,
+            progress=progress_on(),
+        )
     except GateError as error:
         print_line(str(error), style="bold red")
         raise typer.Exit(1) from None
@@ -56,6 +80,12 @@ def export(
         for one in done.manifest.functions
     ]
     print_fitting(("", "p50", "score off by", "decisions turned", "size", "certified"), rows)
+    if plain := done.manifest.provenance.get("state_dict"):
+        print_line(
+            f"\n{plain['file']}: {plain['network']}, outputs {', '.join(plain['outputs'])}; scores "
+            f"off by {plain['gate']['max_score_difference']:.1e}, {plain['gate']['flips']} "
+            "decisions turned"
+        )
     if done.refusal:
         print_line(f"\nNo certificate, threshold 0.5: {done.refusal}", style="yellow")
     print_line(f"\nOn the line PC: drupe bundle verify {bundle}")

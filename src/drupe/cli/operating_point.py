@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drupe.cli.console import print_fitting, print_line, stdout
-from drupe.evaluation.certificate import Certificate
+from drupe.evaluation.certificate import Certificate, NotCertifiableError
 from drupe.evaluation.intervals import format_confidence, format_percent, format_target
 from drupe.evaluation.operating_point import OperatingPoint, SplitFigures
 
@@ -15,19 +15,10 @@ def print_operating_point(point: OperatingPoint) -> None:
     sure = format_confidence(request.confidence)
     if request.candidates > 1:
         sure += f" joint (for {request.candidates} candidates)"
+    for caveat in point.model.caveats:
+        console.print(f"{point.model.name}: {caveat}.", style="yellow", markup=False)
     if point.refusal:
-        ways_of_a_run = (
-            "Collect more (--data DIR), use every training defect (--cross-fit 5, approximate)"
-        )
-        console.print(f"{point.model.name}: not certified", style="bold red", markup=False)
-        console.print(
-            f"{claim} at {sure} confidence takes at least {point.refusal.needed_defects:,} "
-            f"distinct defects in calibration, none of them missed; got "
-            f"{point.refusal.defects:,}. "
-            + ("Collect more" if point.model.seed is None else ways_of_a_run)
-            + ", or ask for less (--min-recall).",
-            markup=False,
-        )
+        _print_refusal(point, point.refusal, f"{claim} at {sure} confidence")
         return
     assert point.thresholds is not None
     assert point.calibration is not None
@@ -66,6 +57,24 @@ def print_operating_point(point: OperatingPoint) -> None:
     if request.prevalence is not None:
         _print_load(splits[-1], request.prevalence)
     _print_meaning(point, claim)
+
+
+def _print_refusal(point: OperatingPoint, refusal: NotCertifiableError, asked: str) -> None:
+    console = stdout()
+    console.print(f"{point.model.name}: not certified", style="bold red", markup=False)
+    if refusal.in_sample:
+        console.print(f"{refusal}.", markup=False)
+        return
+    ways_of_a_run = (
+        "Collect more (--data DIR), use every training defect (--cross-fit 5, approximate)"
+    )
+    console.print(
+        f"{asked} takes at least {refusal.needed_defects:,} distinct defects in calibration, none "
+        f"of them missed; got {refusal.defects:,}. "
+        + ("Collect more" if point.model.seed is None else ways_of_a_run)
+        + ", or ask for less (--min-recall).",
+        markup=False,
+    )
 
 
 def _print_lanes(splits: list[tuple[str, SplitFigures]]) -> None:
@@ -133,6 +142,8 @@ def _print_meaning(point: OperatingPoint, claim: str) -> None:
             "recall is a claim only if the threshold was fixed before.",
             markup=False,
         )
+        if point.model.in_sample:
+            console.print(f"Calibration: {point.model.in_sample}.", style="yellow", markup=False)
     elif point.model.approximate:
         console.print(f"Approximate: {point.model.approximate}", markup=False)
     else:

@@ -20,17 +20,23 @@ from drupe.deployment.bundle import (
 )
 from drupe.deployment.gate import Crops, compare_scores, run_all
 from drupe.deployment.graph import ExportedGraph, export_graph
-from drupe.deployment.manifest import SCHEMA_VERSION, Function, GraphInput, Manifest
+from drupe.deployment.manifest import SCHEMA_VERSION, Function, Gate, GraphInput, Manifest
+from drupe.deployment.state_dict import (
+    STATE_DICT_FILE,
+    plain_weights,
+    require_torchvision,
+)
 from drupe.errors import DrupeError, InputError
 from drupe.evaluation.certificate import Certificate, MeasuredOn, NotCertifiableError
 from drupe.evaluation.lanes import Thresholds
 from drupe.evaluation.operating_point import OperatingPoint, Request, operating_point
 from drupe.evaluation.source import ModelPredictions, file_hash, read_run_predictions
 from drupe.files import read_json
+from drupe.models.network import Network
 from drupe.progress import Progress, silent
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.record import RunRecord, read_config, read_record
-from drupe.training.saved import MODEL_FILE, load_network
+from drupe.training.saved import MODEL_FILE, NetworkMetadata, load_network
 
 FP32_GRAPH = "fp32.onnx"
 
@@ -68,6 +74,7 @@ class Exported:
                 }
                 for one in self.manifest.functions
             ],
+            "state_dict": self.manifest.provenance.get("state_dict"),
         }
 
 
@@ -78,13 +85,15 @@ def export_run(
     *,
     request: Request | None = None,
     threads: int | None = None,
+    state_dict: bool = False,
     progress: Progress = silent,
 ) -> Exported:
     """Export a finished run in fp32 for every backend that is installed, and write the bundle.
 
     The thresholds are those of ``request`` (by default those that the run's certificate was made
     for), certified on the run's calibration predictions. Where there are too few defects the
-    bundle is written without a certificate, at the threshold 0.5.
+    bundle is written without a certificate, at the threshold 0.5. ``state_dict`` adds the plain
+    weights under torchvision's names.
 
     Raises:
         InputError: no finished run, other data, or a ``bundle`` that exists.
@@ -103,6 +112,8 @@ def export_run(
     point = operating_point(model, request or _recorded_request(run))
     thresholds = point.thresholds or Thresholds(0.5, 0.5)
     network, metadata = load_network(run)
+    if state_dict:
+        require_torchvision(metadata)
     with progress("export", 1, "graphs") as tracker:
         exported = export_graph(network, metadata.temperature)
         tracker.advance()
@@ -117,6 +128,9 @@ def export_run(
         functions.append(function)
         golden_scores[function.name] = session(golden)
     files = {FP32_GRAPH: exported.content, GOLDEN_FILE: golden_file(golden, golden_scores)}
+    provenance = _provenance(run, record, metadata.architecture)
+    if state_dict:
+        _add_state_dict(files, provenance, network, metadata, splits, thresholds, progress)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=model.name,
@@ -125,7 +139,7 @@ def export_run(
         functions=tuple(sorted(functions, key=lambda one: one.p50_ms or np.inf)),
         golden=GOLDEN_FILE,
         files=digests(files),
-        provenance=_provenance(run, record, metadata.architecture),
+        provenance=provenance,
     )
     write_bundle(bundle, manifest, files)
     return Exported(
@@ -135,6 +149,20 @@ def export_run(
         flushed_weights=exported.flushed_weights,
         refusal=point.refusal,
     )
+
+
+def _add_state_dict(
+    files: dict[str, bytes],
+    provenance: dict[str, Any],
+    network: Network,
+    metadata: NetworkMetadata,
+    splits: list[Crops],
+    thresholds: Thresholds,
+    progress: Progress,
+) -> None:
+    plain = plain_weights(network, metadata, splits, thresholds, progress)
+    _require_no_flips("the state dict in torchvision", plain.gate)
+    files[STATE_DICT_FILE], provenance["state_dict"] = plain.content, plain.description
 
 
 def _provenance(run: Path, record: RunRecord, architecture: str) -> dict[str, Any]:
@@ -183,11 +211,7 @@ def _judged(
     found = [run_all(session, one.images, progress, f"{name} on {one.name}") for one in splits]
     expected = np.concatenate([one.expected for one in splits])
     gate = compare_scores(expected, np.concatenate(found), thresholds)
-    if gate.flips:
-        raise GateError(
-            f"{name}: {gate.flips:,} of {gate.images:,} decisions differ from those of the tested "
-            f"network (scores by up to {gate.max_score_difference:.2g}): nothing was exported"
-        )
+    _require_no_flips(name, gate)
     return Function(
         graph=FP32_GRAPH,
         backend=backend,
@@ -198,6 +222,14 @@ def _judged(
         gate=gate,
         p50_ms=median_ms(session, splits[0].images[:1]),
     )
+
+
+def _require_no_flips(name: str, gate: Gate) -> None:
+    if gate.flips:
+        raise GateError(
+            f"{name}: {gate.flips:,} of {gate.images:,} decisions differ from those of the tested "
+            f"network (scores by up to {gate.max_score_difference:.2g}): nothing was exported"
+        )
 
 
 def _certificate(

@@ -15,12 +15,10 @@ import torch
 from torch import nn
 
 from drupe.models.network import CLEAN, DEFECT, Network
+from drupe.models.subnormal import flush_subnormals
 
 INPUT, OUTPUT = "images", "score"
 OPSET = 20
-
-EXPONENT, MANTISSA = 0x7F800000, 0x007FFFFF
-"""Bits of a float32."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +98,3 @@ def export_graph(network: Network, temperature: float) -> ExportedGraph:
     model = program.model_proto
     onnx.checker.check_model(model)
     return ExportedGraph(model.SerializeToString(), flushed)
-
-
-def flush_subnormals(module: nn.Module) -> int:
-    """Set weights smaller than the smallest normal float32 to zero; return how many there were."""
-    count = 0
-    with torch.no_grad():
-        for tensor in [*module.parameters(), *module.buffers()]:
-            if tensor.dtype == torch.float32:
-                # By their bits: a process that flushes subnormals compares them as zero.
-                bits = tensor.view(torch.int32)
-                tiny = ((bits & EXPONENT) == 0) & ((bits & MANTISSA) != 0)
-                count += int(tiny.sum())
-                tensor[tiny] = 0
-    return count

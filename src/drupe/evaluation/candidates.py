@@ -22,12 +22,14 @@ LOGITS_OF_RUNS = "--logits: is for CSV files; a run's scores are never logits"
 class Lineup:
     """Candidates and the duplicate group (int [N]) of each test item, as the first lists them.
 
-    ``notes`` says for whom there is no certified threshold, and why.
+    ``notes`` says for whom there is no certified threshold, and why; ``caveats`` whose figures are
+    optimistic.
     """
 
     candidates: tuple[Candidate, ...]
     groups: NDArray[np.integer]
     notes: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
 
 
 def read_lineup(
@@ -60,7 +62,13 @@ def read_lineup(
         replace(one, name=name)
         for one, name in zip(candidates, _distinct_names(candidates, paths), strict=True)
     ]
-    return Lineup(tuple(_aligned(named)), _groups(models), tuple(dict.fromkeys(notes)))
+    caveats = [f"{one.name}: {text}" for seeds in models for one in seeds for text in one.caveats]
+    return Lineup(
+        tuple(_aligned(named)),
+        _groups(models),
+        tuple(dict.fromkeys(notes)),
+        tuple(dict.fromkeys(caveats)),
+    )
 
 
 def _distinct_names(candidates: Sequence[Candidate], paths: Sequence[Path]) -> list[str]:
@@ -113,6 +121,9 @@ def _candidate(
     for model in seeds:
         if model.seed is None or model.calibration is None:
             notes.append(f"{model.name}: a CSV brings no threshold certified on calibration items")
+            break
+        if model.in_sample:
+            notes.append(f"{model.name}: {model.in_sample}")
             break
         table = model.calibration.distinct
         try:

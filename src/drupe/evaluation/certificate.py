@@ -33,14 +33,27 @@ LARGEST_SEARCH = 10**12
 
 
 class NotCertifiableError(DrupeError):
-    """There are too few defects. ``needed_defects`` is how many it takes, none of them missed."""
+    """There are too few defects. ``needed_defects`` is how many it takes, none of them missed.
 
-    def __init__(self, defects: int, min_recall: float, confidence: float) -> None:
+    ``in_sample`` says why none of the calibration items counts, where that is so.
+    """
+
+    def __init__(
+        self, defects: int, min_recall: float, confidence: float, in_sample: str | None = None
+    ) -> None:
         self.defects, self.min_recall, self.confidence = defects, min_recall, confidence
+        self.in_sample = in_sample
         self.needed_defects = needed_defects(min_recall, confidence)
+        refusal = f"recall ≥ {min_recall:g} can't be certified at confidence {confidence:g}"
+        if in_sample:
+            super().__init__(
+                f"{refusal}: {in_sample}. It takes at least {self.needed_defects:,} distinct "
+                "defects among newly collected crops: drupe threshold RUN --data DIR"
+            )
+            return
         super().__init__(
-            f"recall ≥ {min_recall:g} can't be certified at confidence {confidence:g}: it takes at "
-            f"least {self.needed_defects:,} distinct defects in calibration, got {defects:,}"
+            f"{refusal}: it takes at least {self.needed_defects:,} distinct defects in "
+            f"calibration, got {defects:,}"
         )
 
 

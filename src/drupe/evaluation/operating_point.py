@@ -127,8 +127,11 @@ class OperatingPoint:
         request, certificate = self.request, self.certificate
         distinct = None if self.model.calibration is None else self.model.calibration.distinct
         defects = 0 if distinct is None else int(distinct.is_defect.sum())
+        if self.refusal:
+            defects = self.refusal.defects
         document: dict[str, Any] = {
             "model": self.model.name,
+            "caveats": list(self.model.caveats),
             "certified": certificate is not None,
             "approximate": self.model.approximate is not None,
             "threshold": self.thresholds.low if self.thresholds else None,
@@ -153,6 +156,7 @@ class OperatingPoint:
             document["recall"] = certificate.recall.to_json()
         if self.refusal:
             document["needed_defects"] = self.refusal.needed_defects
+            document["in_sample"] = self.refusal.in_sample
         return document | {
             "certificate": certificate.to_json() if certificate else None,
             "test": self.test.to_json() if self.test else None,
@@ -163,7 +167,7 @@ def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint
     """Certify ``low`` on the model's calibration (or take the given one) and choose ``high``.
 
     Too few defects are an answer, not an error: ``thresholds`` is then None and ``refusal`` says
-    how many it takes.
+    how many it takes. So is a calibration that the network has learnt from.
 
     Raises:
         InputError: values out of range, or targets that contradict each other.
@@ -176,6 +180,10 @@ def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint
     table = model.calibration.distinct
     certificate, low = None, request.low
     if low is None:
+        if model.in_sample:
+            joint = joint_confidence(request.confidence, request.candidates)
+            in_sample = NotCertifiableError(0, request.min_recall, joint, model.in_sample)
+            return OperatingPoint(model, request, None, None, in_sample, None, None)
         try:
             certificate = certify_threshold(
                 table.scores,

@@ -20,6 +20,7 @@ from drupe.evaluation.certificate import MeasuredOn
 from drupe.evaluation.grouping import read_duplicates
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.predictions_csv import read_predictions
+from drupe.evaluation.seen import Seen
 from drupe.files import read_json
 
 RUN_BACKEND = MeasuredOn(graph="", backend="pytorch", precision="fp32")
@@ -53,7 +54,9 @@ class ModelPredictions:
     A run brings ``calibration`` and ``test``; a CSV is one split, which stands for both: a
     threshold is certified on it, or models are compared on it, never one after the other.
     ``approximate`` says why thresholds certified on this calibration carry no exact guarantee, if
-    they don't. ``experiment`` and ``seed`` are those of a run, None for a CSV.
+    they don't; ``in_sample`` why nothing at all can be certified on it, ``caveats`` what makes the
+    test figures optimistic: both of a network trained elsewhere. ``experiment`` and ``seed`` are
+    those of a run, None for a CSV.
     """
 
     name: str
@@ -64,13 +67,27 @@ class ModelPredictions:
     approximate: str | None = None
     experiment: str | None = None
     seed: int | None = None
+    in_sample: str | None = None
+    caveats: tuple[str, ...] = ()
 
     def with_calibration(
-        self, split: JudgedSplit, data_fingerprint: str, approximate: str | None = None
+        self,
+        split: JudgedSplit,
+        data_fingerprint: str,
+        approximate: str | None = None,
+        *,
+        is_new: bool = False,
     ) -> ModelPredictions:
-        """Return the same model with other calibration items."""
+        """Return the same model with other calibration items, or other scores of the same ones.
+
+        ``is_new``: the items were collected after it was trained, so none of them is in-sample.
+        """
         return replace(
-            self, calibration=split, data_fingerprint=data_fingerprint, approximate=approximate
+            self,
+            calibration=split,
+            data_fingerprint=data_fingerprint,
+            approximate=approximate,
+            in_sample=None if is_new else self.in_sample,
         )
 
 
@@ -82,6 +99,10 @@ class _Data(BaseModel):
     approximate: str | None = None
 
 
+class _Imported(BaseModel):
+    seen: Seen
+
+
 class _Run(BaseModel):
     """The part of ``run.json`` that is needed here."""
 
@@ -89,6 +110,7 @@ class _Run(BaseModel):
     experiment: str
     seed: int
     data: _Data
+    imported: _Imported | None = None
 
 
 def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredictions:
@@ -123,6 +145,8 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
         measured_on=replace(RUN_BACKEND, graph=file_hash(folder / "model.safetensors")),
         experiment=run.experiment,
         seed=run.seed,
+        in_sample=run.imported.seen.in_sample if run.imported else None,
+        caveats=run.imported.seen.caveats if run.imported else (),
     )
 
 

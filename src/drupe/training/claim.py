@@ -61,13 +61,11 @@ def _remove_empty(folders: list[Path]) -> None:
             return
 
 
-def claim(
-    folder: Path, config: ExperimentConfig, fingerprint: str, resume: bool
-) -> RunRecord | None:
-    """Check that ``folder`` may hold this run; return the record to resume from, None if new.
+def find_record(folder: Path) -> RunRecord | None:
+    """Return the record of the run in ``folder``, None where it is new or empty.
 
     Raises:
-        InputError: the folder holds other files or another run, or this one and ``resume`` is off.
+        InputError: the folder holds other files, or a damaged record.
     """
     record = read_record(folder)
     if record is None:
@@ -76,6 +74,19 @@ def claim(
             raise InputError(
                 f"{folder}: must be new or empty, got a folder that holds {', '.join(others[:5])}"
             )
+    return record
+
+
+def claim(
+    folder: Path, config: ExperimentConfig, fingerprint: str, resume: bool
+) -> RunRecord | None:
+    """Check that ``folder`` may hold this run; return the record to resume from, None if new.
+
+    Raises:
+        InputError: the folder holds other files or another run, or this one and ``resume`` is off.
+    """
+    record = find_record(folder)
+    if record is None:
         return None
     require_same_run(folder, config, record, fingerprint)
     if not resume:
@@ -111,6 +122,8 @@ def _differences(
     folder: Path, config: ExperimentConfig, record: RunRecord, fingerprint: str
 ) -> list[str]:
     found = []
+    if record.imported:
+        found.append(f"imported from {record.imported.checkpoint}")
     if record.data.fingerprint != fingerprint:
         found.append("data: other images, labels or fixes")
     if record.training_version != TRAINING_VERSION:

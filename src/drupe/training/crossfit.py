@@ -36,6 +36,12 @@ def certify_on_folds(
     Raises:
         InputError: the run is itself a fold, or its data has changed.
     """
+    record = read_record(run)
+    if record and record.imported:
+        raise InputError(
+            f"{run}: was imported, and how it was trained isn't known, so no folds can be trained "
+            "like it: certify it on newly collected crops (--data DIR)"
+        )
     config = read_config(run)
     if config.calibration.left_out is not None:
         raise InputError(f"{run}: is itself a fold of a cross-fit; give the run that it serves")

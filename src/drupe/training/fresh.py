@@ -20,6 +20,7 @@ from drupe.training.preparation import prepare_data
 from drupe.training.record import read_config
 from drupe.training.saved import load_network
 from drupe.training.source import ImageSource
+from drupe.training.trained_on import read_digests
 
 
 def certify_on_fresh(
@@ -60,6 +61,12 @@ def certify_on_fresh(
             "it can't be told whether the crops are new; got other images, labels or fixes "
             f"({known.fingerprint[:12]})"
         )
+    learnt = read_digests(run)
+    if repeated := [p for p, one in zip(fresh.paths, fresh.digests, strict=True) if one in learnt]:
+        raise InputError(
+            f"{root}: must hold new crops, got {len(repeated):,} that the imported network {run} "
+            f"was trained on, such as {repeated[0]}"
+        )
     groups = _groups_if_new(fresh, known, root, run, progress)
     items = np.arange(len(fresh.paths), dtype=np.intp)
     source = ImageSource(fresh.images, fresh.is_defect, next(network.parameters()).device)
@@ -71,7 +78,7 @@ def certify_on_fresh(
         scores=scores_from_logits(logits, metadata.temperature),
         classes=fresh.classes,
     )
-    return model.with_calibration(JudgedSplit(table, groups), fresh.fingerprint)
+    return model.with_calibration(JudgedSplit(table, groups), fresh.fingerprint, is_new=True)
 
 
 def _groups_if_new(

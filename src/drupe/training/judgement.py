@@ -46,11 +46,14 @@ def judge(
     source: ImageSource,
     folder: Path,
     progress: Progress = silent,
+    temperature: float | None = None,
 ) -> dict[str, Any]:
     """Predict calibration and test, fit the temperature, write predictions and evaluation.
 
     The test split is read here and nowhere else. A run that learnt from all training items has no
-    calibration: its temperature stays 1, and what cross-fitting wrote about it is discarded.
+    calibration: its temperature stays 1, and what cross-fitting wrote about it is discarded. A
+    given ``temperature`` is taken as it is: of a network that has learnt from the calibration
+    items, their scores would make a false one.
     Returns the evaluation document.
 
     Raises:
@@ -68,10 +71,11 @@ def judge(
             "training.weight_decay"
         )
     items = {name: getattr(data.split, name) for name in logits}
-    temperature = 1.0
-    if "calibration" in logits:
+    if temperature is None and "calibration" in logits:
         labels = data.dataset.is_defect[items["calibration"]]
         temperature = fit_temperature(logits["calibration"], labels)
+    elif temperature is None:
+        temperature = 1.0
     predictions = {
         name: _predictions(data, items[name], logits[name], temperature) for name in logits
     }

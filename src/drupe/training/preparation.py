@@ -20,6 +20,7 @@ from drupe.files import replacing
 from drupe.models.zoo import check_input
 from drupe.progress import Progress, silent
 from drupe.training.config import DataConfig, ExperimentConfig
+from drupe.training.record import DataRecord
 
 GROUPS_VERSION = 1
 """Raised when duplicates are found by another rule; names the cached file."""
@@ -42,6 +43,20 @@ class PreparedData:
             check_input(config.model.architecture, side)
             return side
         return config.input.crop
+
+    @property
+    def record(self) -> DataRecord:
+        """What a run notes down of its data."""
+        dataset, split = self.dataset, self.split
+        return DataRecord(
+            fingerprint=dataset.fingerprint,
+            classes=dataset.classes,
+            fit=len(split.fit),
+            calibration=len(split.calibration),
+            test=len(split.test),
+            dropped=len(split.dropped),
+            skipped=list(dataset.skipped),
+        )
 
 
 def require_root(data: DataConfig) -> Path:

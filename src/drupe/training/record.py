@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+from collections.abc import Set
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from drupe.configuration import Tree, read_yaml, validate
 from drupe.errors import InputError
+from drupe.evaluation.seen import Seen
 from drupe.files import read_json, write_json, write_text
 from drupe.training.config import TRAINING_VERSION, ExperimentConfig
 
@@ -40,8 +42,34 @@ class DataRecord(BaseModel):
     approximate: str | None = None
 
 
+class ImportRecord(BaseModel):
+    """Where an imported network comes from, how its weights were read, and what it has seen.
+
+    sha256 (hex) of the checkpoint's bytes; key: place of the state dict in it; names: whose names
+    its tensors had; outputs, dtype: as they were; class_order: the class of each output.
+    """
+
+    checkpoint: str
+    sha256: str
+    key: str | None
+    names: Literal["timm", "torchvision"]
+    outputs: int
+    dtype: str
+    class_order: tuple[str, str]
+    flushed_weights: int
+    seen: Seen
+
+    @property
+    def temperature(self) -> float | None:
+        """1, that of the checkpoint as it is, where calibration is in-sample; else None: fitted."""
+        return 1.0 if self.seen.in_sample else None
+
+
 class RunRecord(BaseModel):
-    """The content of ``run.json``. Times are UTC (ISO 8601), durations seconds."""
+    """The content of ``run.json``. Times are UTC (ISO 8601), durations seconds.
+
+    ``imported`` is None for a run that was trained here.
+    """
 
     model_config = ConfigDict(extra="ignore", validate_assignment=True)
 
@@ -62,10 +90,18 @@ class RunRecord(BaseModel):
     train_seconds: float | None = None
     judge_seconds: float | None = None
     error: str | None = None
+    imported: ImportRecord | None = None
 
     def write(self, folder: Path) -> None:
         """Write ``run.json`` in ``folder`` atomically."""
         write_json(folder / "run.json", self.model_dump(mode="json"))
+
+    def stop(self, folder: Path, error: BaseException) -> None:
+        """Write that the run ended by ``error``; Ctrl-C interrupts, all else is a failure."""
+        self.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        self.error = f"{type(error).__name__}: {error}"
+        self.finished = now()
+        self.write(folder)
 
 
 def now() -> str:
@@ -89,9 +125,10 @@ def read_record(folder: Path) -> RunRecord | None:
     return validate(RunRecord, read_json(path), str(path)) if path.exists() else None
 
 
-def write_config(folder: Path, config: ExperimentConfig) -> None:
-    """Write ``config.yaml``, every default spelled out."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def write_config(folder: Path, config: ExperimentConfig, leave_out: Set[str] = frozenset()) -> None:
+    """Write ``config.yaml``, every default spelled out, but for the sections to ``leave_out``."""
+    document = config.model_dump(mode="json", exclude=set(leave_out))
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     write_text(folder / "config.yaml", text)
 
 

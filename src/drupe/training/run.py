@@ -26,7 +26,6 @@ from drupe.training.judgement import judge
 from drupe.training.metrics import append_epoch, keep_epochs, train_seconds
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.record import (
-    DataRecord,
     RunRecord,
     discard_checkpoint,
     host_description,
@@ -110,11 +109,7 @@ def _lead(
         _train(session, progress)
         evaluation = _finish(session, record, progress)
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        record.status = "interrupted" if interrupted else "failed"
-        record.error = f"{type(error).__name__}: {error}"
-        record.finished = now()
-        record.write(folder)
+        record.stop(folder, error)
         raise
     return RunOutcome(folder, evaluation, False, data.dataset.skipped)
 
@@ -176,21 +171,13 @@ class _Session:
 
 
 def _new_record(session: _Session, found: RunRecord | None) -> RunRecord:
-    config, dataset, split = session.config, session.data.dataset, session.data.split
+    config, data = session.config, session.data
     return RunRecord(
         status="running",
         experiment=config.name,
         seed=config.seed,
-        identity=config.identity(dataset.fingerprint),
-        data=DataRecord(
-            fingerprint=dataset.fingerprint,
-            classes=dataset.classes,
-            fit=len(split.fit),
-            calibration=len(split.calibration),
-            test=len(split.test),
-            dropped=len(split.dropped),
-            skipped=list(dataset.skipped),
-        ),
+        identity=config.identity(data.dataset.fingerprint),
+        data=data.record,
         crop=session.crop,
         weights=asdict(session.origin) if session.origin else found.weights if found else None,
         device=str(session.source.device),

@@ -125,8 +125,9 @@ def evaluate_run(
     set_threads(config.training.threads if device.type == config.training.device else None, world)
     network, _ = load_network(folder)
     source = ImageSource(data.dataset.images, data.dataset.is_defect, device)
+    temperature = record.imported.temperature if record.imported else None
     with exclusive(folder), torch.inference_mode():
-        evaluation = judge(network.to(device), data, source, folder, progress)
+        evaluation = judge(network.to(device), data, source, folder, progress, temperature)
         record.data.calibration, record.data.approximate = len(data.split.calibration), None
         record.write(folder)
     return evaluation

@@ -1,0 +1,147 @@
+"""``drupe import``: a network trained elsewhere, as a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from drupe.cli.console import print_line, stderr
+from drupe.cli.options import STORE, Defect, Json, Store, examples
+from drupe.cli.progress import progress_on
+from drupe.errors import InputError
+
+if TYPE_CHECKING:
+    from drupe.training.record import ImportRecord
+
+EXAMPLES = examples(
+    "drupe import best.pt --architecture resnet50 --out runs/BASE \\",
+    "    --trained-on unknown --data crops",
+    "drupe import best.pt input.range=imagenet input.size=224 data.sizes=resize \\",
+    "    --architecture resnet50 --out runs/BASE --trained-on files.txt --data crops",
+    "drupe import best.pt --classes pit,clean --picked-on-test ...",
+)
+
+LIKE_CHANCE = 0.5
+"""An AUROC below it ranks defects below clean items: most likely the classes are swapped."""
+
+
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CHECKPOINT", help="A state dict: .pt, .pth or .safetensors.")
+]
+Architecture = Annotated[
+    str, typer.Option(metavar="NAME", help="Whose weights they are: resnet50, or a timm name.")
+]
+Out = Annotated[Path, typer.Option(metavar="RUN", help="Run directory to write.")]
+TrainedOn = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE|unknown",
+        help="List of the training files: paths or folders below --data, or SHA-256 digests, "
+        "one a line. Where it is unknown, or they overlap calibration, nothing is certified "
+        "on calibration.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Keys of input, data and calibration: input.range=unit, input.crop=96",
+    ),
+]
+Data = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder of labelled crops to judge it on.")
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="Class of each output; without it, in sorted order."),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(metavar="KEY", help="Which state dict, where the file holds several."),
+]
+PickedOnTest = Annotated[
+    bool,
+    typer.Option(
+        "--picked-on-test", help="Its epoch was picked on val/: its figures are optimistic."
+    ),
+]
+Name = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Of the run; without it, the file's.")
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="It was trained with, if known.")]
+
+
+def import_network(
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    out: Out,
+    trained_on: TrainedOn,
+    settings: Settings = None,
+    data: Data = None,
+    classes: Classes = None,
+    key: Key = None,
+    picked_on_test: PickedOnTest = False,
+    name: Name = None,
+    seed: Seed = 0,
+    defect: Defect = None,
+    store: Store = STORE,
+    json: Json = False,
+) -> None:
+    """Import a network trained elsewhere: check its weights, judge it, save it as a run.
+
+    No pickled code is ever run. Where the run is already there, nothing is redone.
+    """
+    from drupe.cli.evaluation import print_evaluation, print_run_json, print_skipped
+    from drupe.configuration import merge, parse_overrides
+    from drupe.training.imported import ImportRequest, import_checkpoint
+    from drupe.training.record import read_record
+    from drupe.training.trained_on import UNKNOWN
+
+    given: dict[str, Any] = {"root": str(data)} if data else {}
+    given |= {"defect": defect} if defect else {}
+    request = ImportRequest(
+        checkpoint=checkpoint,
+        architecture=architecture,
+        trained_on=None if trained_on == UNKNOWN else Path(trained_on),
+        classes=_pair(classes),
+        key=key,
+        picked_on_test=picked_on_test,
+        name=name,
+        seed=seed,
+        settings=merge(parse_overrides(settings or []), {"data": given}),
+    )
+    outcome = import_checkpoint(request, out, store, progress=progress_on())
+    record = read_record(out)
+    assert record is not None
+    assert record.imported is not None
+    print_skipped(outcome.skipped)
+    _warn(record.imported, outcome.evaluation["auroc"])
+    if json:
+        print_run_json(out, outcome.evaluation, outcome.skipped, record.imported)
+        return
+    print_line(f"{'Done before' if outcome.already_done else 'Run'}: {out}")
+    print_evaluation(outcome.evaluation, record.imported)
+
+
+def _warn(imported: ImportRecord, auroc: float) -> None:
+    if imported.flushed_weights:
+        stderr().print(f"{imported.flushed_weights:,} subnormal weights became zero", markup=False)
+    if auroc < LIKE_CHANCE:
+        order = ",".join(imported.class_order)
+        stderr().print(
+            f"AUROC {auroc:.3f}: it ranks defects below clean items. Is the order of its classes "
+            f"{order} (--classes), and input.range what it was trained with?",
+            style="yellow",
+            markup=False,
+        )
+
+
+def _pair(classes: str | None) -> tuple[str, str] | None:
+    if classes is None:
+        return None
+    names = [name.strip() for name in classes.split(",")]
+    if len(names) != 2:
+        raise InputError(f"--classes: must be two names A,B, got {classes!r}")
+    return names[0], names[1]
