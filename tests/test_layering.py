@@ -35,7 +35,7 @@ FORBIDDEN: dict[str, set[str]] = {
     # What the line PC runs: the core install has none of these.
     **{
         f"deployment.{name}": TORCH | {"scipy", "polars", "onnx"}
-        for name in ("backends", "bench", "bundle", "manifest", "predict", "runtime")
+        for name in ("backends", "bench", "bundle", "drift", "manifest", "predict", "runtime")
     },
     **{name: TORCH | {"scipy"} for name in BASE if name},
 }

@@ -19,6 +19,7 @@ from drupe.cli.options import Json, Threads, examples
 from drupe.cli.progress import progress_on
 
 if TYPE_CHECKING:
+    from drupe.deployment.drift import Drift
     from drupe.deployment.predict import Decision
 
 PREDICT_EXAMPLES = examples(
@@ -26,6 +27,8 @@ PREDICT_EXAMPLES = examples(
     "find /camera -newer mark | drupe predict cherries.bundle - --jsonl -",
 )
 BENCH_EXAMPLES = examples("drupe bench cherries.bundle other.bundle --threads 1")
+
+LANES = ("accept", "review", "reject")
 
 SHOWN = 5
 """Unreadable files that are named before they are only counted."""
@@ -51,26 +54,39 @@ def predict(
     uncertified: Uncertified = False,
     as_json: Json = False,
 ) -> None:
-    """Decide images with a bundle. What can't be read is decided "review" (exit code 1)."""
+    """Decide images with a bundle. What can't be read is decided "review" (exit code 1).
+
+    Warns when the scores no longer look like those of calibration, at any share of defects.
+    """
+    from drupe.deployment.drift import DriftMonitor
     from drupe.deployment.predict import find_images
     from drupe.deployment.predict import predict as decide
     from drupe.deployment.runtime import load
+    from drupe.host import available_cores
 
-    classifier = load(bundle, threads=threads, uncertified=uncertified)
+    workers = threads or available_cores()
+    classifier = load(bundle, threads=1, callers=workers, uncertified=uncertified)
+    monitor = DriftMonitor(classifier.calibration) if classifier.calibration else None
     files = find_images(_with_stdin(paths))
     counts: Counter[str] = Counter()
     unreadable: list[Decision] = []
     with ExitStack() as stack:
         writers = _writers(stack, csv_file, jsonl_file)
         tracker = stack.enter_context(progress_on()("predict", len(files), "images"))
-        for decision in decide(classifier, files):
+        for decision in decide(classifier, files, workers=workers, monitor=monitor):
             counts[decision.decision] += 1
             if decision.error:
                 unreadable.append(decision)
             for write in writers:
                 write(decision)
             tracker.advance()
-    _report(classifier.function.name, len(files), counts, unreadable, as_json, jsonl_file)
+    drift = monitor.compare() if monitor else None
+    if as_json:
+        print_json(_document(classifier.function.name, counts, unreadable, drift))
+    else:
+        _report(classifier.function.name, counts, unreadable, jsonl_file)
+    if drift and drift.drifted:
+        _warn(drift, classifier.function.low)
     if unreadable:
         raise typer.Exit(1)
 
@@ -107,26 +123,43 @@ def _writers(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -
     return writers
 
 
+def _document(
+    function: str, counts: Counter[str], unreadable: list[Decision], drift: Drift | None
+) -> dict[str, Any]:
+    return {
+        "function": function,
+        "images": counts.total(),
+        **{lane: counts[lane] for lane in LANES},
+        "unreadable": [{"path": one.path, "reason": one.error} for one in unreadable],
+        "drift": drift.to_json() if drift else None,
+    }
+
+
 def _report(
-    function: str,
-    total: int,
-    counts: Counter[str],
-    unreadable: list[Decision],
-    as_json: bool,
-    jsonl_file: Path | None,
+    function: str, counts: Counter[str], unreadable: list[Decision], jsonl_file: Path | None
 ) -> None:
-    lanes = {lane: counts[lane] for lane in ("accept", "review", "reject")}
-    if as_json:
-        problems = [{"path": one.path, "reason": one.error} for one in unreadable]
-        print_json({"function": function, "images": total, **lanes, "unreadable": problems})
-        return
     if jsonl_file != Path("-"):
-        words = ", ".join(f"{count:,} {lane}" for lane, count in lanes.items())
-        print_line(f"{total:,} images with {function}: {words}")
+        words = ", ".join(f"{counts[lane]:,} {lane}" for lane in LANES)
+        print_line(f"{counts.total():,} images with {function}: {words}")
     for one in unreadable[:SHOWN]:
         stderr().print(f"review, unreadable: {one.path}: {one.error}", markup=False, soft_wrap=True)
     if len(unreadable) > SHOWN:
         stderr().print(f"... and {len(unreadable) - SHOWN:,} more unreadable", markup=False)
+
+
+def _warn(drift: Drift, low: float) -> None:
+    """Say that the certificate may no longer hold, and what to do about it."""
+    stderr().print(
+        "warning: these scores have drifted: no share of defects explains them. At or below "
+        f"{drift.score:.3g} lie {100 * drift.seen_below:.1f} %, expected were "
+        f"{100 * drift.expected_below:.1f} % (p = {drift.p_value:.2g}; {drift.images:,} scores). "
+        f"What was certified for the threshold {low:.3g} may not hold on this line as it is now: "
+        "look at camera, light and product, then label a few hundred fresh crops and run "
+        "drupe threshold RUN --data FRESH.",
+        markup=False,
+        style="yellow",
+        soft_wrap=True,
+    )
 
 
 def bench(

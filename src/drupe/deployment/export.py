@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drupe.deployment.backends import Session, available, open_session
 from drupe.deployment.bench import median_ms
@@ -18,6 +19,7 @@ from drupe.deployment.bundle import (
     require_new,
     write_bundle,
 )
+from drupe.deployment.drift import CALIBRATION_FILE, CalibrationScores, calibration_file
 from drupe.deployment.gate import Crops, compare_scores, run_all
 from drupe.deployment.graph import ExportedGraph, export_graph
 from drupe.deployment.manifest import SCHEMA_VERSION, Function, Gate, GraphInput, Manifest
@@ -119,15 +121,20 @@ def export_run(
         tracker.advance()
     splits = _crops(model, data)
     golden = golden_images(metadata.input.size)
-    functions, golden_scores = [], {}
+    functions, golden_scores, calibration = [], {}, {}
     for backend in ("onnxruntime", "openvino"):
         if not available(backend):
             continue
         session = open_session(exported.content, backend, "fp32", threads)
-        function = _judged(session, backend, splits, thresholds, point, exported, progress)
+        function, scores = _judged(session, backend, splits, thresholds, point, exported, progress)
         functions.append(function)
+        calibration[function.name] = _distinct(model, scores)
         golden_scores[function.name] = session(golden)
-    files = {FP32_GRAPH: exported.content, GOLDEN_FILE: golden_file(golden, golden_scores)}
+    files = {
+        FP32_GRAPH: exported.content,
+        GOLDEN_FILE: golden_file(golden, golden_scores),
+        CALIBRATION_FILE: calibration_file(calibration),
+    }
     provenance = _provenance(run, record, metadata.architecture)
     if state_dict:
         _add_state_dict(files, provenance, network, metadata, splits, thresholds, progress)
@@ -138,6 +145,7 @@ def export_run(
         input=GraphInput(size=metadata.input.size),
         functions=tuple(sorted(functions, key=lambda one: one.p50_ms or np.inf)),
         golden=GOLDEN_FILE,
+        calibration=CALIBRATION_FILE,
         files=digests(files),
         provenance=provenance,
     )
@@ -205,14 +213,17 @@ def _judged(
     point: OperatingPoint,
     graph: ExportedGraph,
     progress: Progress,
-) -> Function:
-    """Run the gate for a function in fp32, which must turn no decision."""
+) -> tuple[Function, NDArray[np.float32]]:
+    """Run the gate for a function in fp32, which must turn no decision.
+
+    Returns the function and its scores of the calibration crops.
+    """
     name = f"{backend} fp32"
     found = [run_all(session, one.images, progress, f"{name} on {one.name}") for one in splits]
     expected = np.concatenate([one.expected for one in splits])
     gate = compare_scores(expected, np.concatenate(found), thresholds)
     _require_no_flips(name, gate)
-    return Function(
+    function = Function(
         graph=FP32_GRAPH,
         backend=backend,
         precision="fp32",
@@ -222,6 +233,14 @@ def _judged(
         gate=gate,
         p50_ms=median_ms(session, splits[0].images[:1]),
     )
+    return function, found[0]
+
+
+def _distinct(model: ModelPredictions, scores: NDArray[np.float32]) -> CalibrationScores:
+    """Return a function's ``scores`` of the calibration items, one item per duplicate group."""
+    assert model.calibration is not None
+    _, first = np.unique(model.calibration.groups, return_index=True)
+    return CalibrationScores.of(scores[first], model.calibration.table.is_defect[first])
 
 
 def _require_no_flips(name: str, gate: Gate) -> None:

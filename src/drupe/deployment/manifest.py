@@ -77,7 +77,9 @@ class Manifest(Section):
     """The content of ``bundle.json``.
 
     ``functions`` stand in the order of preference. ``files`` maps every other file of the
-    bundle to the SHA-256 (hex) of its bytes. ``provenance`` says where the weights come from.
+    bundle to the SHA-256 (hex) of its bytes. ``calibration`` names the file of each function's
+    calibration scores (see :mod:`drupe.deployment.drift`), None where there are none to compare
+    a line with. ``provenance`` says where the weights come from.
     """
 
     schema_version: int
@@ -86,6 +88,7 @@ class Manifest(Section):
     input: GraphInput
     functions: Annotated[tuple[Function, ...], Field(min_length=1)]
     golden: FileName
+    calibration: FileName | None = None
     files: dict[FileName, str]
     provenance: dict[str, Any]
 
@@ -113,6 +116,7 @@ def read_manifest(bundle: Path) -> Manifest:
         )
     manifest = validate(Manifest, document, str(path))
     needed = {manifest.golden, *(function.graph for function in manifest.functions)}
+    needed |= {manifest.calibration} if manifest.calibration else set()
     problems = [f"{path}: files: must list {name}" for name in sorted(needed - set(manifest.files))]
     problems += [
         f"{path}: functions: {one.name}: low must be at most high, got {one.low:g} and {one.high:g}"

@@ -1,4 +1,4 @@
-"""Deciding many image files: decoding goes on in other threads while the network runs.
+"""Deciding many image files: every thread decodes and infers, batch by batch.
 
 What can't be read is decided ``review``: a fault must never accept.
 """
@@ -17,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.decode import UnreadableImageError, decode
+from drupe.deployment.backends import Scores
+from drupe.deployment.drift import DriftMonitor
 from drupe.deployment.runtime import Classifier
 from drupe.errors import InputError
 from drupe.host import available_cores
 
-BATCH = 32
+BATCH = 16
 AHEAD = 4
-"""Batches decoded before they are needed; bounds memory however many files there are."""
+"""Batches begun per worker before they are needed; bounds memory however many files there are."""
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
@@ -66,37 +68,52 @@ def find_images(paths: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def predict(classifier: Classifier, paths: Iterable[str]) -> Iterator[Decision]:
-    """Yield a decision per path, in order; memory does not grow with their number."""
-    remaining = iter(paths)
-    size = classifier.manifest.input.size
-    with ThreadPoolExecutor(available_cores()) as pool:
-
-        def submit(chunk: list[str]) -> list[tuple[str, Future[NDArray[np.uint8] | str]]]:
-            return [(path, pool.submit(_read, path, size)) for path in chunk]
-
-        waiting: deque[list[tuple[str, Future[NDArray[np.uint8] | str]]]] = deque()
-        while True:
-            while len(waiting) < AHEAD and (chunk := list(islice(remaining, BATCH))):
-                waiting.append(submit(chunk))
-            if not waiting:
-                return
-            yield from _decide(classifier, waiting.popleft())
-
-
-def _decide(
-    classifier: Classifier, batch: list[tuple[str, Future[NDArray[np.uint8] | str]]]
+def predict(
+    classifier: Classifier,
+    paths: Iterable[str],
+    *,
+    workers: int | None = None,
+    monitor: DriftMonitor | None = None,
 ) -> Iterator[Decision]:
-    read = [(path, future.result()) for path, future in batch]
+    """Yield a decision per path, in order; memory does not grow with their number.
+
+    Each of ``workers`` threads (None: a thread per core) decodes a batch and runs it, so that one
+    decodes while another infers and none waits inside a batch: with ``load(..., threads=1,
+    callers=workers)`` faster than one call on all cores. ``monitor`` is given all scores.
+    """
+    workers = workers or available_cores()
+    remaining = iter(paths)
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[tuple[list[Decision], Scores]]] = deque()
+        try:
+            while True:
+                while len(waiting) < AHEAD * workers and (chunk := list(islice(remaining, BATCH))):
+                    waiting.append(pool.submit(_decide, classifier, chunk))
+                if not waiting:
+                    return
+                decisions, scores = waiting.popleft().result()
+                if monitor:
+                    monitor.add(scores)
+                yield from decisions
+        finally:  # whoever stops listening doesn't wait for what was submitted ahead
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _decide(classifier: Classifier, paths: list[str]) -> tuple[list[Decision], Scores]:
+    """Return the decision of each path, and the scores of those that could be read."""
+    size = classifier.manifest.input.size
+    read = [(path, _read(path, size)) for path in paths]
     images = [content for _, content in read if not isinstance(content, str)]
     scores = classifier.scores(np.stack(images)) if images else np.empty(0, np.float32)
     decided = iter(zip(scores.tolist(), classifier.decide_scores(scores).tolist(), strict=True))
+    decisions = []
     for path, content in read:
         if isinstance(content, str):
-            yield Decision(path, "review", None, content)
+            decisions.append(Decision(path, "review", None, content))
         else:
             score, decision = next(decided)
-            yield Decision(path, decision, score)
+            decisions.append(Decision(path, decision, score))
+    return decisions, scores
 
 
 def _read(path: str, size: int) -> NDArray[np.uint8] | str:

@@ -5,7 +5,8 @@ Letters: N images; S pixels of an image's side, as ``bundle.json`` states it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from numpy.typing import NDArray
 
 from drupe.data.decode import UnreadableImageError, decode
 from drupe.deployment.backends import Session, available, open_session
+from drupe.deployment.drift import CalibrationScores, read_calibration
 from drupe.deployment.manifest import Function, Manifest, read_files, read_manifest
 from drupe.errors import InputError
 
 WARM_UP = 5
 """Images run at load: the first ones take longer, while memory is claimed."""
+
+LANES = ("accept", "review", "reject")
+_LANES = np.array(LANES)
 
 Image = NDArray[np.uint8] | str | Path
 
@@ -27,17 +32,24 @@ class Classifier:
     """A verified bundle, ready to decide. Any number of threads may call it at once.
 
     ``function`` is the graph, backend and precision in use, with its thresholds and certificate;
-    ``threads`` how many one call may use (None: all cores that the process may run on).
+    ``threads`` how many one call may use (None: all cores that the process may run on);
+    ``calibration`` this function's calibration scores, None where the bundle has none.
     """
 
     def __init__(
-        self, manifest: Manifest, function: Function, session: Session, threads: int | None
+        self,
+        manifest: Manifest,
+        function: Function,
+        session: Session,
+        threads: int | None,
+        calibration: CalibrationScores | None = None,
     ) -> None:
         self.manifest, self.function, self.threads = manifest, function, threads
+        self.calibration = calibration
         self._session = session
         self._shape = (manifest.input.size, manifest.input.size, 3)
         # Scores are compared as float32, the type that they were certified in.
-        self._low, self._high = np.float32(function.low), np.float32(function.high)
+        self._low, self._high = float(np.float32(function.low)), float(np.float32(function.high))
 
     @property
     def classes(self) -> tuple[str, str]:
@@ -59,8 +71,7 @@ class Classifier:
                 can't be read; a score that isn't a number.
         """
         one, batch = self._batch(images)
-        scores = self._run(batch)
-        return float(scores[0]) if one else scores
+        return self._score(batch) if one else self._scores(batch)
 
     def decide(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Any:
         """Return ``accept``, ``review`` or ``reject``: a str for one image, an array for many.
@@ -69,18 +80,27 @@ class Classifier:
         it must reject the item or have it reviewed.
         """
         one, batch = self._batch(images)
-        decisions = self.decide_scores(self._run(batch))
-        return str(decisions[0]) if one else decisions
+        if not one:
+            return self.decide_scores(self._scores(batch))
+        # Plain floats: for one score, NumPy's arrays of strings take longer than all else here.
+        score = self._score(batch)
+        return LANES[(score >= self._low) + (score >= self._high)]
 
     def decide_scores(self, scores: NDArray[np.float32]) -> NDArray[np.str_]:
         """Return the decisions of scores float32 [N] that this bundle gave."""
-        decisions = np.where(scores < self._low, "accept", "review")
-        return np.where(scores >= self._high, "reject", decisions)
+        low, high = np.float32(self._low), np.float32(self._high)
+        return _LANES[(scores >= low).astype(np.intp) + (scores >= high)]
 
-    def _run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _score(self, batch: NDArray[np.uint8]) -> float:
+        score = float(self._session(batch)[0])
+        if not math.isfinite(score):  # NaN compares as "not below low" but means nothing
+            raise _no_number()
+        return score
+
+    def _scores(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         scores = self._session(batch)
-        if not np.isfinite(scores).all():  # NaN compares as "not below low" but means nothing
-            raise InputError("scores: must be numbers, got NaN or infinity from the graph")
+        if not np.isfinite(scores).all():
+            raise _no_number()
         return scores
 
     def _batch(self, images: Any) -> tuple[bool, NDArray[np.uint8]]:
@@ -116,12 +136,17 @@ class Classifier:
         return image
 
 
+def _no_number() -> InputError:
+    return InputError("scores: must be numbers, got NaN or infinity from the graph")
+
+
 def load(
     path: str | Path,
     *,
     backend: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    callers: int = 1,
     uncertified: bool = False,
 ) -> Classifier:
     """Verify the bundle in ``path``, choose a function, warm it up and return it.
@@ -138,6 +163,8 @@ def load(
         "onnxruntime" or "openvino"; "fp32", "bf16" or "int8". None: by preference.
     threads
         CPU threads of one call; None: all cores that the process may run on.
+    callers
+        How many threads will call at once. More may; with OpenVINO they then wait for each other.
     uncertified
         Also take a function whose thresholds nothing proves.
 
@@ -147,22 +174,39 @@ def load(
         No bundle, changed or missing files, or no function that fits.
     """
     bundle = Path(path)
-    if threads is not None and threads < 1:
-        raise InputError(f"threads: must be at least 1, got {threads}")
+    for name, count in (("threads", threads), ("callers", callers)):
+        if count is not None and count < 1:
+            raise InputError(f"{name}: must be at least 1, got {count}")
     manifest = read_manifest(bundle)
     contents = read_files(bundle, manifest)
     function = choose_function(manifest, bundle, backend, precision, uncertified)
-    session = open_session(contents[function.graph], function.backend, function.precision, threads)
+    session = open_session(
+        contents[function.graph], function.backend, function.precision, threads, callers
+    )
     if session.side not in (None, manifest.input.size):
         raise InputError(
             f"{bundle / function.graph}: the graph takes images of {session.side} pixels a side, "
             f"but the bundle promises {manifest.input.size}"
         )
-    classifier = Classifier(manifest, function, session, threads)
+    calibration = _calibration(bundle, manifest, contents, function)
+    classifier = Classifier(manifest, function, session, threads, calibration)
     blank = np.zeros((1, *classifier._shape), np.uint8)
     for _ in range(WARM_UP):
         classifier.scores(blank)
     return classifier
+
+
+def _calibration(
+    bundle: Path, manifest: Manifest, contents: Mapping[str, bytes], function: Function
+) -> CalibrationScores | None:
+    if manifest.calibration is None:
+        return None
+    try:
+        return read_calibration(contents[manifest.calibration], function.name)
+    except ValueError as error:
+        raise InputError(
+            f"{bundle / manifest.calibration}: no calibration scores ({error})"
+        ) from None
 
 
 def choose_function(

@@ -1,0 +1,199 @@
+"""Has the line drifted? Scores seen there, unlabelled, against those of calibration, labelled.
+
+A line has other shares of defects than a calibration set (2 % against 40 %, say), so comparing all
+scores would call every line drifted. What a line that did *not* change may show is known up to one
+number: its scores are a mixture (1 − π) F₀ + π F₁ of the two classes' distributions, for some
+share of defects π. The test is whether any mixture fits:
+
+    D = min over π of  max over x  |Ĝ(x) − (1 − π) F̂₀(x) − π F̂₁(x)|
+
+with the cumulative shares Ĝ of the scores seen and F̂₀, F̂₁ of clean and defect calibration items
+(a Kolmogorov-Smirnov distance, minimised over π). Its distribution without drift comes from a
+parametric bootstrap: all three samples drawn anew, in their sizes, from F̂₀, F̂₁ and their
+best-fitting mixture. It alarms in about ``FALSE_ALARMS`` of all comparisons on a line that did not
+change; the tests simulate it.
+
+What it can't see: a change that looks like another share of defects, and a change of the defects
+alone where they are rare. Only fresh labels show those.
+
+Letters: n items of calibration, m scores seen, K points at which shares are compared (K + 1 cells
+between them), B resamples.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CALIBRATION_FILE = "calibration.npz"
+
+FALSE_ALARMS = 0.01
+"""Share of comparisons that alarm though nothing changed."""
+
+FEWEST = 100
+"""With fewer scores, seen or of a class of calibration, nothing is compared."""
+
+POINTS = 100
+RESAMPLES = 1999
+NARROWINGS = 32
+"""Steps of the search for π; each leaves two thirds of the interval: 2e-6 in the end."""
+
+
+@dataclass(frozen=True)
+class CalibrationScores:
+    """One function's scores of the calibration items: float32 [n of the class], ascending."""
+
+    clean: NDArray[np.float32]
+    defect: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float32], is_defect: NDArray[np.bool_]) -> CalibrationScores:
+        """Take the scores float32 [n] of labelled items apart."""
+        return cls(np.sort(scores[~is_defect]), np.sort(scores[is_defect]))
+
+
+def calibration_file(scores: Mapping[str, CalibrationScores]) -> bytes:
+    """Return an ``.npz`` of each function's calibration scores, by its name."""
+    arrays = {}
+    for name, one in scores.items():
+        arrays[_key(name, "clean")], arrays[_key(name, "defect")] = one.clean, one.defect
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def read_calibration(content: bytes, name: str) -> CalibrationScores | None:
+    """Return the scores of the function ``name``; None where the file has none.
+
+    Raises:
+        ValueError: not such a file.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            if _key(name, "clean") not in archive.files:
+                return None
+            return CalibrationScores(archive[_key(name, "clean")], archive[_key(name, "defect")])
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(str(error)) from None
+
+
+def _key(name: str, kind: str) -> str:
+    return f"{name.replace(' ', '_')}_{kind}"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What a comparison found.
+
+    ``distance`` is D; ``score`` the x where the shares lie furthest apart, ``seen_below`` and
+    ``expected_below`` the shares of scores up to it, seen and in the best-fitting mixture, whose
+    share of defects is ``defect_share`` (an estimate that means something only without drift).
+    """
+
+    images: int
+    distance: float
+    p_value: float
+    score: float
+    seen_below: float
+    expected_below: float
+    defect_share: float
+
+    @property
+    def drifted(self) -> bool:
+        """Whether so large a distance comes by chance at most in ``FALSE_ALARMS`` of all cases."""
+        return self.p_value <= FALSE_ALARMS
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, the verdict and the rate of false alarms that it was made for."""
+        return {"drifted": self.drifted, "false_alarm_rate": FALSE_ALARMS, **vars(self)}
+
+
+class DriftMonitor:
+    """Counts scores as they come, in memory that doesn't grow, and compares when asked."""
+
+    def __init__(self, calibration: CalibrationScores) -> None:
+        both = np.sort(np.concatenate((calibration.clean, calibration.defect)))
+        ranks = (np.arange(1, POINTS + 1) * len(both)) // (POINTS + 1)
+        self._points: NDArray[np.float32] = np.unique(both[ranks]) if len(both) else both
+        self._clean = self._cells(calibration.clean)
+        self._defect = self._cells(calibration.defect)
+        self._seen = np.zeros_like(self._clean)
+
+    @property
+    def images(self) -> int:
+        """How many scores were seen."""
+        return int(self._seen.sum())
+
+    def add(self, scores: NDArray[np.float32]) -> None:
+        """Count scores float32 [any number]."""
+        self._seen += self._cells(scores)
+
+    def compare(self) -> Drift | None:
+        """Return what the scores seen so far say; None where there are too few to say anything."""
+        sizes = [int(counts.sum()) for counts in (self._clean, self._defect, self._seen)]
+        if min(sizes) < FEWEST:
+            return None
+        clean, defect, seen = (
+            counts / size
+            for counts, size in zip((self._clean, self._defect, self._seen), sizes, strict=True)
+        )
+        distance, share = best_mixture(*(_below(cells)[None] for cells in (seen, clean, defect)))
+        mixture = (1 - share[0]) * clean + share[0] * defect
+        random = np.random.default_rng(0)
+        drawn = (
+            random.multinomial(size, cells, RESAMPLES) / size
+            for size, cells in zip(
+                (sizes[2], sizes[0], sizes[1]), (mixture, clean, defect), strict=True
+            )
+        )
+        by_chance, _ = best_mixture(*(_below(cells) for cells in drawn))
+        beyond = np.count_nonzero(by_chance >= distance[0] * (1 - 1e-9))
+        furthest = int(np.abs(_below(seen) - _below(mixture)).argmax())
+        return Drift(
+            images=sizes[2],
+            distance=float(distance[0]),
+            p_value=float((1 + beyond) / (1 + RESAMPLES)),
+            score=float(self._points[furthest]),
+            seen_below=float(_below(seen)[furthest]),
+            expected_below=float(_below(mixture)[furthest]),
+            defect_share=float(share[0]),
+        )
+
+    def _cells(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return how many scores lie in each cell, int64 [K + 1]; a point ends the cell below."""
+        place = np.searchsorted(self._points, scores, side="left")
+        return np.bincount(place, minlength=len(self._points) + 1).astype(np.int64)
+
+
+def _below(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share up to each point, [..., K], of the shares of the cells, [..., K + 1]."""
+    return np.cumsum(cells, axis=-1)[..., :-1]
+
+
+def best_mixture(
+    seen: NDArray[np.float64], clean: NDArray[np.float64], defect: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return D and the π that gives it, each float64 [B], of cumulative shares float64 [B, K].
+
+    A largest absolute difference is convex in π, so a ternary search finds its minimum.
+    """
+    offset, slope = seen - clean, defect - clean
+
+    def largest(share: NDArray[np.float64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = np.abs(offset - share[:, None] * slope).max(axis=1)
+        return found
+
+    low, high = np.zeros(len(seen)), np.ones(len(seen))
+    for _ in range(NARROWINGS):
+        third = (high - low) / 3
+        left, right = low + third, high - third
+        leftward = largest(left) <= largest(right)
+        high, low = np.where(leftward, right, high), np.where(leftward, low, left)
+    share = (low + high) / 2
+    return largest(share), share
