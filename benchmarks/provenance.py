@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 
 def commit() -> str:
@@ -34,3 +37,24 @@ def peak_mb(who: int = resource.RUSAGE_SELF) -> float:
     """Return the most memory that the process (or any ended child) ever held, in MB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(who).ru_maxrss * unit / 1e6
+
+
+def resident_mb() -> float:
+    """Return the memory that the process holds now, in MB; Linux only."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def circumstances(script: str, *libraries: str) -> dict[str, Any]:
+    """Return command, commit, processor, cores, load and versions: the head of a row."""
+    return {
+        "command": " ".join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
+        "commit": commit(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "load_at_start": round(os.getloadavg()[0], 2),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in libraries},
+        },
+    }

@@ -12,7 +12,6 @@ import pytest
 from drupe import __version__
 from drupe.cli import doctor as doctor_module
 from drupe.cli.doctor import (
-    cpu_name,
     examine,
     examine_store,
     installed_extras,
@@ -20,6 +19,7 @@ from drupe.cli.doctor import (
     memory,
     render,
 )
+from drupe.host import cpu_name
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from drupe import __version__
 from drupe.cli.console import print_json, print_line, stdout, table
 from drupe.cli.options import STORE, Json, Store, WeightsFolder, examples
 from drupe.errors import InputError
-from drupe.host import available_cores
+from drupe.host import available_cores, cpu_name
 
 EXAMPLES = examples("drupe doctor", "drupe doctor --store /data/drupe-store --json")
 
@@ -113,16 +113,6 @@ def installed_extras(packages: Mapping[str, str | None]) -> dict[str, bool]:
 def cpu() -> dict[str, Any]:
     """Return the processor's name and the cores that this process may use."""
     return {"device": "cpu", "name": cpu_name(), "cores": available_cores()}
-
-
-def cpu_name() -> str:
-    """Return the processor's marketing name where the system tells it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.machine()
 
 
 def torch_devices() -> list[dict[str, Any]]:

@@ -26,7 +26,10 @@ PREDICT_EXAMPLES = examples(
     "drupe predict cherries.bundle crops/today --csv decisions.csv",
     "find /camera -newer mark | drupe predict cherries.bundle - --jsonl -",
 )
-BENCH_EXAMPLES = examples("drupe bench cherries.bundle other.bundle --threads 1")
+BENCH_EXAMPLES = examples(
+    "drupe bench cherries.bundle other.bundle --threads 1",
+    "drupe bench cherries.bundle drupe-store/runs/train/lite0/seed-42 --batch 1 --batch 16",
+)
 
 LANES = ("accept", "review", "reject")
 
@@ -163,33 +166,56 @@ def _warn(drift: Drift, low: float) -> None:
 
 
 def bench(
-    bundles: Annotated[
-        list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles to time in turns.")
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="BUNDLE|RUN...", help="Timed in turns; runs as PyTorch has them."),
     ],
     threads: Threads = None,
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Images of one call.")] = 1,
+    batch: Annotated[
+        list[int] | None, typer.Option(metavar="N", min=1, help="Images of one call; repeatable.")
+    ] = None,
     samples: Annotated[int, typer.Option(metavar="N", min=1, help="Timed calls of each.")] = 500,
+    every_function: Annotated[
+        bool, typer.Option("--all", help="Every function of a bundle, not only the one in use.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Time raw bytes to decision, decoding excluded, on this machine. Keep it idle meanwhile."""
-    from drupe.deployment.bench import bench as time_bundles
-    from drupe.deployment.bench import circumstances
-    from drupe.deployment.runtime import load
+    """Time raw bytes to decision on this machine, decoding apart. Keep it idle meanwhile.
 
-    loaded = {str(path): load(path, threads=threads, uncertified=True) for path in bundles}
-    found = time_bundles(loaded, batch=batch, samples=samples, progress=progress_on())
+    Certificates don't matter here: nothing is decided. An interval holds the true quantile at 95 %.
+    """
+    from drupe.deployment.bench import bench_paths
+
+    found = bench_paths(
+        paths,
+        threads=threads,
+        batches=batch or [1],
+        samples=samples,
+        every_function=every_function,
+        progress=progress_on(),
+    )
     if as_json:
-        results = [one.to_json() for one in found]
-        print_json({"results": results, "circumstances": circumstances()})
+        print_json(found.to_json())
         return
     rows = []
-    for one in found:
+    for one in (*found.timings, *found.decoding):
         figures = one.to_json()
         rows.append(
             (
                 one.name,
                 f"{one.backend} {one.precision}",
-                *(f"{figures[f'{name}_ms']:.2f}" for name in ("p50", "p90", "p95", "p99")),
+                one.batch,
+                *(_with_interval(figures, name) for name in ("p50", "p90", "p95", "p99")),
             )
         )
-    print_fitting(("ms", "function", "p50", "p90", "p95", "p99"), rows)
+    print_fitting(("ms", "function", "batch", "p50", "p90", "p95", "p99"), rows)
+    at = found.circumstances
+    print_line(
+        f"{at['processor']}, {at['cores']} cores, load at start {at['load_at_start']}, "
+        f"{samples:,} calls each"
+    )
+
+
+def _with_interval(figures: dict[str, Any], name: str) -> str:
+    low, high = ("?" if end is None else f"{end:.2f}" for end in figures[f"{name}_interval_ms"])
+    return f"{figures[f'{name}_ms']:.2f} ({low}-{high})"

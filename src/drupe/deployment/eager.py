@@ -1,0 +1,44 @@
+"""A run as PyTorch computes it, to be timed beside its bundle: what exporting it saves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from drupe.deployment.backends import Images
+from drupe.deployment.bench import Subject
+from drupe.errors import InputError
+from drupe.models.network import Network
+from drupe.training.record import read_record
+from drupe.training.saved import load_network
+
+THRESHOLD = 0.5
+"""Where a bare run decides; which threshold it is costs no time."""
+
+
+def eager_subject(run: Path, threads: int) -> Subject:
+    """Return a finished run's network, run by PyTorch in fp32 with ``threads`` threads.
+
+    Raises:
+        InputError: no finished run.
+    """
+    record = read_record(run)
+    if record is None or record.status != "done":
+        raise InputError(f"{run}: must be a bundle or a finished run")
+    network, metadata = load_network(run)
+    return subject_of(str(run), network, metadata.temperature, threads)
+
+
+def subject_of(name: str, network: Network, temperature: float, threads: int) -> Subject:
+    """Return a network on the CPU in evaluation mode, from raw bytes to decision."""
+    torch.set_num_threads(threads)
+
+    def decide(images: Images) -> object:
+        with torch.inference_mode():
+            z = network.defect_logit(torch.from_numpy(images))
+            scores = torch.sigmoid(z / temperature).numpy()
+        return np.where(scores < THRESHOLD, "accept", "reject")
+
+    return Subject(name, "pytorch", "fp32", threads, network.size, decide)
