@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from drupe.deployment.bench import bench
-from drupe.deployment.predict import find_images, predict
+from drupe.deployment.drift import DriftMonitor
+from drupe.deployment.predict import AHEAD, BATCH, find_images, predict
 from drupe.deployment.runtime import load
 from drupe.errors import InputError
+from drupe.evaluation.predictions_csv import read_predictions
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +66,52 @@ def test_a_batch_without_a_readable_image(classifier, tmp_path) -> None:
     assert {one.decision for one in found} == {"review"}
 
 
-def test_bundles_are_timed_in_turns(classifier) -> None:
-    first, second = bench({"a": classifier, "b": classifier}, samples=60)
-    assert (first.name, second.name) == ("a", "b")
-    document = first.to_json()
-    assert document["samples"] == 60
-    assert document["p50_ms"] <= document["p90_ms"] <= document["p95_ms"] <= document["p99_ms"]
-    assert np.median(first.milliseconds) == pytest.approx(document["p50_ms"])
+def test_any_number_of_workers_keeps_the_order(classifier, folder) -> None:
+    files = find_images([str(folder)]) * 3
+    expected = [(one.path, one.decision) for one in predict(classifier, files, workers=1)]
+    for workers in (2, 5):
+        found = list(predict(classifier, files, workers=workers))
+        assert [(one.path, one.decision) for one in found] == expected
+
+
+def test_only_so_many_files_are_read_ahead(classifier, folder) -> None:
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        for file in itertools.cycle(find_images([str(folder)])):
+            taken += 1
+            yield file
+
+    decisions = predict(classifier, endless(), workers=2)
+    for done, _ in enumerate(itertools.islice(decisions, 500), start=1):
+        assert taken <= done + BATCH * (2 * AHEAD + 1)
+    decisions.close()
+
+
+def test_a_fault_in_the_network_ends_it(classifier, folder, monkeypatch) -> None:
+    monkeypatch.setattr(
+        classifier, "_session", lambda images: np.full(len(images), np.nan, np.float32)
+    )
+    with pytest.raises(InputError, match="got NaN or infinity from the graph"):
+        list(predict(classifier, find_images([str(folder)])))
+
+
+def test_the_monitor_sees_every_score_that_there_is(classifier, folder) -> None:
+    (folder / "010.png").write_bytes(b"not an image")
+    monitor = DriftMonitor(classifier.calibration)
+    list(predict(classifier, find_images([str(folder)]), monitor=monitor))
+    assert monitor.images == 99
+
+
+def test_the_bundle_holds_each_functions_calibration_scores(deployed) -> None:
+    run, _, bundle = deployed
+    table = read_predictions(run / "predictions" / "calibration.csv")
+    for backend in ("onnxruntime", "openvino"):
+        found = load(bundle, backend=backend, threads=1).calibration
+        assert found is not None
+        for scores, of_class in (
+            (found.clean, table.scores[~table.is_defect]),
+            (found.defect, table.scores[table.is_defect]),
+        ):
+            np.testing.assert_allclose(scores, np.sort(of_class), atol=1e-4)

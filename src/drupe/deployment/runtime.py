@@ -24,6 +24,7 @@ WARM_UP = 5
 
 LANES = ("accept", "review", "reject")
 _LANES = np.array(LANES)
+_BYTES = np.dtype(np.uint8)
 
 Image = NDArray[np.uint8] | str | Path
 
@@ -105,7 +106,7 @@ class Classifier:
 
     def _batch(self, images: Any) -> tuple[bool, NDArray[np.uint8]]:
         """Return whether one image was given, and all as uint8 [N, S, S, 3]."""
-        if isinstance(images, np.ndarray) and images.dtype == np.uint8:
+        if isinstance(images, np.ndarray) and images.dtype == _BYTES:
             if images.shape == self._shape:
                 return True, images[np.newaxis]
             if images.ndim == 4 and images.shape[1:] == self._shape and len(images):
@@ -204,9 +205,7 @@ def _calibration(
     try:
         return read_calibration(contents[manifest.calibration], function.name)
     except ValueError as error:
-        raise InputError(
-            f"{bundle / manifest.calibration}: no calibration scores ({error})"
-        ) from None
+        raise InputError(f"{bundle / manifest.calibration}: {error}") from None
 
 
 def choose_function(
