@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from drupe.deployment.drift import CalibrationScores, calibration_file
+from drupe.deployment.manifest import file_digest
 
 LINE_PC = ("torch", "timm", "torchvision", "safetensors", "scipy", "polars", "onnx", "openvino")
 """What a core install does not bring."""
@@ -76,6 +80,7 @@ def test_the_line_pc_needs_no_torch(drupe, line) -> None:
     (row,) = json.loads(timed.stdout)["results"]
     keys = {"name", "backend", "precision", "threads", "batch", "p50_ms", "p95_ms", "p99_ms"}
     assert set(row) >= keys | {"samples"}
+    assert json.loads(timed.stdout)["decode"][0]["p50_ms"] > 0
     decided = drupe("predict", bundle, line / "crops" / "val", "--json", blocked=LINE_PC)
     assert decided.code == 0, decided.stderr
     assert json.loads(decided.stdout)["images"] == 50
@@ -90,6 +95,38 @@ def test_unreadable_files_are_reviewed_and_end_with_1(drupe, line, tmp_path) -> 
     assert rows[3]["decision"] == "review"
     assert rows[3]["score"] == ""
     assert len(rows) == 6
+
+
+def test_a_line_that_has_drifted_is_said(quick, line, tmp_path) -> None:
+    bundle = shutil.copytree(line / "bundle", tmp_path / "bundle")
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    random = np.random.default_rng(0)
+    for scores, drifted in ((random.random(300), True), (None, False)):
+        if scores is None:  # what this bundle says of these very crops
+            table = tmp_path / "out.csv"
+            scores = np.array([float(row["score"]) for row in csv.DictReader(table.open())])
+        ordered = np.sort(np.resize(scores, 300).astype(np.float32))
+        names = [f"{one['backend']} {one['precision']}" for one in manifest["functions"]]
+        content = calibration_file(dict.fromkeys(names, CalibrationScores(ordered, ordered)))
+        (bundle / "calibration.npz").write_bytes(content)
+        manifest["files"]["calibration.npz"] = file_digest(content)
+        (bundle / "bundle.json").write_text(json.dumps(manifest))
+        found = quick("predict", bundle, line / "crops" / "train", "--csv", "out.csv", "--json")
+        assert found.code == 0
+        assert json.loads(found.stdout)["drift"]["drifted"] is drifted
+        assert ("these scores have drifted" in found.stderr) is drifted
+        assert ("drupe threshold RUN --data FRESH" in found.stderr) is drifted
+
+
+def test_bench_of_every_function_and_batch(quick, line) -> None:
+    bundle = line / "bundle"
+    timed = quick(
+        "bench", bundle, line / "run", "--all", "--batch", 1, "--batch", 3, "--samples", 5
+    )
+    assert timed.code == 0
+    for words in ("pytorch fp32", "onnxruntime fp32", "openvino fp32", "decode PNG 64 x 64"):
+        assert words in timed.stdout
+    assert "5 calls each" in timed.stdout
 
 
 def test_json_lines_on_stdout_alone(drupe, line) -> None:

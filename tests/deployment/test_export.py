@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,11 +15,14 @@ from drupe.deployment.gate import compare_scores
 from drupe.deployment.graph import export_graph
 from drupe.deployment.manifest import read_manifest
 from drupe.errors import InputError
+from drupe.evaluation.certificate import MeasuredOn
 from drupe.evaluation.lanes import Thresholds
 from drupe.evaluation.operating_point import Request
 from drupe.evaluation.predictions_csv import read_predictions
+from drupe.evaluation.source import JudgedSplit, ModelPredictions
 from drupe.models.network import build_network
 from drupe.training.saved import load_network
+from run_files import predictions
 
 
 def network_of(architecture: str, **keys):
@@ -136,3 +140,20 @@ def test_what_is_refused(deployed, tmp_path) -> None:
         export_run(run, bundle, store)
     with pytest.raises(InputError, match=r"but has no run\.json"):
         export_run(tmp_path, tmp_path / "new", store)
+
+
+def test_a_line_is_compared_with_items_that_the_network_never_learnt() -> None:
+    calibration, test = predictions(60, 1), predictions(40, 2)
+    model = ModelPredictions(
+        name="one",
+        calibration=JudgedSplit(calibration, np.maximum(np.arange(60), 2)),
+        test=JudgedSplit.of_distinct(test),
+        data_fingerprint="",
+        measured_on=MeasuredOn(graph=""),
+    )
+    held_out = export._reference(model, calibration.scores, test.scores)
+    assert len(held_out.clean) + len(held_out.defect) == 58  # items 0 to 2 are copies
+    crossfit = export._reference(
+        dataclasses.replace(model, approximate="cross-fitted"), calibration.scores, test.scores
+    )
+    np.testing.assert_array_equal(crossfit.defect, np.sort(test.scores[test.is_defect]))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from drupe.deployment.manifest import file_digest
 from drupe.deployment.runtime import load
 from drupe.errors import InputError
+from drupe.evaluation.lanes import Thresholds
 from drupe.evaluation.predictions_csv import read_predictions
 
 
@@ -106,7 +108,7 @@ def change(bundle: Path, **keys) -> None:
     (bundle / "bundle.json").write_text(json.dumps(document | keys))
 
 
-@pytest.mark.parametrize("name", ["fp32.onnx", "golden.npz"])
+@pytest.mark.parametrize("name", ["fp32.onnx", "golden.npz", "calibration.npz"])
 def test_one_changed_byte_is_found_in_any_file(copied, name) -> None:
     content = bytearray((copied / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -166,6 +168,44 @@ def test_without_a_certificate_it_runs_only_when_told_to(copied) -> None:
     change(copied, functions=[one | approximate for one in document["functions"]])
     with pytest.raises(InputError, match="holds no exact certificate for"):
         load(copied)
+
+
+def test_calibration_scores_are_optional_but_never_damaged(copied) -> None:
+    document = json.loads((copied / "bundle.json").read_text())
+    (copied / "calibration.npz").write_bytes(b"no archive")
+    files = document["files"] | {"calibration.npz": file_digest(b"no archive")}
+    change(copied, files=files)
+    with pytest.raises(InputError, match=r"calibration\.npz: no calibration scores"):
+        load(copied)
+    del files["calibration.npz"]
+    change(copied, files=files)
+    with pytest.raises(InputError, match=r"files: must list calibration\.npz"):
+        load(copied)
+    change(copied, calibration=None)
+    assert load(copied).calibration is None
+
+
+@pytest.mark.parametrize("score", [0.0, 0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize(("low", "high"), [(0.3, 0.7), (0.5, 0.5), (0.0, 1.0)])
+def test_one_image_is_decided_as_many_are(copied, crops, score, low, high) -> None:
+    document = json.loads((copied / "bundle.json").read_text())
+    change(copied, functions=[one | {"low": low, "high": high} for one in document["functions"]])
+    classifier = load(copied)
+    for value in (score, np.nextafter(np.float32(score), 0), np.nextafter(np.float32(score), 1)):
+        classifier._session = lambda images, value=value: np.full(len(images), value, np.float32)
+        expected = str(Thresholds(low, high).decide([value])[0])
+        assert classifier.decide(crops[0]) == expected
+        assert classifier.decide(crops).tolist() == [expected] * len(crops)
+
+
+def test_callers_get_what_one_gets(bundle, crops) -> None:
+    expected = load(bundle, backend="openvino", threads=1).scores(crops)
+    classifier = load(bundle, backend="openvino", threads=1, callers=3)
+    with ThreadPoolExecutor(3) as pool:
+        for scores in pool.map(classifier.scores, [crops] * 12):
+            np.testing.assert_allclose(scores, expected, atol=1e-6)
+    with pytest.raises(InputError, match="callers: must be at least 1, got 0"):
+        load(bundle, callers=0)
 
 
 def test_what_was_not_exported_is_not_run(bundle) -> None:

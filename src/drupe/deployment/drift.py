@@ -54,7 +54,10 @@ NARROWINGS = 32
 
 @dataclass(frozen=True)
 class CalibrationScores:
-    """One function's scores of the calibration items: float32 [n of the class], ascending."""
+    """One function's scores of labelled items: float32 [n of the class], ascending.
+
+    They must be items that the network didn't learn from.
+    """
 
     clean: NDArray[np.float32]
     defect: NDArray[np.float32]

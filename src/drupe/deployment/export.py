@@ -128,7 +128,7 @@ def export_run(
         session = open_session(exported.content, backend, "fp32", threads)
         function, scores = _judged(session, backend, splits, thresholds, point, exported, progress)
         functions.append(function)
-        calibration[function.name] = _distinct(model, scores)
+        calibration[function.name] = _reference(model, *scores)
         golden_scores[function.name] = session(golden)
     files = {
         FP32_GRAPH: exported.content,
@@ -213,10 +213,10 @@ def _judged(
     point: OperatingPoint,
     graph: ExportedGraph,
     progress: Progress,
-) -> tuple[Function, NDArray[np.float32]]:
+) -> tuple[Function, list[NDArray[np.float32]]]:
     """Run the gate for a function in fp32, which must turn no decision.
 
-    Returns the function and its scores of the calibration crops.
+    Returns the function and its scores of each split.
     """
     name = f"{backend} fp32"
     found = [run_all(session, one.images, progress, f"{name} on {one.name}") for one in splits]
@@ -233,14 +233,21 @@ def _judged(
         gate=gate,
         p50_ms=median_ms(session, splits[0].images[:1]),
     )
-    return function, found[0]
+    return function, found
 
 
-def _distinct(model: ModelPredictions, scores: NDArray[np.float32]) -> CalibrationScores:
-    """Return a function's ``scores`` of the calibration items, one item per duplicate group."""
-    assert model.calibration is not None
-    _, first = np.unique(model.calibration.groups, return_index=True)
-    return CalibrationScores.of(scores[first], model.calibration.table.is_defect[first])
+def _reference(
+    model: ModelPredictions, calibration: NDArray[np.float32], test: NDArray[np.float32]
+) -> CalibrationScores:
+    """Return a function's scores that a line can be compared with, one item per duplicate group.
+
+    Those of calibration; where the network learnt from these items too (cross-fitting), they would
+    look better than any line, and those of the test split stand in.
+    """
+    split, scores = (model.test, test) if model.approximate else (model.calibration, calibration)
+    assert split is not None
+    _, first = np.unique(split.groups, return_index=True)
+    return CalibrationScores.of(scores[first], split.table.is_defect[first])
 
 
 def _require_no_flips(name: str, gate: Gate) -> None:
