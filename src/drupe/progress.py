@@ -31,3 +31,15 @@ def silent(what: str, total: int, unit: str) -> Iterator[Tracker]:
     """Report nothing: the default everywhere below the command line."""
     del what, total, unit
     yield _Silent()
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in words: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -137,8 +137,8 @@ def audit(
     """
     from drupe.data.audit import audit as examine
     from drupe.data.fixes import write_fix_list
-    from drupe.data.overlay import active_fixes, apply_fixes
-    from drupe.files import check_replaceable
+    from drupe.data.overlay import active_fixes, apply_fixes, audit_path
+    from drupe.files import check_replaceable, write_json
 
     if fix_list:
         check_replaceable(fix_list)
@@ -149,6 +149,7 @@ def audit(
         write_fix_list(fix_list, proposals)
         stderr().print(f"{len(proposals):,} proposed fixes: {fix_list}", markup=False)
     document = found.to_json()
+    write_json(audit_path(folder, store), document)
     if as_json:
         print_json(document)
     else:

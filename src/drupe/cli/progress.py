@@ -14,7 +14,7 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from drupe.progress import Progress, Tracker
+from drupe.progress import Progress, Tracker, duration
 
 FIRST_LINE_AFTER = 2.0
 LINE_EVERY = 10.0
@@ -163,15 +163,3 @@ class _CountColumn(ProgressColumn):
 def per_second(rate: float) -> str:
     """Return a rate with two to four digits: ``850/s``, ``1,200/s``, ``0.35/s``."""
     return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
-
-
-def duration(seconds: float) -> str:
-    """Return a time span in words: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds < 1:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

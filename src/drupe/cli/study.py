@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from drupe.cli import report
 from drupe.cli.console import print_json, print_text
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
 from drupe.cli.progress import progress_on
@@ -44,6 +45,9 @@ Smoke = Annotated[
 ]
 Only = Annotated[list[str] | None, typer.Option(metavar="ID", help="Run only this experiment.")]
 Skip = Annotated[list[str] | None, typer.Option(metavar="ID", help="Leave this experiment out.")]
+
+
+app.command(epilog=report.EXAMPLES)(report.report)
 
 
 @app.callback()

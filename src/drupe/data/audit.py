@@ -21,7 +21,7 @@ from drupe.data.discover import Listing, discover
 from drupe.data.duplicates import complete_linkage, identical_groups, join
 from drupe.data.fixes import Fixes, Proposal
 from drupe.data.inspection import Inspection, fetch_window, inspect_files
-from drupe.data.manifest import writing_to
+from drupe.data.manifest import fingerprint_items, writing_to
 from drupe.data.near_duplicates import NearPairs, Pairs, Sketches, find_near_duplicates
 from drupe.progress import Progress, silent
 
@@ -107,6 +107,19 @@ class Audit:
                     reasons |= {index: text for index in group if not in_val[index]}
         return reasons
 
+    @property
+    def fingerprint(self) -> str:
+        """What :class:`drupe.data.dataset.Dataset` has, unreadable files left out."""
+        listing = self.listing
+        kept = [i for i in range(len(listing.paths)) if i not in self.inspection.unreadable]
+        return fingerprint_items(
+            [listing.paths[i] for i in kept],
+            listing.classes,
+            listing.is_defect[kept].tolist(),
+            listing.in_val[kept].tolist(),
+            [self.inspection.digests[i] for i in kept],
+        )
+
     def proposed_fixes(self) -> list[Proposal]:
         """Return fixes for all errors and for copies within a split, sorted by path.
 
@@ -150,6 +163,7 @@ class Audit:
             "root": str(listing.root),
             "classes": {"clean": listing.classes[0], "defect": listing.classes[1]},
             "images": len(listing.paths),
+            "fingerprint": self.fingerprint,
             "per_class": self._per_class(np.ones(len(listing.paths), dtype=bool)),
             "per_split": self._per_split(),
             "unreadable": len(found.unreadable),

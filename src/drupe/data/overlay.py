@@ -17,8 +17,16 @@ from drupe.files import read_json, write_json
 
 def overlay_path(root: Path, store: Path) -> Path:
     """Return where the overlay of the dataset folder ``root`` is kept."""
-    key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    return store / "overlays" / f"{key}.json"
+    return store / "overlays" / f"{_key(root)}.json"
+
+
+def audit_path(root: Path, store: Path) -> Path:
+    """Return where the last audit of the dataset folder ``root`` is kept."""
+    return store / "audits" / f"{_key(root)}.json"
+
+
+def _key(root: Path) -> str:
+    return hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
 
 
 def active_fixes(root: Path, store: Path) -> Fixes | None:

@@ -1,0 +1,225 @@
+// The arithmetic of the threshold explorer, equal to Python's: no DOM in this file.
+// Scores are float32 and thresholds are rounded to float32 before they are compared, as
+// drupe.evaluation.lanes.Thresholds.decide does.
+
+const PER = 1000; // reviewer load and cost are stated per this many items
+
+/** Return base64 of little-endian float32 as a Float32Array. */
+function decodeFloats(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Float32Array(bytes.buffer);
+}
+
+/** Return how many of ascending float32 `scores` lie below `threshold`: O(log n). */
+function countBelow(scores, threshold) {
+  const limit = Math.fround(threshold);
+  let low = 0;
+  let high = scores.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (scores[middle] < limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Return the counts of each lane, as drupe.evaluation.lanes.LaneCounts. */
+function laneCounts(run, low, high) {
+  const lanes = (scores) => {
+    const accepted = countBelow(scores, low);
+    const belowHigh = countBelow(scores, high);
+    return { accepted, reviewed: belowHigh - accepted, rejected: scores.length - belowHigh };
+  };
+  return { clean: lanes(run.clean), defects: lanes(run.defects) };
+}
+
+/** Return the natural logarithm of the gamma function, x > 0 (Lanczos, g = 7, 9 terms). */
+function logGamma(x) {
+  const terms = [
+    0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313,
+    -176.61502916214059, 12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6,
+    1.5056327351493116e-7,
+  ];
+  const z = x - 1;
+  let sum = terms[0];
+  for (let i = 1; i < terms.length; i += 1) sum += terms[i] / (z + i);
+  const t = z + 7.5;
+  return 0.5 * Math.log(2 * Math.PI) + (z + 0.5) * Math.log(t) - t + Math.log(sum);
+}
+
+/** Return the continued fraction of the incomplete beta function (modified Lentz). */
+function betaFraction(a, b, x) {
+  const tiny = 1e-300;
+  const kept = (value) => (Math.abs(value) < tiny ? tiny : value);
+  let c = 1;
+  let d = 1 / kept(1 - ((a + b) * x) / (a + 1));
+  let result = d;
+  for (let m = 1; m <= 100000; m += 1) {
+    const even = (m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m));
+    d = 1 / kept(1 + even * d);
+    c = kept(1 + even / c);
+    result *= d * c;
+    const odd = (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1));
+    d = 1 / kept(1 + odd * d);
+    c = kept(1 + odd / c);
+    const step = d * c;
+    result *= step;
+    if (Math.abs(step - 1) < 1e-15) break;
+  }
+  return result;
+}
+
+/** Return the regularised incomplete beta function I_x(a, b). */
+function betaInc(a, b, x) {
+  if (x <= 0) return 0;
+  if (x >= 1) return 1;
+  const front = Math.exp(
+    logGamma(a + b) - logGamma(a) - logGamma(b) + a * Math.log(x) + b * Math.log1p(-x),
+  );
+  return x < (a + 1) / (a + b + 2)
+    ? (front * betaFraction(a, b, x)) / a
+    : 1 - (front * betaFraction(b, a, 1 - x)) / b;
+}
+
+/** Return the x at which I_x(a, b) = share, by bisection down to neighbouring doubles. */
+function betaQuantile(a, b, share) {
+  let low = 0;
+  let high = 1;
+  for (let i = 0; i < 200; i += 1) {
+    const middle = (low + high) / 2;
+    if (middle <= low || middle >= high) break;
+    if (betaInc(a, b, middle) < share) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}
+
+/** Return the exact binomial bounds [low, high], as drupe.evaluation.intervals.clopper_pearson. */
+function clopperPearson(successes, trials, confidence, sides) {
+  const tail = (1 - confidence) / sides;
+  const failures = trials - successes;
+  const low = successes <= 0 ? 0 : betaQuantile(successes, failures + 1, tail);
+  // 1 - quantile of the mirrored distribution: bounds near 1 lose no digits.
+  const high = failures <= 0 ? 1 : 1 - betaQuantile(failures, successes + 1, tail);
+  return [low, high];
+}
+
+/** Return what 1,000 items of a line bring, as drupe.evaluation.lanes.LineLoad. */
+function lineLoad(counts, prevalence, costs) {
+  const total = (lanes) => lanes.accepted + lanes.reviewed + lanes.rejected;
+  const perDefect = (PER * prevalence) / total(counts.defects);
+  const perClean = (PER * (1 - prevalence)) / total(counts.clean);
+  const misses = perDefect * counts.defects.accepted;
+  const reviews = perDefect * counts.defects.reviewed + perClean * counts.clean.reviewed;
+  const falseRejects = perClean * counts.clean.rejected;
+  return {
+    misses,
+    reviews,
+    falseRejects,
+    rejects: perDefect * counts.defects.rejected + falseRejects,
+    cost: misses * costs.miss + falseRejects * costs.falseReject + reviews * costs.review,
+  };
+}
+
+/** Return a number in [0, 1] times 100 as its decimal digits and the number of decimals. */
+function percentDigits(rate) {
+  const [mantissa, exponent] = String(rate).split("e");
+  const [whole, fraction = ""] = mantissa.split(".");
+  let decimals = fraction.length - Number(exponent || 0) - 2;
+  let digits = BigInt(whole + fraction);
+  if (decimals < 0) {
+    digits *= 10n ** BigInt(-decimals);
+    decimals = 0;
+  }
+  return { digits, decimals };
+}
+
+/** Return a rate as a percentage; see drupe.evaluation.intervals.format_percent. */
+function formatPercent(rate, rounding = "nearest", decimals = 1, sign = "\u00a0%") {
+  if (rate === null || Number.isNaN(rate)) return "–";
+  if (rate === 0 || rate === 1) return `${100 * rate}${sign}`;
+  const exact = percentDigits(rate);
+  for (let kept = decimals; ; kept += 1) {
+    let digits = exact.digits;
+    if (exact.decimals > kept) {
+      const step = 10n ** BigInt(exact.decimals - kept);
+      const rest = digits % step;
+      digits /= step;
+      const up =
+        (rounding === "up" && rest > 0n) ||
+        (rounding === "nearest" &&
+          (2n * rest > step || (2n * rest === step && digits % 2n === 1n)));
+      if (up) digits += 1n;
+    } else {
+      digits *= 10n ** BigInt(kept - exact.decimals);
+    }
+    // Decimals are added until a rate that is not 0 or 1 stops looking like it.
+    if (digits === 0n || digits === 100n * 10n ** BigInt(kept)) continue;
+    const text = String(digits).padStart(kept + 1, "0");
+    const place = text.length - kept;
+    return `${text.slice(0, place)}${kept ? "." : ""}${text.slice(place)}${sign}`;
+  }
+}
+
+/** Return "98.9 % (382 of 386; 95 % interval 97.3–99.7 %)" in parts. */
+function describeRate(successes, trials, confidence) {
+  const [low, high] = clopperPearson(successes, trials, confidence, 2);
+  return {
+    rate: formatPercent(trials ? successes / trials : null),
+    counts: `${successes.toLocaleString("en")} of ${trials.toLocaleString("en")}`,
+    interval: `${formatPercent(low, "down", 1, "")}–${formatPercent(high, "up")}`,
+    low,
+    high,
+  };
+}
+
+/** Return whether `low` is covered: a lower threshold than the certified one misses no more. */
+function isCertified(certificate, low) {
+  return certificate !== null && Math.fround(low) <= Math.fround(certificate.threshold);
+}
+
+/** Return rows of text as CSV, quoted as Python's csv module reads it. */
+function csvText(rows) {
+  const cell = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  return rows.map((row) => `${row.map((text) => cell(String(text))).join(",")}\n`).join("");
+}
+
+/** Return the fix list that `drupe data audit --apply` takes; fixes are {mistake, action}. */
+function fixList(fixes) {
+  const rows = fixes.map(({ mistake, action }) => [
+    mistake.path,
+    action,
+    action === "relabel" ? mistake.other : "",
+    mistake.reason,
+  ]);
+  return csvText([["path", "action", "value", "reason"], ...rows]);
+}
+
+// The sliders run over logits: certified thresholds lie close to 0, where scores crowd.
+const LOGIT_END = 12;
+
+/** Return the score of a slider's place in [-LOGIT_END, LOGIT_END]; its ends are 0 and 1. */
+function scoreOfPlace(place) {
+  if (place <= -LOGIT_END) return 0;
+  if (place >= LOGIT_END) return 1;
+  return 1 / (1 + Math.exp(-place));
+}
+
+/** Return the slider's place of a score in [0, 1]. */
+function placeOfScore(score) {
+  const logit = score <= 0 ? -LOGIT_END : score >= 1 ? LOGIT_END : Math.log(score / (1 - score));
+  return Math.max(-LOGIT_END, Math.min(LOGIT_END, logit));
+}
+
+/** Return how many of ascending `scores` lie in each of `bins` equal steps of the slider. */
+function histogram(scores, bins) {
+  const counts = [];
+  let before = 0;
+  for (let bin = 1; bin <= bins; bin += 1) {
+    const end = scoreOfPlace(-LOGIT_END + (2 * LOGIT_END * bin) / bins);
+    const below = bin === bins ? scores.length : countBelow(scores, end);
+    counts.push(below - before);
+    before = below;
+  }
+  return counts;
+}

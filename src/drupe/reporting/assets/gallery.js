@@ -1,0 +1,84 @@
+// The error gallery: filters, and fixes of one's own choice as a fix list.
+
+const BATCH = 40; // cards shown at a time
+
+function startGallery() {
+  const list = document.getElementById("mistakes");
+  if (!list) return;
+  const part = (name) => document.getElementById(`gallery-${name}`);
+  const cards = [...list.children];
+  const actions = cards.map((card) => card.querySelector("select"));
+
+  const isShown = (mistake) => {
+    const run = Number(part("run").value);
+    const kind = part("kind").value;
+    const text = part("text").value.trim().toLowerCase();
+    return (
+      (kind === "" || mistake.kind === kind) &&
+      (!part("suspected").checked || mistake.suspected) &&
+      (!part("certified").checked ||
+        (run < 0 ? mistake.missedWhenCertified.length > 0 : mistake.missedWhenCertified.includes(run))) &&
+      (run < 0 || mistake.wrong.includes(run) || mistake.missedWhenCertified.includes(run)) &&
+      (text === "" || mistake.path.toLowerCase().includes(text))
+    );
+  };
+
+  let limit = BATCH;
+  const filter = () => {
+    const run = Number(part("run").value);
+    let matching = 0;
+    pageData.mistakes.forEach((mistake, index) => {
+      matching += isShown(mistake) ? 1 : 0;
+      cards[index].hidden = !isShown(mistake) || matching > limit;
+      const score = run < 0 ? mistake.median : mistake.scores[run];
+      const words = run < 0 ? "median score" : "score";
+      cards[index].querySelector(".score").textContent = `${words} ${score.toPrecision(3)}`;
+    });
+    const shown = Math.min(limit, matching).toLocaleString("en");
+    part("shown").textContent = `${shown} of ${matching.toLocaleString("en")} shown`;
+    part("none").hidden = matching > 0;
+    part("more").hidden = matching <= limit;
+  };
+
+  const count = () => {
+    const chosen = actions.filter((action) => action.value !== "").length;
+    part("chosen").textContent = `${chosen.toLocaleString("en")} selected`;
+    part("export").disabled = chosen === 0;
+    cards.forEach((card, index) => card.classList.toggle("chosen", actions[index].value !== ""));
+  };
+
+  for (const name of ["run", "kind", "suspected", "certified", "text"]) {
+    part(name).addEventListener("input", () => {
+      limit = BATCH;
+      filter();
+    });
+  }
+  part("more").addEventListener("click", () => {
+    limit += BATCH;
+    filter();
+  });
+  list.addEventListener("change", count);
+  part("apply").addEventListener("click", () => {
+    cards.forEach((card, index) => {
+      if (!card.hidden) actions[index].value = part("all").value;
+    });
+    count();
+  });
+  part("export").addEventListener("click", () => {
+    const fixes = pageData.mistakes
+      .map((mistake, index) => ({ mistake, action: actions[index].value }))
+      .filter(({ action }) => action !== "");
+    download("fixes.csv", fixList(fixes));
+  });
+  actions.forEach((action) => { action.value = ""; }); // some browsers keep it over a reload
+  filter();
+  count();
+}
+
+function download(name, text) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}

@@ -1,0 +1,54 @@
+"""Small pictures of crops for a page that stands alone: WebP in data URIs, bounded in bytes."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from drupe.data.decode import UnreadableImageError, open_image, read_file
+from drupe.data.fixes import is_inside
+
+SIDE = 112
+"""Pixels of a picture's longer side; smaller crops stay as they are."""
+
+QUALITY = 72
+"""Of WebP: a defect a few pixels wide is still to be seen."""
+
+MOST_BYTES = 4_000_000
+"""All pictures of a page together, before base64 adds a third."""
+
+
+@dataclass
+class Pictures:
+    """Makes pictures of a dataset's files until the page has enough; ``root`` None: makes none."""
+
+    root: Path | None
+    room: int = MOST_BYTES
+    _made: dict[str, str | None] = field(default_factory=dict)
+
+    def of(self, path: str) -> str | None:
+        """Return a data URI of the crop at ``path`` (POSIX, relative to the root).
+
+        None where the file is gone or damaged, or where the page is full.
+        """
+        if path not in self._made:
+            self._made[path] = self._make(path)
+        return self._made[path]
+
+    def _make(self, path: str) -> str | None:
+        if self.root is None or self.room <= 0 or not is_inside(path):
+            return None
+        try:
+            picture = open_image(read_file(self.root / path))
+        except UnreadableImageError:
+            return None
+        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        content = io.BytesIO()
+        picture.save(content, "WEBP", quality=QUALITY, method=4)
+        data = content.getvalue()
+        self.room -= len(data)
+        return f"data:image/webp;base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,193 @@
+"""A study's folder, read once: its verdict and everything that its finished runs left behind.
+
+STORE/runs/STUDY/
+  verdict.json, protocol.lock.json
+  EXPERIMENT/seed-N/        run directories, see :mod:`drupe.training.record`
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from drupe.configuration import validate
+from drupe.errors import InputError
+from drupe.evaluation.predictions import Predictions
+from drupe.evaluation.source import JudgedSplit, ModelPredictions, read_run_predictions
+from drupe.evaluation.spread import align
+from drupe.files import read_json
+from drupe.reporting.verdict_document import CertificateRecord, Verdict, read_verdict
+from drupe.training.config import ExperimentConfig
+from drupe.training.record import RunRecord, read_config, read_record
+
+VERDICT_FILE = "verdict.json"
+PROTOCOL_FILE = "protocol.lock.json"
+
+
+class Epoch(BaseModel):
+    """A line of ``metrics.jsonl``."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One finished run. ``key`` is its folder relative to the study's, POSIX.
+
+    ``certificate``: the verdict's for a deployed run, else the one that the run itself records.
+    """
+
+    key: str
+    record: RunRecord
+    config: ExperimentConfig
+    model: ModelPredictions
+    test: JudgedSplit
+    certificate: CertificateRecord | None
+    epochs: tuple[Epoch, ...]
+
+    @property
+    def name(self) -> str:
+        """What the run is called: ``EXP-002A seed 42``."""
+        return self.model.name
+
+
+@dataclass(frozen=True)
+class Model:
+    """The finished runs of one network, its seeds; the one to deploy first."""
+
+    name: str
+    runs: tuple[StudyRun, ...]
+
+    @property
+    def deployed(self) -> StudyRun:
+        """The run that would be deployed."""
+        return self.runs[0]
+
+
+@dataclass(frozen=True)
+class StudyFiles:
+    """What a study left on the disk.
+
+    All runs hold the same test items in the same order (N of them). ``protocol`` is the protocol
+    that was fixed before the first run; ``verdict`` and ``protocol`` are None until there is one.
+    """
+
+    folder: Path
+    verdict: Verdict | None
+    protocol: dict[str, Any] | None
+    runs: tuple[StudyRun, ...]
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.folder.name
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The runs by network. An experiment without runs of its own adds none."""
+        names = dict.fromkeys(run.record.experiment for run in self.runs)
+        return tuple(
+            Model(name, tuple(run for run in self.runs if run.record.experiment == name))
+            for name in names
+        )
+
+    @property
+    def classes(self) -> tuple[str, str]:
+        """The names of (clean, defect)."""
+        return self.items.classes
+
+    @property
+    def items(self) -> Predictions:
+        """The first run's test table: the paths and labels of all."""
+        return self.runs[0].test.table
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """The scores of every run: float32 [runs, N]."""
+        return np.stack([run.test.table.scores for run in self.runs])
+
+
+def read_study_files(folder: Path) -> StudyFiles:
+    """Read the study in ``folder``.
+
+    Raises:
+        InputError: no finished run, damaged files, or runs that were tested on different images.
+    """
+    verdict_file, protocol_file = folder / VERDICT_FILE, folder / PROTOCOL_FILE
+    verdict = read_verdict(verdict_file) if verdict_file.exists() else None
+    runs = [_read_run(folder, key, verdict) for key in _run_keys(folder, verdict)]
+    if not runs:
+        raise InputError(f"{folder}: must hold a finished run of the study, got none")
+    tables = align([run.test.table for run in runs], [run.name for run in runs])
+    groups = runs[0].test.groups  # of the same items: copies are a matter of the images alone
+    return StudyFiles(
+        folder=folder,
+        verdict=verdict,
+        protocol=read_json(protocol_file) if protocol_file.exists() else None,
+        runs=tuple(
+            replace(run, test=JudgedSplit(table, groups))
+            for run, table in zip(runs, tables, strict=True)
+        ),
+    )
+
+
+def _run_keys(folder: Path, verdict: Verdict | None) -> list[str]:
+    """Return every finished run's folder once: as the verdict lists them, else as they lie."""
+    if verdict:
+        listed = [key for experiment in verdict.experiments for key in experiment.runs]
+    else:
+        listed = [
+            path.parent.relative_to(folder).as_posix()
+            for path in sorted(folder.glob("*/seed-*/run.json"))
+        ]
+    return [key for key in dict.fromkeys(listed) if _is_done(folder / key)]
+
+
+def _is_done(run: Path) -> bool:
+    record = read_record(run)
+    return record is not None and record.status == "done"
+
+
+def _read_run(folder: Path, key: str, verdict: Verdict | None) -> StudyRun:
+    run = folder / key
+    record, model = read_record(run), read_run_predictions(run)
+    assert record is not None
+    assert model.test is not None
+    return StudyRun(
+        key=key,
+        record=record,
+        config=read_config(run),
+        model=model,
+        test=model.test,
+        certificate=_certificate(run, key, verdict),
+        epochs=_epochs(run / "metrics.jsonl"),
+    )
+
+
+def _certificate(run: Path, key: str, verdict: Verdict | None) -> CertificateRecord | None:
+    for experiment in verdict.experiments if verdict else ():
+        if experiment.deployed == key and experiment.certificate:
+            return experiment.certificate
+    path = run / "evaluation.json"
+    document = read_json(path)
+    found = document.get("certificate") if isinstance(document, dict) else None
+    return validate(CertificateRecord, found, f"{path}, certificate") if found else None
+
+
+def _epochs(path: Path) -> tuple[Epoch, ...]:
+    """Return what was recorded of each epoch; nothing for a network that was trained elsewhere."""
+    if not path.exists():
+        return ()
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+    return tuple(validate(Epoch, line, str(path)) for line in lines)
