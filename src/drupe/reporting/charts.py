@@ -226,7 +226,7 @@ def roc_chart(study: StudyFiles) -> Chart:
             for trace in _curve_traces(_plain(name), curve, series)
         ),
         {
-            "xaxis": _percent_axis("clean items rejected", range=[0, 1]),
+            "xaxis": _percent_axis("clean items rejected", range=[0, 1.005]),
             "yaxis": _percent_axis("recall", range=[0, 1.005]),
         },
         ("model", *(f"recall, {100 * step:g} % of clean rejected" for step in steps)),
@@ -250,7 +250,7 @@ def recall_yield_chart(study: StudyFiles) -> Chart:
             for trace in _curve_traces(_plain(name), curve, series)
         ),
         {
-            "xaxis": _percent_axis("recall", range=[0.9, 1]),
+            "xaxis": _percent_axis("recall", range=[0.9, 1.0005]),
             "yaxis": _percent_axis("clean yield", range=[0, 1.005]),
         },
         ("model", *(f"yield at recall {100 * step:g} %" for step in steps)),
@@ -404,9 +404,10 @@ def _pareto_traces(points: Sequence[_Point], front: Sequence[bool]) -> list[Trac
                     "array": [rate.high - middle],
                     "arrayminus": [middle - rate.low],
                 },
-                "text": [_plain(name)],
+                "text": [_plain(f"{name}  ")],
                 "mode": "markers+text",
-                "textposition": "top right",
+                "textposition": "middle left",
+                "cliponaxis": False,
                 "showlegend": False,
                 "hovertemplate": "%{text}: %{x:.2f} ms, %{y:.1%}<extra></extra>",
                 "meta": {"series": 0, "part": "front" if kept else "behind"},

@@ -32,7 +32,8 @@ function styled(trace) {
   const result = { ...trace, ...parts[part] };
   if (trace.line) result.line = { ...result.line, ...trace.line };
   for (const name of ["error_x", "error_y"]) {
-    if (trace[name]) result[name] = { ...trace[name], ...error };
+    const thin = part === "interval-line" ? { thickness: 1, width: 0 } : {};
+    if (trace[name]) result[name] = { ...trace[name], ...error, ...thin };
   }
   return result;
 }

@@ -1,0 +1,276 @@
+"""The page in a real browser: Chromium alone, and driven by Playwright where it is installed."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drupe.data.fixes import read_fixes
+from drupe.evaluation.intervals import Proportion, format_percent
+from drupe.evaluation.lanes import LaneCounts, LineLoad, Thresholds
+from drupe.evaluation.predictions import Predictions
+from drupe.reporting.pdf import find_browser, write_pdf
+from drupe.reporting.report import Source, build_report, render
+from drupe.reporting.study_files import read_study_files
+from run_files import predictions
+from study_folder import renamed, write_study_run, write_verdict
+
+BROWSER = find_browser()
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="Chromium not found: apt install chromium")
+
+CLASSES = ("clean", '<script>document.title="stolen"</script>')
+HOSTILE_PATH = 'val/"><img src=x onerror="document.title=`stolen`">,é🍒\'.png'
+AS_ROOT = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+
+
+def hostile(table: Predictions) -> Predictions:
+    """Name one defect and the classes so that they would run, and have that defect missed."""
+    item = int(np.flatnonzero(table.is_defect)[5])
+    paths, scores = list(table.paths), table.scores.copy()
+    paths[item], scores[item] = HOSTILE_PATH, 0.25
+    return renamed(replace(table, scores=scores), paths, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store") / "runs" / "small"
+    for experiment, quality in (("A", 2.0), ("B", 1.6)):
+        for seed in (1, 2):
+            table = hostile(predictions(1226, 20, quality=quality + seed / 20))
+            write_study_run(folder, experiment, seed, test=table, copies=2)
+    write_verdict(folder, {"A": [1, 2], "B": [1, 2]})
+    (folder / "report.html").write_text(
+        render(build_report(folder, Source("small.yaml", (), None, folder.parents[1]))),
+        encoding="utf-8",
+    )
+    return folder
+
+
+def shown_at(study: Path, run: int, low: float, high: float) -> dict[str, str]:
+    """Return what the explorer must show, from Python."""
+    table = read_study_files(study).runs[run].test.distinct
+    counts = LaneCounts.of(table.scores, table.is_defect, Thresholds(low, high))
+    shown = {
+        f"{name}-{lane}": f"{getattr(counts, f'{name}_{lane}'):,}"
+        for name in ("clean", "defects")
+        for lane in ("accepted", "reviewed", "rejected")
+    }
+    for name, rate in (("recall", counts.recall()), ("yield", counts.clean_yield())):
+        shown[name] = format_percent(rate.rate, sign="\u00a0%")
+        shown[f"{name}-more"] = f"{rate.successes:,} of {rate.trials:,}; {interval(rate)}"
+    return shown
+
+
+def interval(rate: Proportion) -> str:
+    low = format_percent(rate.low, sign="", rounding="down")
+    return f"95 % interval {low}–{format_percent(rate.high, sign=chr(160) + '%', rounding='up')}"
+
+
+def test_the_page_starts_without_an_error(study, tmp_path):
+    assert BROWSER is not None
+    command = [BROWSER, "--headless", *AS_ROOT, "--disable-gpu", "--enable-logging=stderr"]
+    command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom"]
+    page = (study / "report.html").as_uri()
+    done = subprocess.run(
+        [*command, page], capture_output=True, text=True, encoding="utf-8", timeout=120, check=True
+    )
+    assert re.findall(r".*CONSOLE.*", done.stderr) == []
+    assert "<title>small · Drupe report</title>" in done.stdout
+    assert done.stdout.count('class="main-svg"') >= 8
+    certified = read_study_files(study).runs[0].certificate
+    assert certified is not None
+    for name, text in shown_at(study, 0, certified.threshold, certified.threshold).items():
+        assert re.search(
+            rf'id="explorer-{name}"[^>]*>{text}<'.replace("\u00a0", "&nbsp;"), done.stdout
+        )
+
+
+@pytest.fixture(scope="module")
+def chromium(request: pytest.FixtureRequest) -> Any:
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=BROWSER, args=AS_ROOT)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any, study: Path) -> Any:
+    """The report, opened; whatever it logs or asks a network for fails the test."""
+    context = chromium.new_context(accept_downloads=True)
+    opened = context.new_page()
+    problems: list[str] = []
+    opened.on("console", lambda message: problems.append(message.text))
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on(
+        "request",
+        lambda request: (
+            request.url.startswith(("file:", "data:", "blob:")) or problems.append(request.url)
+        ),
+    )
+    opened.goto((study / "report.html").as_uri())
+    opened.wait_for_selector("#training-accuracy .main-svg")
+    yield opened
+    assert problems == []
+    assert opened.title() == "small · Drupe report"
+    context.close()
+
+
+def explorer_texts(page: Any, names: list[str]) -> dict[str, str]:
+    return {name: page.locator(f"#explorer-{name}").inner_text() for name in names}
+
+
+@pytest.mark.slow
+def test_the_explorer_shows_pythons_figures_at_25_thresholds(page, study):
+    page.select_option("#explorer-run", "1")
+    page.check("#explorer-review")
+    scores = read_study_files(study).runs[1].test.distinct.scores
+    random = np.random.default_rng(0)
+    lows = [0.0, 1.0, 0.5, *map(float, scores[:10]), *random.random(12)]
+    for index, low in enumerate(lows):
+        high = low if index % 2 else low + (1 - low) / 4
+        for name, value in (("high", 1.0), ("low", low), ("high", high)):
+            page.fill(f"#explorer-{name}", repr(float(value)))
+        expected = shown_at(study, 1, float(low), float(high))
+        assert explorer_texts(page, list(expected)) == expected, (low, high)
+
+
+@pytest.mark.slow
+def test_load_follows_the_prevalence(page, study):
+    page.fill("#explorer-low", "0.5")
+    page.fill("#explorer-prevalence", "2")
+    page.fill("#explorer-cost-miss", "50")
+    table = read_study_files(study).runs[0].test.distinct
+    load = LineLoad.of(
+        LaneCounts.of(table.scores, table.is_defect, Thresholds(0.5, 0.5)), 0.02, None
+    )
+    assert float(page.inner_text("#explorer-load-misses")) == pytest.approx(load.misses, rel=5e-3)
+    cost = load.misses * 50 + load.false_rejects
+    assert float(page.inner_text("#explorer-load-cost")) == pytest.approx(cost, rel=5e-3)
+    page.fill("#explorer-prevalence", "200")
+    assert page.get_attribute("#explorer-prevalence", "aria-invalid") == "true"
+
+
+@pytest.mark.slow
+def test_an_uncertified_threshold_is_visibly_so_and_the_keyboard_moves_it(page):
+    state = "#explorer-certificate"
+    assert page.get_attribute(state, "data-state") == "certified"
+    page.focus("#explorer-low-slider")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert page.get_attribute(state, "data-state") == "open"
+    assert page.inner_text(state).startswith("Not certified: above")
+    page.click("#explorer-snap")
+    assert page.get_attribute(state, "data-state") == "certified"
+
+
+@pytest.mark.slow
+def test_what_is_exported_is_what_audit_takes(page, tmp_path):
+    card = page.locator(".mistake").filter(has_text=HOSTILE_PATH)
+    assert card.locator(".path").inner_text() == HOSTILE_PATH
+    page.select_option("#gallery-kind", "false reject")
+    page.select_option("#gallery-all", "exclude")
+    page.click("#gallery-apply")
+    excluded = page.locator(".mistake:visible .path").all_inner_texts()
+    page.select_option("#gallery-kind", "")
+    page.fill("#gallery-text", "ONERROR")
+    card.locator("select").select_option("relabel")
+    with page.expect_download() as download:
+        page.click("#gallery-export")
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+
+    fixes = read_fixes(file)
+
+    label = next(csv.DictReader(file.open(encoding="utf-8", newline="")))["reason"]
+    assert label.startswith("labelled ")
+    assert set(fixes.relabel) == {HOSTILE_PATH}
+    assert set(fixes.relabel.values()) <= set(CLASSES)
+    assert fixes.exclude == set(excluded) - {HOSTILE_PATH}
+    assert fixes.exclude
+
+
+@pytest.mark.slow
+def test_filters_narrow_the_gallery(page):
+    everything = page.locator(".mistake").count()
+    page.select_option("#gallery-kind", "miss")
+    kinds = page.locator(".mistake:visible .kind").all_inner_texts()
+    assert kinds
+    assert all("miss" in kind for kind in kinds)
+    page.fill("#gallery-text", "no such path")
+    assert page.locator(".mistake:visible").count() == 0
+    assert page.is_visible("#gallery-none")
+    page.fill("#gallery-text", "")
+    page.select_option("#gallery-kind", "")
+    while page.is_visible("#gallery-more"):
+        page.click("#gallery-more")
+    assert page.locator(".mistake:visible").count() == everything
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_nothing_overflows_and_axe_finds_nothing_serious(chromium, study, scheme, width):
+    axe = pytest.importorskip("axe_playwright_python", reason="pip install axe-playwright-python")
+    # axe is put into the page, which the page's own policy forbids.
+    context = chromium.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
+    )
+    page = context.new_page()
+    page.goto((study / "report.html").as_uri())
+    page.wait_for_selector("#training-accuracy .main-svg")
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    serious = [
+        (one["id"], one["nodes"][0]["html"])
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+    context.close()
+
+
+@pytest.mark.slow
+def test_a_drag_is_answered_within_50_ms_on_50_000_items(chromium, tmp_path):
+    folder = tmp_path / "runs" / "large"
+    write_study_run(folder, "A", 1, test=predictions(50_000, 5))
+    html = tmp_path / "large.html"
+    html.write_text(render(build_report(folder, Source("l.yaml", (), None, tmp_path))), "utf-8")
+    page = chromium.new_page()
+    page.goto(html.as_uri())
+    page.wait_for_selector("#training-accuracy .main-svg")
+    times = page.evaluate(
+        """() => {
+          const slider = document.getElementById("explorer-low-slider");
+          const times = [];
+          for (let i = 0; i < 60; i += 1) {
+            slider.value = -6 + i / 5;
+            const start = performance.now();
+            slider.dispatchEvent(new Event("input"));
+            document.body.getBoundingClientRect(); // layout belongs to the answer
+            times.push(performance.now() - start);
+          }
+          return times.sort((a, b) => a - b);
+        }"""
+    )
+    assert times[30] < 50
+    page.close()
+
+
+@pytest.mark.slow
+def test_the_pdf_holds_several_pages(study, tmp_path):
+    target = tmp_path / "report.pdf"
+    write_pdf(study / "report.html", target)
+    content = target.read_bytes()
+    assert content.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type\s*/Page\b", content)) >= 5

@@ -1,0 +1,185 @@
+"""The explorer's arithmetic in JavaScript against Python's, run by Node where it is installed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drupe.data.fixes import read_fixes
+from drupe.evaluation.intervals import clopper_pearson, format_percent
+from drupe.evaluation.lanes import Costs, LaneCounts, LineLoad, Thresholds
+from drupe.evaluation.predictions import Predictions
+from drupe.reporting.explorer import _packed
+from run_files import predictions
+
+NODE = shutil.which("node") or shutil.which("nodejs")
+pytestmark = pytest.mark.skipif(NODE is None, reason="node not found: apt install nodejs")
+
+SOURCE = (files("drupe.reporting") / "assets" / "evidence.js").read_text(encoding="utf-8")
+
+
+def run_js(body: str, given: Any) -> Any:
+    """Return what ``body``, a function's body over ``given``, returns."""
+    program = f"""{SOURCE}
+const given = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const result = (() => {{ {body} }})();
+process.stdout.write(JSON.stringify(result));
+"""
+    assert NODE is not None
+    done = subprocess.run(
+        [NODE, "-e", program],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def packed(table: Predictions) -> dict[str, str]:
+    return {
+        "clean": _packed(np.sort(table.scores[~table.is_defect])),
+        "defects": _packed(np.sort(table.scores[table.is_defect])),
+    }
+
+
+def thresholds(table: Predictions) -> list[tuple[float, float]]:
+    """25 pairs: at scores, a float64 step beside them, at the ends, and anywhere."""
+    random = np.random.default_rng(3)
+    chosen = random.choice(table.scores, 8, replace=False).astype(float).tolist()
+    lows = [*chosen, *(value * (1 + 1e-12) for value in chosen[:4]), 0.0, 1.0, 0.5, 0.1, 0.7]
+    lows += random.random(8).tolist()
+    assert len(lows) == 25
+    return [(low, low if index % 2 else low + (1 - low) / 3) for index, low in enumerate(lows)]
+
+
+def test_counts_and_loads_are_pythons_at_25_thresholds():
+    # Scores that float32 can't hold exactly, and ties.
+    table = predictions(1226, 4)
+    tied = np.round(table.scores, 2)
+    for scores in (table.scores, tied):
+        data = Predictions(table.paths, table.is_defect, None, scores, table.classes)
+        pairs = thresholds(data)
+        costs = Costs(miss=120, false_reject=0.7, review=0.25)
+        found = run_js(
+            """
+            const run = { clean: decodeFloats(given.clean), defects: decodeFloats(given.defects) };
+            return given.pairs.map(([low, high]) => {
+              const counts = laneCounts(run, low, high);
+              const load = lineLoad(counts, 0.03, { miss: 120, falseReject: 0.7, review: 0.25 });
+              return { counts, load };
+            });
+            """,
+            {**packed(data), "pairs": pairs},
+        )
+        for (low, high), one in zip(pairs, found, strict=True):
+            counts = LaneCounts.of(data.scores, data.is_defect, Thresholds(low, high))
+            clean, defects = one["counts"]["clean"], one["counts"]["defects"]
+            assert list(clean.values()) + list(defects.values()) == list(counts.to_json().values())
+            load = LineLoad.of(counts, 0.03, costs)
+            assert one["load"]["misses"] == pytest.approx(load.misses, rel=1e-12)
+            assert one["load"]["reviews"] == pytest.approx(load.reviews, rel=1e-12)
+            assert one["load"]["rejects"] == pytest.approx(load.rejects, rel=1e-12)
+            assert one["load"]["falseRejects"] == pytest.approx(load.false_rejects, rel=1e-12)
+            assert one["load"]["cost"] == pytest.approx(load.cost, rel=1e-12)
+
+
+def test_the_intervals_are_clopper_and_pearsons():
+    cases = [(0, 1), (1, 1), (0, 386), (386, 386), (1, 386), (385, 386), (342, 386), (450, 484)]
+    cases += [(1, 25_000), (24_999, 25_000), (12_345, 25_000), (3, 1_000_000), (5, 7)]
+    found = run_js("return given.map(([k, n]) => clopperPearson(k, n, 0.95, 2));", cases)
+    for (successes, trials), bounds in zip(cases, found, strict=True):
+        assert bounds == pytest.approx(clopper_pearson(successes, trials, 0.95, 2), abs=1e-9)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "down", "up"])
+def test_percentages_read_as_pythons_do(rounding):
+    rates = [0.0, 1.0, 0.5, 0.9405, 0.94049999, 12259 / 12260, 1e-7, 3.2e-12, 1 / 3, 0.0005, 0.9995]
+    rates += [0.8886, 0.00005, 1 - 1e-9, 0.1, 0.0625, 0.99049, *np.random.default_rng(1).random(40)]
+    found = run_js(
+        "return given.rates.map((rate) => formatPercent(rate, given.rounding, 1, ' %'));",
+        {"rates": [float(rate) for rate in rates], "rounding": rounding},
+    )
+    assert found == [format_percent(float(rate), rounding=rounding) for rate in rates]
+
+
+def test_a_threshold_is_certified_up_to_the_certified_one():
+    limit = float(np.float32(0.0022626551799476147))
+    found = run_js(
+        "return given.lows.map((low) => isCertified({ threshold: given.limit }, low));",
+        {"limit": limit, "lows": [0.0, limit, float(np.nextafter(np.float32(limit), 1)), 0.5]},
+    )
+    assert found == [True, True, False, False]
+    assert run_js("return isCertified(null, 0);", None) is False
+
+
+def test_the_sliders_place_and_score_are_inverse():
+    scores = [0.0, 1.0, 0.5, 0.002, 0.9991]
+    found = run_js("return given.map((score) => scoreOfPlace(placeOfScore(score)));", scores)
+    assert found == pytest.approx(scores, abs=1e-12)
+
+
+def test_the_histogram_counts_every_item_once():
+    table = predictions(500, 9)
+    found = run_js(
+        "return Object.values(given).map((scores) => histogram(decodeFloats(scores), 96));",
+        packed(table),
+    )
+    assert [sum(counts) for counts in found] == [
+        int((~table.is_defect).sum()),
+        int(table.is_defect.sum()),
+    ]
+
+
+def test_the_fix_list_is_one_that_audit_takes(tmp_path: Path):
+    hostile = 'val/pit/a "b", <script>é🍒\n.png'
+    fixes = [
+        {
+            "mistake": {"path": hostile, "other": 'cle"an', "reason": "looks, clean"},
+            "action": "relabel",
+        },
+        {
+            "mistake": {"path": "val/pit/2.png", "other": "clean", "reason": "x"},
+            "action": "exclude",
+        },
+    ]
+    file = tmp_path / "fixes.csv"
+    file.write_text(run_js("return fixList(given);", fixes), encoding="utf-8", newline="")
+
+    read = read_fixes(file)
+
+    assert dict(read.relabel) == {hostile: 'cle"an'}
+    assert read.exclude == {"val/pit/2.png"}
+
+
+def test_fifty_thousand_items_are_counted_within_a_frame():
+    table = predictions(50_000, 4)
+    milliseconds = run_js(
+        """
+        const run = { clean: decodeFloats(given.clean), defects: decodeFloats(given.defects) };
+        const drag = (low) => {
+          const { clean, defects } = laneCounts(run, low, low);
+          describeRate(defects.rejected, run.defects.length, 0.95);
+          describeRate(clean.accepted, run.clean.length, 0.95);
+        };
+        for (let i = 0; i < 20; i += 1) drag(i / 20);
+        const times = [];
+        for (let i = 0; i < 50; i += 1) {
+          const start = performance.now();
+          drag(i / 50);
+          times.push(performance.now() - start);
+        }
+        return times.sort((a, b) => a - b)[25];
+        """,
+        packed(table),
+    )
+    assert milliseconds < 25  # half of what a drag may take; about 1 on an idle machine
