@@ -10,7 +10,6 @@ from rich.console import Console
 from drupe.cli.progress import (
     PlainProgress,
     TerminalProgress,
-    duration,
     per_second,
     progress_on,
 )
@@ -108,22 +107,6 @@ def test_a_terminal_that_is_40_columns_wide_keeps_bars_on_one_line(clock: Clock)
 def test_the_stream_decides() -> None:
     assert isinstance(progress_on(io.StringIO()), PlainProgress)
     assert isinstance(progress_on(Terminal()), TerminalProgress)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.04, "0.0 s"),
-        (0.96, "1.0 s"),
-        (12.4, "12 s"),
-        (59.6, "1 min 00 s"),
-        (185, "3 min 05 s"),
-        (3599.7, "1 h 00 min"),
-        (7800, "2 h 10 min"),
-    ],
-)
-def test_durations_are_in_words(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from drupe.data.audit import audit
+from drupe.data.dataset import open_dataset
 from drupe.data.fixes import Fixes, write_fix_list
 from drupe.data.overlay import active_fixes, apply_fixes
 from drupe.data.synthetic import synthesise
@@ -48,6 +49,16 @@ def test_a_sound_folder_has_no_errors(folder: Path, store: Path) -> None:
     assert document["modes"] == {"PNG RGB": 16}
     assert document["largest_group"] == {"images": 0, "files": 0, "paths": []}
     assert document["content_box"]["crop"] == 32
+
+
+def test_the_fingerprint_is_that_of_the_dataset_opened_without_unreadable_files(
+    folder: Path, store: Path
+) -> None:
+    (folder / "train/pit/000.png").write_bytes(b"")
+    fixes = Fixes(exclude=frozenset({"train/clean/001.png"}), relabel={"val/clean/002.png": "pit"})
+    dataset = open_dataset(folder, store=store, size=32, unreadable="skip", fixes=fixes)
+    assert audit(folder, store=store, fixes=fixes).fingerprint == dataset.fingerprint
+    assert audit(folder, store=store).fingerprint != dataset.fingerprint
 
 
 def test_faults_made_by_hand_are_reported_and_fixed(folder: Path, store: Path) -> None:

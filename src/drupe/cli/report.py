@@ -46,11 +46,12 @@ def report(
     from drupe.files import check_replaceable, write_text
     from drupe.reporting.pdf import write_pdf
     from drupe.reporting.report import Source, build_report, render
-    from drupe.study.spec import load_study
+    from drupe.study.loading import load_study
+    from drupe.study.plan import study_folder
 
     words = tuple(overrides or ())
     loaded = load_study(study, parse_overrides(words))
-    folder = store / "runs" / loaded.spec.study
+    folder = study_folder(loaded, store)
     page = out or folder / "report.html"
     check_replaceable(page)
     built = build_report(folder, Source(str(study), words, data, store))

@@ -47,9 +47,6 @@ Only = Annotated[list[str] | None, typer.Option(metavar="ID", help="Run only thi
 Skip = Annotated[list[str] | None, typer.Option(metavar="ID", help="Leave this experiment out.")]
 
 
-app.command(epilog=report.EXAMPLES)(report.report)
-
-
 @app.callback()
 def study() -> None:
     """Run studies: experiments x seeds, compared fairly."""
@@ -212,3 +209,6 @@ def status(
         print_json({**document, "tasks": [row.to_json() for row in rows]})
         return
     print_status(rows, alive)
+
+
+app.command(epilog=report.EXAMPLES)(report.report)

@@ -11,7 +11,8 @@ from rich.live import Live
 from rich.text import Text
 
 from drupe.cli.console import print_fitting, print_line, table
-from drupe.cli.progress import duration, per_second
+from drupe.cli.progress import per_second
+from drupe.progress import duration
 
 if TYPE_CHECKING:
     from drupe.study.check import Checked

@@ -23,11 +23,12 @@ from drupe.evaluation.source import JudgedSplit, ModelPredictions, read_run_pred
 from drupe.evaluation.spread import align
 from drupe.files import read_json
 from drupe.reporting.verdict_document import CertificateRecord, Verdict, read_verdict
+from drupe.study.plan import IMPORTED
+from drupe.study.protocol import LOCK
 from drupe.training.config import ExperimentConfig
 from drupe.training.record import RunRecord, read_config, read_record
 
 VERDICT_FILE = "verdict.json"
-PROTOCOL_FILE = "protocol.lock.json"
 
 
 class Epoch(BaseModel):
@@ -121,7 +122,7 @@ def read_study_files(folder: Path) -> StudyFiles:
     Raises:
         InputError: no finished run, damaged files, or runs that were tested on different images.
     """
-    verdict_file, protocol_file = folder / VERDICT_FILE, folder / PROTOCOL_FILE
+    verdict_file, protocol_file = folder / VERDICT_FILE, folder / LOCK
     verdict = read_verdict(verdict_file) if verdict_file.exists() else None
     runs = [_read_run(folder, key, verdict) for key in _run_keys(folder, verdict)]
     if not runs:
@@ -141,13 +142,13 @@ def read_study_files(folder: Path) -> StudyFiles:
 
 def _run_keys(folder: Path, verdict: Verdict | None) -> list[str]:
     """Return every finished run's folder once: as the verdict lists them, else as they lie."""
-    if verdict:
-        listed = [key for experiment in verdict.experiments for key in experiment.runs]
-    else:
-        listed = [
-            path.parent.relative_to(folder).as_posix()
-            for path in sorted(folder.glob("*/seed-*/run.json"))
-        ]
+    pattern = f"{IMPORTED}/seed-*" if verdict else "*/seed-*"
+    listed = [key for one in verdict.experiments for key in one.runs] if verdict else []
+    # A baseline from elsewhere is a run of no experiment.
+    listed += [
+        path.parent.relative_to(folder).as_posix()
+        for path in sorted(folder.glob(f"{pattern}/run.json"))
+    ]
     return [key for key in dict.fromkeys(listed) if _is_done(folder / key)]
 
 

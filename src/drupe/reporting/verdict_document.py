@@ -6,12 +6,13 @@ Keys that the report doesn't show are ignored. Rates are in [0, 1], sizes bytes,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from drupe.configuration import validate
 from drupe.files import read_json
+from drupe.reporting.verdict import evidence_text
 
 Outcome = Literal["pass", "fail", "undecided"]
 
@@ -69,14 +70,27 @@ class CertifiedTest(_Part):
     clean_yield: Rate
 
 
+class Settlement(_Part):
+    """How many more of what would settle a criterion."""
+
+    further: int
+    what: str
+
+
 class Criterion(_Part):
-    """One requirement with its evidence in words and its verdict."""
+    """One requirement with its verdict; ``evidence`` is the document of ``Judged``."""
 
     criterion: str
     required: str
-    evidence: str
     verdict: Outcome
-    settles_with: str | None = None
+    reason: str
+    evidence: dict[str, Any]
+    settles_with: Settlement | None = None
+
+    @property
+    def found(self) -> str:
+        """The figure that the verdict rests on, in a few words."""
+        return evidence_text(self.evidence)
 
 
 class ExportedFunction(_Part):
@@ -122,10 +136,12 @@ class ExperimentVerdict(_Part):
     """
 
     id: str
+    title: str = ""
     hypothesis: str = ""
     kind: Literal["training", "threshold", "comparison"] = "training"
     state: str
     reason: str | None = None
+    note: str | None = None
     seeds: tuple[int, ...] = ()
     runs: tuple[str, ...] = ()
     deployed: str | None = None
@@ -174,6 +190,13 @@ class Recommendation(_Part):
     changes_with: str = ""
 
 
+class Deviation(_Part):
+    """Something that differed from the protocol, and when it was seen (UTC)."""
+
+    seen: str
+    what: str
+
+
 class FailedRun(_Part):
     """A run without a result."""
 
@@ -200,7 +223,7 @@ class Verdict(_Part):
     comparisons: tuple[PairedDifference, ...] = ()
     not_compared: tuple[PlannedPair, ...] = ()
     recommendation: Recommendation
-    deviations: tuple[str, ...] = ()
+    deviations: tuple[Deviation, ...] = ()
     failed: tuple[FailedRun, ...] = ()
 
 

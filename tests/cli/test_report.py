@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from run_files import predictions
+from study_folder import renamed, write_study_run, write_verdict
+
+STUDY = """
+study: small
+seeds: [1]
+defaults: {model: {architecture: test_resnet, pretrained: false}}
+experiments: [{id: A}]
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """The folder of a study with one finished run."""
+    (tmp_path / "small.yaml").write_text(STUDY)
+    folder = tmp_path / "drupe-store/runs/small"
+    write_study_run(folder, "A", 1)
+    write_verdict(folder, {"A": [1]})
+    return folder
+
+
+def test_a_report_lies_beside_the_runs_or_where_it_is_wanted(quick, study, tmp_path):
+    first = quick("study", "report", "small.yaml")
+    assert (first.code, first.stderr) == (0, "")
+    assert first.stdout == "Report: drupe-store/runs/small/report.html (5.1 MB)\n"
+
+    second = quick("study", "report", "small.yaml", "--out", "out/page.html", "--json")
+
+    document = json.loads(second.stdout)
+    assert document["report"] == "out/page.html"
+    assert document["bytes"] == (tmp_path / "out/page.html").stat().st_size
+    assert (document["runs"], document["test"]["images"]) == (1, 800)
+
+
+def test_overrides_choose_the_study_as_they_did_for_the_run(quick, study, tmp_path):
+    study.rename(study.parent / "other")
+    result = quick("study", "report", "small.yaml")
+    assert result.code == 2
+    assert "must hold a finished run of the study" in result.stderr
+    assert quick("study", "report", "small.yaml", "study=other").code == 0
+    page = (tmp_path / "drupe-store/runs/other/report.html").read_text(encoding="utf-8")
+    assert "drupe study run small.yaml study=other --data" in page
+
+
+def test_without_a_browser_the_page_is_written_and_named(quick, study, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("drupe.reporting.pdf.APPLICATIONS", ())
+    result = quick("study", "report", "small.yaml", "--pdf")
+    assert result.code == 2
+    assert "--pdf: needs Chromium, Chrome or Edge on this machine, found none" in result.stderr
+    assert (study / "report.html").exists()
+
+
+def test_the_report_shows_the_last_audit_of_the_same_folder(quick, study, small_synthetic):
+    crops = sorted((small_synthetic / "val").rglob("*.png"))
+    paths = [path.relative_to(small_synthetic).as_posix() for path in crops]
+    table = predictions(len(paths), 3)
+    write_study_run(study, "A", 1, test=renamed(table, paths, table.classes))
+    write_verdict(study, {"A": [1]})
+    command = ("study", "report", "small.yaml", "--data", small_synthetic)
+    assert quick(*command).code == 0
+    page = study / "report.html"
+    assert "No audit of this folder is in the store" in page.read_text(encoding="utf-8")
+
+    quick("data", "audit", small_synthetic)
+    assert quick(*command).code == 0
+
+    assert "pairs of identical files in all" in page.read_text(encoding="utf-8")
+
+
+def test_a_missing_extra_is_named(drupe, study):
+    result = drupe("study", "report", "small.yaml", blocked=("plotly",))
+    assert result.code == 2
+    assert "pip install 'drupe[train]'" in result.stderr
