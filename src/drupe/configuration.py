@@ -89,6 +89,17 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
     return merged
 
 
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Tree:
+    """Return the leaves of nested mappings by dotted key: ``training.epochs``."""
+    flat: Tree = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
 def fingerprint(document: Any) -> str:
     """SHA-256 (hex) of a JSON-like document, independent of the order of its keys."""
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -38,8 +38,10 @@ INTERRUPTED = 130
 """The shell's number for a command that Ctrl-C ended: 128 + SIGINT."""
 
 EXTRA_OF = {
+    "mlflow": "mlflow",
     "openvino": "openvino",
     "polars": "evidence",
+    "ray": "ray",
     "scipy": "evidence",
     **dict.fromkeys(
         (

@@ -49,6 +49,11 @@ def print_error(*messages: str) -> None:
         stderr().print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
 
 
+def print_warning(message: str) -> None:
+    """Print a message on stderr as it is, behind the word ``warning``."""
+    stderr().print(Text.assemble(("warning: ", "bold yellow"), message), soft_wrap=True)
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """Return a plain table: the first column is text, the others are figures, right-aligned."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")

@@ -15,6 +15,7 @@ from drupe.cli.progress import progress_on
 if TYPE_CHECKING:
     from drupe.study.executor import Executor
     from drupe.study.loading import Study
+    from drupe.study.run import Begin
 
 app = typer.Typer(no_args_is_help=True, help="Run studies: experiments x seeds, compared fairly.")
 
@@ -106,7 +107,7 @@ def run(
 
     loaded = load(study, overrides, data, defect, smoke)
     runs = parallel or (None if not smoke else 0)
-    chosen = _executor(executor, address, runs)
+    chosen = _executor(executor, address, runs, store, weights)
     found = run_study(
         loaded,
         store,
@@ -114,7 +115,7 @@ def run(
         selection=Selection(frozenset(only or ()), frozenset(skip or ())),
         weights_folder=weights,
         threads=getattr(chosen, "threads", None),
-        begin=watch_study,
+        begin=_tracked(loaded, watch_study),
         progress=progress_on(),
     )
     text = smoke_markdown(found.verdict, found.checks) if smoke else verdict_markdown(found.verdict)
@@ -129,13 +130,30 @@ def run(
         raise typer.Exit(1)
 
 
-def _executor(name: str, address: str | None, runs: int | None) -> Executor:
+def _tracked(loaded: Study, begin: Begin) -> Begin:
+    """Return ``begin``, followed by MLflow if the study asks for it (a smoke test only checks)."""
+    from drupe.cli.console import print_warning
+
+    uri = loaded.spec.tracking.mlflow
+    if uri is None:
+        return begin
+    from drupe.study.tracking import Tracker
+
+    tracker = Tracker(uri, print_warning)
+    return begin if loaded.is_smoke else tracker.follow(begin)
+
+
+def _executor(
+    name: str, address: str | None, runs: int | None, store: Path, weights: Path | None
+) -> Executor:
     from drupe.errors import InputError
     from drupe.host import available_cores
     from drupe.study.local import LocalExecutor
 
     if name == "ray":
-        raise InputError("--executor ray: not there yet")
+        from drupe.study.ray_executor import RayExecutor
+
+        return RayExecutor(address or "auto", store, runs=runs or 1, weights_folder=weights)
     if address is not None:
         raise InputError("--address: needs --executor ray")
     return LocalExecutor(available_cores() if runs == 0 else runs or 1)

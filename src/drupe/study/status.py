@@ -74,7 +74,7 @@ def is_running(folder: Path) -> bool:
 
 def _status(task: Task, outcome: Outcome) -> TaskStatus:
     epochs = task.config.training.epochs if task.config else None
-    lines = list(_epochs(task.folder)) if task.config else []
+    lines = list(finished_epochs(task.folder)) if task.config else []
     row = TaskStatus(task.name, task.kind, outcome.state, outcome.reason, epochs=epochs)
     if not lines:
         return row
@@ -97,7 +97,7 @@ def _status(task: Task, outcome: Outcome) -> TaskStatus:
     )
 
 
-def _epochs(folder: Path) -> Iterator[dict[str, Any]]:
+def finished_epochs(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the lines of ``metrics.jsonl`` up to the first that isn't whole yet."""
     path = folder / METRICS_FILE
     if not path.exists():

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from drupe.configuration import read_yaml
+from drupe.configuration import flatten, read_yaml
 from drupe.errors import InputError
 from drupe.training.config import NOT_IDENTITY, TRAINING_VERSION, ExperimentConfig
 from drupe.training.record import RunRecord, read_record
@@ -128,19 +127,9 @@ def _differences(
         found.append("data: other images, labels or fixes")
     if record.training_version != TRAINING_VERSION:
         found.append(f"training version: run has {record.training_version}, now {TRAINING_VERSION}")
-    old, new = _flat(read_yaml(folder / "config.yaml")), _flat(config.model_dump(mode="json"))
+    old, new = flatten(read_yaml(folder / "config.yaml")), flatten(config.model_dump(mode="json"))
     ignored = {"name", "hypothesis", "data.root", *(f"training.{key}" for key in NOT_IDENTITY)}
     for key in sorted((old.keys() | new.keys()) - ignored):
         if old.get(key) != new.get(key):
             found.append(f"{key}: run has {old.get(key)}, now {new.get(key)}")
     return found
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
