@@ -130,12 +130,7 @@ class DriftMonitor:
     """Counts scores as they come, in memory that doesn't grow, and compares when asked."""
 
     def __init__(self, calibration: CalibrationScores) -> None:
-        both = np.sort(np.concatenate((calibration.clean, calibration.defect)))
-        ranks = (np.arange(1, POINTS + 1) * len(both)) // (POINTS + 1)
-        chosen = both[ranks] if len(both) else both
-        # Also just below each: a score between two that many items share is seen as neither.
-        below = np.nextafter(chosen, np.float32(-1))
-        self._points: NDArray[np.float32] = np.unique(np.concatenate((below, chosen)))
+        self._points = _points(np.concatenate((calibration.clean, calibration.defect)))
         self._clean = self._cells(calibration.clean)
         self._defect = self._cells(calibration.defect)
         self._seen = np.zeros_like(self._clean)
@@ -150,9 +145,9 @@ class DriftMonitor:
         self._seen += self._cells(scores)
 
     def compare(self) -> Drift | None:
-        """Return what the scores seen so far say; None where there are too few to say anything."""
+        """Return what the scores seen so far say; None where they are too few, or all one value."""
         sizes = [int(counts.sum()) for counts in (self._clean, self._defect, self._seen)]
-        if min(sizes) < FEWEST:
+        if min(sizes) < FEWEST or not len(self._points):
             return None
         clean, defect, seen = (
             counts / size
@@ -199,6 +194,19 @@ class DriftMonitor:
         """Return how many scores lie in each cell, int64 [K + 1]; a point ends the cell below."""
         place = np.searchsorted(self._points, scores, side="left")
         return np.bincount(place, minlength=len(self._points) + 1).astype(np.int64)
+
+
+def _points(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return about ``POINTS`` quantiles of ``scores``, each half-way between two different scores.
+
+    At a score of calibration its own step would count as a gap, and alarms come too often.
+    """
+    values, counts = np.unique(scores, return_counts=True)
+    ranks = np.arange(1, POINTS + 1) * len(scores) / (POINTS + 1)
+    below = np.unique(np.searchsorted(np.cumsum(counts), ranks))
+    below = below[below < len(values) - 1]
+    found: NDArray[np.float32] = values[below] + (values[below + 1] - values[below]) / 2
+    return found
 
 
 def _below(cells: NDArray[np.float64]) -> NDArray[np.float64]:
