@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from drupe.evaluation.document import evaluation_document
 from drupe.evaluation.grouping import write_duplicates
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import write_predictions
@@ -28,6 +30,25 @@ def predictions(
     )
 
 
+def decided(
+    count: int, wrong: Iterable[int] = (), defects: int | None = None, prefix: str = "val"
+) -> Predictions:
+    """Return ``count`` distinct items, the first ``defects`` (half) of them defects.
+
+    All are decided right with a clear score, save those at the places ``wrong``.
+    """
+    is_defect = np.arange(count) < (count // 2 if defects is None else defects)
+    logits = np.where(is_defect, 2.0, -2.0).astype(np.float32)
+    logits[list(wrong)] *= -1
+    return Predictions(
+        paths=tuple(f"{prefix}/{i:05}.png" for i in range(count)),
+        is_defect=is_defect,
+        logits=logits,
+        scores=scores_from_logits(logits, 1.0),
+        classes=("cherry_clean", "cherry_pit"),
+    )
+
+
 def write_run(
     folder: Path,
     *,
@@ -37,28 +58,40 @@ def write_run(
     experiment: str = "lite0",
     seed: int = 42,
     copies: int = 0,
+    identity: str = "0" * 64,
+    fingerprint: str = "f" * 64,
+    calibrated: bool = True,
 ) -> Path:
     """Write a finished run's files, as far as they are read without a network.
 
     The first ``copies`` + 1 items of each split are copies of one another.
     """
-    tables = {
-        "calibration": calibration or predictions(1000, 1, prefix="train"),
-        "test": test or predictions(800, 2),
-    }
+    tables = {"test": test or predictions(800, 2)}
+    if calibrated:
+        tables["calibration"] = calibration or predictions(1000, 1, prefix="train")
     groups = {}
     for split, table in tables.items():
         write_predictions(folder / "predictions" / f"{split}.csv", table)
         groups[split] = (table.paths, np.maximum(np.arange(len(table)), copies))
     write_duplicates(folder / "predictions" / "duplicates.json", groups)
+    counts = dict.fromkeys(("fit", "calibration", "test", "dropped"), 0)
     data = {
-        "fingerprint": "f" * 64,
+        "fingerprint": fingerprint,
         "classes": ["cherry_clean", "cherry_pit"],
+        **counts,
         **{name: len(table) for name, table in tables.items()},
+        "skipped": [],
     }
-    record = {"status": status, "experiment": experiment, "seed": seed, "data": data}
+    record = {"status": status, "experiment": experiment, "seed": seed, "identity": identity}
+    record |= {"data": data, "crop": None, "weights": None, "device": "cpu", "processes": 1}
+    record |= {"versions": {}, "host": {}, "started": "2026-01-01T00:00:00+00:00"}
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "model.safetensors").write_bytes(b"weights")
-    evaluation = {"temperature": 1.3, "test": {"argmax": {}, "distinct": {}}}
+    evaluation = evaluation_document(
+        calibration=tables.get("calibration"),
+        test=tables["test"],
+        temperature=1.3,
+        test_groups=groups["test"][1],
+    )
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
     return folder

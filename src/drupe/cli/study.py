@@ -99,7 +99,7 @@ def run(
     Each run is a process of its own; finished runs are kept, an interrupted study continues.
     Exit code 1: a run failed, or with --strict no model passes every criterion.
     """
-    from drupe.cli.study_progress import watch_study
+    from drupe.cli.study_progress import study_watch
     from drupe.cli.verdict import print_checks, print_verdict
     from drupe.files import write_text
     from drupe.reporting.verdict import smoke_markdown, verdict_markdown
@@ -108,16 +108,17 @@ def run(
     loaded = load(study, overrides, data, defect, smoke)
     runs = parallel or (None if not smoke else 0)
     chosen = _executor(executor, address, runs, store, weights)
-    found = run_study(
-        loaded,
-        store,
-        chosen,
-        selection=Selection(frozenset(only or ()), frozenset(skip or ())),
-        weights_folder=weights,
-        threads=getattr(chosen, "threads", None),
-        begin=_tracked(loaded, watch_study),
-        progress=progress_on(),
-    )
+    with study_watch() as begin:
+        found = run_study(
+            loaded,
+            store,
+            chosen,
+            selection=Selection(frozenset(only or ()), frozenset(skip or ())),
+            weights_folder=weights,
+            threads=getattr(chosen, "threads", None),
+            begin=_tracked(loaded, begin),
+            progress=progress_on(),
+        )
     text = smoke_markdown(found.verdict, found.checks) if smoke else verdict_markdown(found.verdict)
     write_text(found.file(".md"), text)
     if json:

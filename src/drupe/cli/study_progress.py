@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -17,7 +18,7 @@ from drupe.progress import duration
 if TYPE_CHECKING:
     from drupe.study.check import Checked
     from drupe.study.journal import Outcome
-    from drupe.study.run import Course
+    from drupe.study.run import Begin, Course
     from drupe.study.scheduler import Watch
     from drupe.study.status import TaskStatus
 
@@ -25,12 +26,22 @@ COLUMNS = ("", "state", "epoch", "loss", "accuracy", "images/s", "left")
 STATE_STYLES = {"failed": "bold red", "skipped": "dim"}
 
 
-def watch_study(course: Course) -> Watch:
-    """Announce what the study is about to do; return the drawing that suits stderr."""
-    console = Console(file=sys.stderr, highlight=False, emoji=False)
-    for deviation in course.deviations:
-        console.print(Text(f"deviation from the protocol: {deviation.what}", style="yellow"))
-    return _Live(course, console) if console.is_terminal else _Lines(course, console)
+@contextmanager
+def study_watch() -> Iterator[Begin]:
+    """Yield what announces a study and then draws it as suits stderr, until the block ends."""
+    with ExitStack() as drawings:
+
+        def begin(course: Course) -> Watch:
+            console = Console(file=sys.stderr, highlight=False, emoji=False)
+            for deviation in course.deviations:
+                text = Text(f"deviation from the protocol: {deviation.what}", style="yellow")
+                console.print(text, soft_wrap=True)
+            if not console.is_terminal:
+                return _Lines(course, console)
+            live = Live(console=console, transient=True, auto_refresh=False)
+            return _Live(course, drawings.enter_context(live))
+
+        yield begin
 
 
 class _Lines:
@@ -43,7 +54,8 @@ class _Lines:
     def __call__(self, outcomes: dict[str, Outcome]) -> None:
         """Print what changed since the last call."""
         for name, outcome in outcomes.items():
-            if outcome.state != "waiting" and self.seen.get(name) != outcome:
+            shown = outcome.state != "waiting" or outcome.reason  # to be tried again
+            if shown and self.seen.get(name) != outcome:
                 settled = sum(one.is_settled for one in outcomes.values())
                 reason = f": {outcome.reason}" if outcome.reason else ""
                 line = f"[{settled} of {len(outcomes)}] {name}: {outcome.state}{reason}"
@@ -54,14 +66,12 @@ class _Lines:
 class _Live:
     """A table of the runs at work and what came last, redrawn in place."""
 
-    def __init__(self, course: Course, console: Console) -> None:
-        self.course = course
-        self.live = Live(console=console, transient=True, auto_refresh=False)
-        self.lines = _Lines(course, self.live.console)
-        self.live.start()
+    def __init__(self, course: Course, live: Live) -> None:
+        self.course, self.live = course, live
+        self.lines = _Lines(course, live.console)
 
     def __call__(self, outcomes: dict[str, Outcome]) -> None:
-        """Redraw; leave the terminal alone when everything has settled."""
+        """Redraw."""
         from drupe.study.status import task_statuses
 
         self.lines(outcomes)
@@ -70,8 +80,6 @@ class _Live:
         settled = sum(outcome.is_settled for outcome in outcomes.values())
         bar = Text(f"{self.course.work.study.spec.study}: {settled} of {len(rows)} tasks")
         self.live.update(Group(bar, table(COLUMNS, [_cells(row) for row in running])), refresh=True)
-        if settled == len(rows):
-            self.live.stop()
 
 
 def _cells(row: TaskStatus) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Runs ``drupe WORDS…`` in this process, which ends when the one that started it does.
 
-``python -m drupe.study.child WORDS…``. A study that is killed must leave no run behind: the next
-attempt would find its folders taken, and the processor busy.
+``python -m drupe.study.child PARENT WORDS…``, PARENT being the process id of the starter. A study
+that is killed must leave no run behind: the next attempt would find its folders taken, and the
+processor busy.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Ask the kernel for a signal at the parent's end (Linux only), then become ``drupe``."""
+    parent, words = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:  # it has ended already
+        if os.getppid() != parent:  # it ended before it could be asked for
             sys.exit(1)
-    os.execv(sys.executable, [sys.executable, "-m", "drupe", *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-m", "drupe", *words])
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from math import fsum
 from pathlib import Path
 
 from drupe.evaluation.intervals import format_percent
-from drupe.study.spec import Condition
-from drupe.training.record import read_evaluation, read_record
+from drupe.study.measured import Runs
+from drupe.study.spec import Condition, StudySpec
+from drupe.training.record import read_evaluation
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,9 @@ class Decision:
     reason: str
 
 
-def decide(condition: Condition, required: float, runs: Mapping[str, Sequence[Path]]) -> Decision:
+def decide(condition: Condition, required: float, runs: Runs) -> Decision:
     """Decide a condition whose experiments are finished as far as they will be.
 
-    ``runs`` maps each experiment of ``condition.none_of`` to its run directories, one per seed;
     ``required`` is the accuracy to meet. An experiment meets it when the mean over its finished
     seeds, as a point figure on distinct test items, reaches it. An experiment without a finished
     run leaves the condition open, unless another meets it: the conditional one then doesn't run.
@@ -42,13 +42,20 @@ def decide(condition: Condition, required: float, runs: Mapping[str, Sequence[Pa
     return Decision(True, f"run, because none reaches {wanted}: {figures}")
 
 
-def _mean_accuracy(folders: Sequence[Path]) -> float | None:
+def decisions_made(spec: StudySpec, begun: Container[str], runs: Runs) -> dict[str, Decision]:
+    """Return the decision on every conditional experiment that has ``begun`` or was left out."""
+    required = spec.criteria.accuracy
+    return {
+        item.id: decide(item.when, required, runs)
+        for item in spec.training
+        if item.when is not None and required is not None and item.id in begun
+    }
+
+
+def _mean_accuracy(found: Sequence[tuple[int, Path]]) -> float | None:
     """Return the seed-mean accuracy on distinct test items, or None without a finished run."""
     accuracies = []
-    for folder in folders:
-        record = read_record(folder)
-        if record is None or record.status != "done":
-            continue
+    for _, folder in found:
         accuracy = read_evaluation(folder)["test"]["distinct"]["argmax"]["accuracy"]
         accuracies.append(accuracy["successes"] / accuracy["trials"])
     return fsum(accuracies) / len(accuracies) if accuracies else None

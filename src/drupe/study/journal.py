@@ -62,6 +62,10 @@ class Journal:
         with self.path.open("ab") as lines:
             lines.write(json.dumps(event.model_dump(), ensure_ascii=False).encode() + b"\n")
 
+    def outcomes(self) -> dict[str, Outcome]:
+        """Return the last state of each task that ever had one."""
+        return {event.task: Outcome(event.state, event.reason) for event in self.events()}
+
     def events(self) -> Iterator[Event]:
         """Yield all events, oldest first."""
         if not self.path.exists():

@@ -28,22 +28,27 @@ RUN_MEBIBYTES = 10_000
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU by its number, and how many runs it takes at once."""
+    """A GPU by the name that ``CUDA_VISIBLE_DEVICES`` takes, and how many runs it takes at once."""
 
-    index: str
+    name: str
     runs: int
 
 
 def find_devices() -> tuple[Device, ...]:
-    """Return the GPUs that ``nvidia-smi`` lists, each with the runs that its free memory holds."""
+    """Return the GPUs that ``nvidia-smi`` lists, each with the runs that its free memory holds.
+
+    Of these, those that ``CUDA_VISIBLE_DEVICES`` leaves to this process, where it is set.
+    """
     if shutil.which("nvidia-smi") is None:
         return ()
-    query = ["nvidia-smi", "--query-gpu=index,memory.free", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", "--query-gpu=index,uuid,memory.free", "--format=csv,noheader,nounits"]
     found = subprocess.run(query, capture_output=True, text=True, check=False)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    allowed = None if visible is None else {name.strip() for name in visible.split(",")}
     devices = []
-    for line in found.stdout.splitlines():
-        index, _, free = (part.strip() for part in line.partition(","))
-        if found.returncode == 0 and free.isdigit():
+    for line in found.stdout.splitlines() if found.returncode == 0 else ():
+        index, uuid, free = (part.strip() for part in line.split(","))
+        if free.isdigit() and (allowed is None or allowed & {index, uuid}):
             devices.append(Device(index, max(1, int(free) // RUN_MEBIBYTES)))
     return tuple(devices)
 
@@ -76,8 +81,8 @@ class LocalExecutor:
 
     def _free_device(self) -> str | None:
         taken = [child.device for child in self._running.values()]
-        free = [device for device in self.devices if taken.count(device.index) < device.runs]
-        return min(free, key=lambda one: taken.count(one.index)).index if free else None
+        free = [device for device in self.devices if taken.count(device.name) < device.runs]
+        return min(free, key=lambda one: taken.count(one.name)).name if free else None
 
     def ended(self, seconds: float) -> list[Ended]:
         """Return the jobs that have ended since the last call, waiting ``seconds`` at most."""
@@ -111,7 +116,7 @@ class _Child:
     @classmethod
     def started(cls, job: Job, device: str | None) -> _Child:
         """Start the process; its stderr goes to the log, its stdout to a file beside the answer."""
-        command = [sys.executable, "-m", "drupe.study.child", *job.words]
+        command = [sys.executable, "-m", "drupe.study.child", str(os.getpid()), *job.words]
         job.log.parent.mkdir(parents=True, exist_ok=True)
         answer = _partial(job.answer) if job.answer else Path(os.devnull)
         with job.log.open("ab") as log, answer.open("wb") as out:

@@ -9,15 +9,12 @@ from typing import Literal
 
 from drupe.errors import InputError, suggest
 from drupe.study.loading import Study
-from drupe.study.spec import Condition, Experiment
+from drupe.study.spec import IMPORTED, Condition, Experiment
 from drupe.training.config import ExperimentConfig
 from drupe.training.folds import configure_fold, fold_folder
 
 Kind = Literal["train", "fold", "import", "certify", "export", "bench"]
 Lane = Literal["cpu", "gpu", "exclusive"]
-
-IMPORTED = "BASELINE"
-"""The folder of a baseline that was trained elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +136,11 @@ def _folds(study: Study, item: Experiment, root: Path) -> Iterator[Task]:
 
 
 def _after_training(study: Study, item: Experiment, root: Path) -> Iterator[Task]:
-    """Yield what the run that would be deployed, the first seed's, needs to be judged whole."""
-    seed = study.spec.seeds[0]
+    """Yield what the run that would be deployed, the first seed's, needs to be judged whole.
+
+    It is exported and timed only where a criterion asks for its size or latency.
+    """
+    seed, criteria = study.spec.seeds[0], study.criteria[item.id]
     folder = root / item.id / f"seed-{seed}"
     runs = (run_name(item.id, seed), *(task.name for task in _folds(study, item, root)))
 
@@ -150,8 +150,10 @@ def _after_training(study: Study, item: Experiment, root: Path) -> Iterator[Task
         )
 
     yield task("certify", "cpu", runs)
-    yield task("export", "cpu", (f"{item.id} certify",))
-    yield task("bench", "exclusive", (f"{item.id} export",))
+    if criteria.latency_ms is not None or criteria.size_mb is not None:
+        yield task("export", "cpu", (f"{item.id} certify",))
+    if criteria.latency_ms is not None:
+        yield task("bench", "exclusive", (f"{item.id} export",))
 
 
 def _threshold(study: Study, item: Experiment, root: Path) -> Task:

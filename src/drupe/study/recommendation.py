@@ -18,6 +18,15 @@ from drupe.evaluation.intervals import format_percent
 from drupe.evaluation.operating_point import OperatingPoint
 from drupe.evaluation.spread import paired_difference
 from drupe.evaluation.verdict import Judged
+from drupe.study.spec import Baseline
+
+MENDED_BY = {
+    "accuracy": "a better model",
+    "recall": "a better model",
+    "latency": "a faster model or line PC",
+    "size": "a smaller model",
+}
+"""What a failed criterion takes to be passed."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +82,12 @@ class Recommendation:
 
 
 def recommend(
-    candidates: Sequence[Candidate], baseline: str, margin: float, confidence: float
+    candidates: Sequence[Candidate], baseline: Baseline, margin: float, confidence: float
 ) -> Recommendation:
-    """Apply the rule. ``baseline`` names what is kept where nothing beats it."""
+    """Apply the rule. ``baseline`` is kept where nothing beats it."""
     good = [one for one in candidates if not one.fails and one.is_useful]
     if not good:
-        return Recommendation(None, None, _nothing(candidates, baseline), _ways(candidates))
+        return Recommendation(None, None, _nothing(candidates, baseline.label), _ways(candidates))
     yields = {one.name: float(one.accepted().mean()) for one in good}
     best = max(good, key=lambda one: yields[one.name])
     near = [one for one in good if one is best or _is_near(one, best, margin, confidence)]
@@ -86,7 +95,7 @@ def recommend(
     if chosen.p50_ms is None:
         chosen = best
     text = _chosen(chosen, best, yields, near, margin)
-    if chosen.name == baseline:
+    if chosen.name == baseline.experiment:
         text = f"Keep the baseline. {text}"
     return Recommendation(chosen.name, chosen.run, text, _settling(chosen))
 
@@ -108,7 +117,7 @@ def _chosen(
     assert chosen.point is not None
     certificate = chosen.point.certificate
     assert certificate is not None
-    speed = "latency was not measured" if chosen.p50_ms is None else f"{chosen.p50_ms:.2g} ms"
+    speed = "latency was not measured" if chosen.p50_ms is None else f"{chosen.p50_ms:.3g} ms"
     kind = "" if certificate.is_exact else " (an approximate certificate)"
     text = (
         f"Take {chosen.name} further: it fails no criterion and accepts "
@@ -166,5 +175,5 @@ def _ways(candidates: Sequence[Candidate]) -> str:
             for item in open_ones
             if item.settles_with
         ]
-        parts += [f"{one.name}, {name}: a better model" for name in one.fails]
+        parts += [f"{one.name}, {name}: {MENDED_BY[name]}" for name in one.fails]
     return "; ".join(parts) or "finished runs"

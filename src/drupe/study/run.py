@@ -99,9 +99,8 @@ def run_study(
         journal = Journal(work.folder)
         journal.begin()
         watch = begin(Course(tasks, work, deviations)) if begin else _ignore
-        scheduler = Scheduler(tasks, work, executor, journal, watch)
-        outcomes = scheduler.run()
-        verdict = assess(work, outcomes, scheduler.decisions, deviations)
+        outcomes = Scheduler(tasks, work, executor, journal, watch).run()
+        verdict = assess(work, journal.outcomes(), deviations)
         checks = smoke_checks(work, outcomes) if study.is_smoke else ()
         found = Found(verdict, checks)
         write_json(found.file(".json"), found.to_json())
@@ -153,7 +152,4 @@ def read_verdict(study: Study, store: Path) -> StudyVerdict:
     if protocol is None:
         raise InputError(f"{folder}: holds no study that was run; drupe study run {study.source}")
     work = Work(study, store, protocol.data_fingerprint)
-    outcomes = {
-        event.task: Outcome(event.state, event.reason) for event in Journal(folder).events()
-    }
-    return assess(work, outcomes, {}, read_deviations(folder))
+    return assess(work, Journal(folder).outcomes(), read_deviations(folder))

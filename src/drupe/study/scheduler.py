@@ -46,10 +46,9 @@ class Scheduler:
     def run(self) -> dict[str, Outcome]:
         """Run everything; on Ctrl-C end what runs, say so in the journal, and let it through."""
         try:
-            while not all(outcome.is_settled for outcome in self.outcomes.values()):
-                while self._advance():
-                    pass
-                for ended in self.executor.ended(WAIT_SECONDS if self._running() else 0.0):
+            while not self._is_settled:
+                self._advance()
+                for ended in self.executor.ended(WAIT_SECONDS):
                     self._finish(ended)
                 self.watch(self.outcomes)
         except BaseException:
@@ -60,13 +59,16 @@ class Scheduler:
             raise
         return self.outcomes
 
-    def _advance(self) -> bool:
-        """Settle or start one waiting task; return whether anything changed."""
-        for task in self.tasks:
-            if self.outcomes[task.name].state == "waiting" and self._try(task):
-                self.watch(self.outcomes)
-                return True
-        return False
+    @property
+    def _is_settled(self) -> bool:
+        return all(outcome.is_settled for outcome in self.outcomes.values())
+
+    def _advance(self) -> None:
+        """Settle or start every waiting task that can be, the first in order first."""
+        waiting = [task for task in self.tasks if self.outcomes[task.name].state == "waiting"]
+        while changed := next((task for task in waiting if self._try(task)), None):
+            waiting.remove(changed)
+            self.watch(self.outcomes)
 
     def _try(self, task: Task) -> bool:
         """Settle or start ``task``, unless it has to wait; return whether it had not."""
@@ -111,11 +113,7 @@ class Scheduler:
             return False
         required = spec.criteria.accuracy
         assert required is not None  # the specification has been checked
-        runs = {
-            name: [self.work.folder / name / f"seed-{seed}" for seed in spec.seeds]
-            for name in condition.none_of
-        }
-        self.decisions[task.experiment] = decide(condition, required, runs)
+        self.decisions[task.experiment] = decide(condition, required, self.work.finished_runs())
         return True
 
     def _running(self) -> list[Task]:
@@ -156,6 +154,7 @@ class Scheduler:
             return
         if ended.lost and self._losses.get(task.name, 0) < LOST_TRIES:
             self._losses[task.name] = self._losses.get(task.name, 0) + 1
+            self._tries[task.name] -= 1
             self._set(task, Outcome("waiting", f"{ended.reason}: to be run elsewhere"))
             return
         if ended.was_killed and self._tries[task.name] <= self.work.study.spec.retries:

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from drupe.configuration import IDENTIFIER
 from drupe.training.config import Seed
 
+IMPORTED = "BASELINE"
+"""The folder of a baseline that was trained elsewhere."""
+
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -57,12 +60,18 @@ class Checkpoint(Section):
 class Baseline(Section):
     """What the experiments have to beat."""
 
-    name: str = Field("the baseline", description="how the verdict calls it")
+    name: str = Field("", description="how the verdict calls it, beside the experiment's id")
     experiment: str | None = Field(None, description="an experiment of this study")
     checkpoint: Checkpoint | None = Field(
         None, description="a model from elsewhere, which then takes the experiment's place"
     )
     accuracy: Rate | None = Field(None, description="its historic accuracy, as description")
+
+    @property
+    def label(self) -> str:
+        """How the verdict calls it; empty where there is nothing to keep."""
+        known = self.experiment or (IMPORTED if self.checkpoint else "")
+        return ", ".join(part for part in (known, self.name) if part)
 
 
 class Condition(Section):
@@ -168,6 +177,8 @@ def _problems(spec: StudySpec) -> Iterator[str]:
     repeated = {name for name in identifiers if identifiers.count(name) > 1}
     if repeated:
         yield f"experiments: ids must be unique, got {', '.join(sorted(repeated))}"
+    if spec.baseline.checkpoint is not None and IMPORTED in identifiers:
+        yield f"experiments: {IMPORTED} is the imported checkpoint, an experiment needs another id"
     if len(set(spec.seeds)) < len(spec.seeds):
         yield f"seeds: must differ, got {', '.join(map(str, spec.seeds))}"
     trained = [item.id for item in spec.training]

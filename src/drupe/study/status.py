@@ -46,16 +46,23 @@ def task_statuses(tasks: Sequence[Task], outcomes: Mapping[str, Outcome]) -> tup
 
 def outcomes_from_files(tasks: Sequence[Task], folder: Path) -> dict[str, Outcome]:
     """Return what became of each task by the journal; who claims to run must be alive."""
-    found = {event.task: Outcome(event.state, event.reason) for event in Journal(folder).events()}
+    found = Journal(folder).outcomes()
     alive = is_running(folder)
     for task in tasks:
-        record = read_record(task.folder) if task.config else None
         outcome = found.get(task.name)
-        if record is not None and record.status == "done":
+        if _has_finished(task):
             found[task.name] = Outcome("done", outcome.reason if outcome else "")
         elif outcome is not None and outcome.state == "running" and not alive:
             found[task.name] = Outcome("interrupted", "the study ended while it ran")
     return found
+
+
+def _has_finished(task: Task) -> bool:
+    """Whether the task's run is there, whatever the journal says; the data may have changed."""
+    record = read_record(task.folder) if task.config else None
+    if record is None or task.config is None or record.status != "done":
+        return False
+    return record.identity == task.config.identity(record.data.fingerprint)
 
 
 def is_running(folder: Path) -> bool:

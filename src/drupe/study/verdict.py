@@ -14,23 +14,21 @@ from typing import Any
 from drupe.errors import InputError
 from drupe.evaluation.operating_point import OperatingPoint
 from drupe.evaluation.verdict import Judged
-from drupe.study.conditions import Decision
+from drupe.study.conditions import Decision, decisions_made
 from drupe.study.journal import Outcome
 from drupe.study.judging import Evidence, judge, judge_recall, latency_of
 from drupe.study.measured import (
     ComparisonFigures,
     ExperimentFigures,
     Measured,
-    Runs,
     compare_planned,
     measure,
 )
-from drupe.study.plan import IMPORTED, plan, run_name
+from drupe.study.plan import plan, run_name
 from drupe.study.protocol import Deviation
 from drupe.study.recommendation import Candidate, Recommendation, recommend
-from drupe.study.spec import Experiment, PlannedComparison
+from drupe.study.spec import IMPORTED, Experiment, PlannedComparison
 from drupe.study.work import Work
-from drupe.training.record import read_record
 
 
 @dataclass(frozen=True)
@@ -151,43 +149,27 @@ class StudyVerdict:
         return {**document, "run": os.path.relpath(run, self.folder) if run else None}
 
 
-def finished_runs(work: Work) -> Runs:
-    """Return the finished runs that the study asks for now, the baseline's included."""
-    study = work.study
-    found: dict[str, list[tuple[int, Path]]] = {name: [] for name in study.configs}
-    for task in plan(study, work.store):
-        if task.kind == "train" and work.is_done(task):
-            found[task.experiment].append((task.seed, task.folder))
-    if study.spec.baseline.checkpoint is not None:
-        seed = study.spec.seeds[0]
-        folder = work.folder / IMPORTED / f"seed-{seed}"
-        record = read_record(folder)
-        found[IMPORTED] = [(seed, folder)] if record and record.status == "done" else []
-    return found
-
-
 def assess(
-    work: Work,
-    outcomes: Mapping[str, Outcome],
-    decisions: Mapping[str, Decision],
-    deviations: Sequence[Deviation] = (),
+    work: Work, outcomes: Mapping[str, Outcome], deviations: Sequence[Deviation] = ()
 ) -> StudyVerdict:
     """Return the verdict on what is finished; ``outcomes`` say what became of the rest.
+
+    They may hold tasks that the study doesn't have (any more).
 
     Raises:
         InputError: a run's files are damaged.
     """
-    spec = work.study.spec
-    measured = measure(finished_runs(work), spec.confidence)
+    spec, runs = work.study.spec, work.finished_runs()
+    tasks = [task for task in plan(work.study, work.store) if task.name in outcomes]
+    decisions = decisions_made(spec, {task.experiment for task in tasks}, runs)
+    measured = measure(runs, spec.confidence)
     baseline = IMPORTED if spec.baseline.checkpoint else spec.baseline.experiment
     stands_for = {spec.baseline.experiment: baseline} if spec.baseline.experiment else {}
     comparisons, not_compared = compare_planned(
         spec.planned, measured, {str(key): str(value) for key, value in stands_for.items()}
     )
-    experiments = tuple(
-        _Assessor(work, measured, baseline, outcomes, decisions).assess(item)
-        for item in spec.experiments
-    )
+    assessor = _Assessor(work, measured, baseline, outcomes, decisions, not_compared)
+    experiments = tuple(assessor.assess(item) for item in spec.experiments)
     return StudyVerdict(
         study=spec.study,
         question=spec.question,
@@ -197,30 +179,28 @@ def assess(
         experiments=experiments,
         comparisons=comparisons,
         not_compared=not_compared,
-        recommendation=_recommended(experiments, spec.baseline.experiment or "", work),
+        recommendation=_recommended(experiments, work),
         deviations=tuple(deviations),
         decisions=decisions,
         failed=tuple(
-            (name, outcome.reason)
-            for name, outcome in outcomes.items()
-            if outcome.state == "failed"
+            (task.name, outcomes[task.name].reason)
+            for task in tasks
+            if outcomes[task.name].state == "failed" and not work.is_done(task)
         ),
         calibration=_calibration(work),
         candidates=work.study.candidates,
     )
 
 
-def _recommended(
-    experiments: Sequence[ExperimentVerdict], baseline: str, work: Work
-) -> Recommendation:
-    candidates = []
+def _recommended(experiments: Sequence[ExperimentVerdict], work: Work) -> Recommendation:
+    spec, candidates = work.study.spec, []
     for item in experiments:
         if item.experiment.kind != "training" or not item.runs:
             continue
         timing = latency_of(item.bench)
         p50 = timing.get("p50_ms") if timing else None
         candidates.append(Candidate(item.experiment.id, item.runs[0], item.judged, item.point, p50))
-    return recommend(candidates, baseline, work.study.spec.margin, work.study.spec.confidence)
+    return recommend(candidates, spec.baseline, spec.margin, spec.confidence)
 
 
 def _calibration(work: Work) -> str:
@@ -241,6 +221,7 @@ class _Assessor:
     baseline: str | None
     outcomes: Mapping[str, Outcome]
     decisions: Mapping[str, Decision]
+    not_compared: Sequence[PlannedComparison]
 
     def assess(self, item: Experiment) -> ExperimentVerdict:
         if item.kind == "comparison":
@@ -292,13 +273,11 @@ class _Assessor:
         return ExperimentVerdict(item, state, reason, runs, None, point, judged, None, None)
 
     def _comparison(self, item: Experiment) -> ExperimentVerdict:
-        known = self.measured.tested
-        made = [pair for pair in item.comparisons if pair.a in known and pair.b in known]
-        whole = len(made) == len(item.comparisons)
-        state = "done" if whole else "partly done" if made else "missing"
-        missing = sorted(
-            {name for pair in item.comparisons for name in (pair.a, pair.b)} - known.keys()
-        )
+        not_made = [pair for pair in item.comparisons if pair in self.not_compared]
+        whole, none = not not_made, len(not_made) == len(item.comparisons)
+        state = "done" if whole else "missing" if none else "partly done"
+        names = {name for pair in not_made for name in (pair.a, pair.b)}
+        missing = sorted(names - self.measured.tested.keys())
         reason = f"no finished run of {', '.join(missing)}" if missing else ""
         return ExperimentVerdict(item, state, reason, (), None, None, (), None, None)
 

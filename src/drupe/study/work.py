@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from drupe.files import read_json, write_json, write_text
 from drupe.study.executor import Job
 from drupe.study.journal import Outcome
 from drupe.study.loading import Study
-from drupe.study.plan import Task, study_folder
+from drupe.study.measured import Runs
+from drupe.study.plan import Task, plan, study_folder
 from drupe.training.config import ExperimentConfig
 from drupe.training.crossfit import certify_on_folds
 from drupe.training.record import read_record
@@ -56,8 +58,20 @@ class Work:
             same = record is not None and record.identity == task.config.identity(self.fingerprint)
             return same and record is not None and record.status == "done"
         if task.kind in ("export", "bench"):
-            return _answer(self._answer_file(task), self._made_from(task)) is not None
+            return self.answer(task.experiment, task.kind) is not None
         return False
+
+    def finished_runs(self) -> Runs:
+        """Return the finished runs that the study asks for now, the baseline's included."""
+        found: dict[str, list[tuple[int, Path]]] = {name: [] for name in self.study.configs}
+        for task in plan(self.study, self.store):
+            if task.kind == "train" and self.is_done(task):
+                found[task.experiment].append((task.seed, task.folder))
+            elif task.kind == "import":
+                record = read_record(task.folder)
+                done = record is not None and record.status == "done"
+                found[task.experiment] = [(task.seed, task.folder)] if done else []
+        return found
 
     def supersede(self, task: Task) -> Path | None:
         """Move another run out of the way of ``task``; return where it lies now, None if none did.
@@ -99,28 +113,50 @@ class Work:
             shutil.rmtree(bundle, ignore_errors=True)
             words = ("export", str(task.folder), str(bundle), *store, "--json")
         else:
-            words = ("bench", str(bundle), "--uncertified", "--json")
+            words = ("bench", str(bundle), "--json")
         return Job(task, words, log, self._raw_answer(task))
 
     def accept(self, task: Task) -> None:
-        """Keep a job's answer with what it was made from."""
+        """Keep a job's answer with what it was made from.
+
+        Raises:
+            InputError: it did something else than was asked for.
+        """
+        if task.config is not None and not self.is_done(task):
+            raise InputError(
+                f"{task.folder}: holds no finished run of this experiment on the study's data: "
+                "have the images, labels or fixes changed since the study was started?"
+            )
         if task.kind in ("export", "bench"):
-            raw = self._raw_answer(task)
-            answer = {"made_from": self._made_from(task), "answer": read_json(raw)}
-            write_json(self._answer_file(task), answer)
+            raw, made_from = self._raw_answer(task), self._made_from(task.experiment, task.kind)
+            write_json(
+                self._answer_file(task.experiment, task.kind),
+                {"made_from": made_from, "answer": read_json(raw)},
+            )
             raw.unlink()
 
     def answer(self, experiment: str, kind: str) -> Mapping[str, Any] | None:
-        """Return what the last export or bench of an experiment said, None without one."""
-        path = self.folder / experiment / f"{kind}.json"
-        document = read_json(path) if path.exists() else None
-        answer = document.get("answer") if isinstance(document, dict) else None
+        """Return what the export or bench of an experiment said; None: nothing, or of another run.
+
+        Whatever it was made from has been made anew since, if that is another now.
+        """
+        try:
+            document = read_json(self._answer_file(experiment, kind))
+            if document["made_from"] != self._made_from(experiment, kind):
+                return None
+        except (InputError, KeyError, TypeError):
+            return None
+        answer = document.get("answer")
         return answer if isinstance(answer, dict) else None
 
     def certify(self, task: Task) -> Outcome:
         """Certify the run of ``task`` for what is asked of it; nothing is trained here."""
         experiment = self.study.spec.experiment(task.experiment)
+        folds = self.study.configs[experiment.of or experiment.id].calibration.crossfit
         try:
+            if folds is not None and not experiment.of:
+                # Again each time: the folds may be others than those that were pooled before.
+                certify_on_folds(read_run_predictions(task.folder), task.folder, folds, self.store)
             point = self.point(experiment.of or experiment.id, alone=experiment.of is not None)
         except DrupeError as error:
             return Outcome("failed", str(error))
@@ -137,13 +173,12 @@ class Work:
         """Return where the run to deploy of a training experiment would operate.
 
         ``alone``: it is the only candidate; else one of all that the study trains.
+
+        Raises:
+            InputError: its files are damaged, or it has no calibration items (yet).
         """
-        spec, run = self.study.spec, self.deployed(experiment)
-        criteria = self.study.criteria[experiment]
-        model = read_run_predictions(run)
-        folds = self.study.configs[experiment].calibration.crossfit
-        if folds is not None and model.calibration is None:
-            model = certify_on_folds(model, run, folds, self.store)
+        spec, criteria = self.study.spec, self.study.criteria[experiment]
+        model = read_run_predictions(self.deployed(experiment))
         request = Request(
             min_recall=criteria.recall or Request().min_recall,
             confidence=spec.confidence,
@@ -155,18 +190,19 @@ class Work:
         """Return the run of an experiment that would be deployed: the first seed's."""
         return self.folder / experiment / f"seed-{self.study.spec.seeds[0]}"
 
-    def _made_from(self, task: Task) -> dict[str, Any]:
+    def _made_from(self, experiment: str, kind: str) -> dict[str, Any]:
         """Return what an answer depends on: another one makes it out of date."""
-        if task.kind == "export":
-            evaluation = read_json(task.folder / "evaluation.json")
-            return {
-                "weights": file_hash(task.folder / MODEL_FILE),
-                "certificate": evaluation.get("certificate"),
-            }
-        return {"bundle": file_hash(self.folder / task.experiment / BUNDLE / "bundle.json")}
+        run, bundle = self.deployed(experiment), self.folder / experiment / BUNDLE
+        made_from = {
+            "weights": file_hash(run / MODEL_FILE),
+            "certificate": read_json(run / "evaluation.json").get("certificate"),
+        }
+        if kind == "export":
+            return made_from
+        return {**made_from, "bundle": file_hash(bundle / "bundle.json")}
 
-    def _answer_file(self, task: Task) -> Path:
-        return self.folder / task.experiment / f"{task.kind}.json"
+    def _answer_file(self, experiment: str, kind: str) -> Path:
+        return self.folder / experiment / f"{kind}.json"
 
     def _raw_answer(self, task: Task) -> Path:
         return self.folder / task.experiment / f".{task.kind}.answer.json"
@@ -180,20 +216,20 @@ class Work:
     def _import_words(self, task: Task) -> tuple[str, ...]:
         checkpoint = self.study.spec.baseline.checkpoint
         assert checkpoint is not None
-        config = next(iter(self.study.configs.values()))
-        picked = ("--picked-on-test",) if checkpoint.picked_on_test else ()
-        data = ("--data", str(config.data.root), "--trained-on", checkpoint.trained_on)
-        words = (str(checkpoint.file), "--architecture", checkpoint.architecture, *data)
-        return (*words, "--out", str(task.folder), *picked)
+        configs, stands_for = self.study.configs, self.study.spec.baseline.experiment
+        config = configs[stands_for or next(iter(configs))]
+        document = config.model_dump(mode="json", exclude_defaults=True, exclude={"data": {"root"}})
+        words = (str(checkpoint.file), *_settings(document, ("input", "data")))
+        words += ("--architecture", checkpoint.architecture, "--data", str(config.data.root))
+        words += ("--trained-on", checkpoint.trained_on, "--out", str(task.folder))
+        return (*words, *(("--picked-on-test",) if checkpoint.picked_on_test else ()))
 
 
-def _answer(path: Path, made_from: Mapping[str, Any]) -> Any:
-    try:
-        document = read_json(path)
-    except InputError:
-        return None
-    fresh = isinstance(document, dict) and document.get("made_from") == made_from
-    return document.get("answer") if fresh else None
+def _settings(document: Mapping[str, Any], sections: Sequence[str]) -> Iterator[str]:
+    """Yield ``SECTION.KEY=VALUE`` for each key of ``sections``."""
+    for section in sections:
+        for key, value in document.get(section, {}).items():
+            yield f"{section}.{key}={json.dumps(value)}"
 
 
 def _write_config(file: Path, config: ExperimentConfig) -> None:

@@ -1,0 +1,128 @@
+"""Studies for tests: real plans and files, runs that are written instead of trained."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from run_files import decided, write_run
+
+from drupe.evaluation.predictions import Predictions
+from drupe.study.executor import Ended, Job
+from drupe.study.journal import Journal, Outcome
+from drupe.study.loading import Study, load_study
+from drupe.study.plan import Lane, Task, plan
+from drupe.study.scheduler import Scheduler
+from drupe.study.work import Work
+
+FINGERPRINT = "f" * 64
+STUDY: dict[str, Any] = {
+    "study": "small",
+    "question": "Is B better?",
+    "seeds": [1, 2],
+    "defaults": {"model": {"architecture": "test_resnet", "pretrained": False}},
+    "experiments": [{"id": "A"}, {"id": "B"}],
+}
+EXPORTED = {"functions": [{"size_bytes": 10_000_000}]}
+
+
+def timed(milliseconds: float) -> dict[str, Any]:
+    """Return what ``drupe bench --json`` says of a model that always takes as long."""
+    return {"results": [{"samples_ms": [milliseconds] * 500, "p50_ms": milliseconds}]}
+
+
+def small_study(folder: Path, **changes: Any) -> Study:
+    """Return the study A, B (seeds 1 and 2) with other keys."""
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump({**STUDY, **changes}))
+    return load_study(file)
+
+
+def work_on(study: Study, store: Path) -> Work:
+    """Return the study's work on data with the fingerprint of :func:`finish`'s runs."""
+    return Work(study, store, FINGERPRINT)
+
+
+def finish(
+    task: Task,
+    test: Predictions | None = None,
+    calibration: Predictions | None = None,
+    fingerprint: str = FINGERPRINT,
+) -> Path:
+    """Write the run that ``task`` would train."""
+    assert task.config is not None
+    return write_run(
+        task.folder,
+        experiment=task.experiment,
+        seed=task.seed,
+        test=test or decided(100),
+        calibration=calibration,
+        identity=task.config.identity(fingerprint),
+        fingerprint=fingerprint,
+    )
+
+
+class FakeExecutor:
+    """Runs ``does(job)`` in place of each job, in the order of their starts.
+
+    ``does`` returns an exit code or an :class:`Ended`; by default every run succeeds. ``slots``
+    gives the lanes' sizes (2 where left out); ``at_once`` keeps which jobs ever ran side by side.
+    """
+
+    def __init__(
+        self,
+        does: Callable[[Job], int | Ended] | None = None,
+        slots: Mapping[Lane, int] | None = None,
+    ) -> None:
+        self.does, self.sizes = does or succeed, slots or {}
+        self.started: list[str] = []
+        self.at_once: list[frozenset[str]] = []
+        self.running: list[Job] = []
+        self.stopped = False
+
+    def slots(self, lane: Lane) -> int:
+        return self.sizes.get(lane, 2)
+
+    def start(self, job: Job) -> None:
+        self.running.append(job)
+        self.started.append(job.task.name)
+        self.at_once.append(frozenset(one.task.name for one in self.running))
+        per_lane = Counter(one.task.lane for one in self.running)
+        assert all(count <= self.slots(lane) for lane, count in per_lane.items())
+
+    def ended(self, seconds: float) -> Sequence[Ended]:
+        if not self.running:
+            return []
+        job = self.running.pop(0)
+        done = self.does(job)
+        return [done if isinstance(done, Ended) else Ended(job.task, done)]
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.running.clear()
+
+
+def succeed(job: Job) -> int:
+    """Do a job as it should be done."""
+    if job.task.kind in ("train", "fold"):
+        finish(job.task)
+    elif job.answer is not None:
+        job.answer.parent.mkdir(parents=True, exist_ok=True)
+        job.answer.write_text(json.dumps(EXPORTED if job.task.kind == "export" else timed(1.0)))
+        if job.task.kind == "export":
+            (job.answer.parent / "bundle").mkdir()
+            (job.answer.parent / "bundle" / "bundle.json").write_text("{}")
+    return 0
+
+
+def schedule(
+    work: Work, executor: FakeExecutor, tasks: Sequence[Task] | None = None
+) -> dict[str, Outcome]:
+    """Run all tasks of a study to their end and return what became of them."""
+    tasks = plan(work.study, work.store) if tasks is None else tasks
+    scheduler = Scheduler(tasks, work, executor, Journal(work.folder), lambda outcomes: None)
+    return scheduler.run()
