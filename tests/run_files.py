@@ -61,6 +61,7 @@ def write_run(
     identity: str = "0" * 64,
     fingerprint: str = "f" * 64,
     calibrated: bool = True,
+    approximate: str | None = None,
 ) -> Path:
     """Write a finished run's files, as far as they are read without a network.
 
@@ -81,6 +82,7 @@ def write_run(
         **counts,
         **{name: len(table) for name, table in tables.items()},
         "skipped": [],
+        "approximate": approximate,
     }
     record = {"status": status, "experiment": experiment, "seed": seed, "identity": identity}
     record |= {"data": data, "crop": None, "weights": None, "device": "cpu", "processes": 1}

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from run_files import decided, write_run
 
 from drupe.evaluation.predictions import Predictions
 from drupe.study.executor import Ended, Job
@@ -18,6 +17,7 @@ from drupe.study.loading import Study, load_study
 from drupe.study.plan import Lane, Task, plan
 from drupe.study.scheduler import Scheduler
 from drupe.study.work import Work
+from run_files import decided, write_run
 
 FINGERPRINT = "f" * 64
 STUDY: dict[str, Any] = {
@@ -52,8 +52,9 @@ def finish(
     test: Predictions | None = None,
     calibration: Predictions | None = None,
     fingerprint: str = FINGERPRINT,
+    **others: Any,
 ) -> Path:
-    """Write the run that ``task`` would train."""
+    """Write the run that ``task`` would train; ``others`` as for :func:`write_run`."""
     assert task.config is not None
     return write_run(
         task.folder,
@@ -63,6 +64,7 @@ def finish(
         calibration=calibration,
         identity=task.config.identity(fingerprint),
         fingerprint=fingerprint,
+        **others,
     )
 
 

@@ -3,14 +3,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from run_files import decided
-from study_files import FakeExecutor, finish, schedule, small_study, succeed, work_on
 
 from drupe.study.executor import Ended
 from drupe.study.journal import Journal
 from drupe.study.plan import plan
 from drupe.study.scheduler import LOST_TRIES, Scheduler
 from drupe.training.record import read_record
+from run_files import decided
+from study_files import FakeExecutor, finish, schedule, small_study, succeed, work_on
 
 WHOLE = {"criteria": {"accuracy": 0.9, "latency_ms": 30, "size_mb": 150}}
 CONDITIONAL = {

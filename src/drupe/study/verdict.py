@@ -35,8 +35,8 @@ from drupe.study.work import Work
 class ExperimentVerdict:
     """What became of one experiment.
 
-    ``state``: done, partly done, failed, skipped or missing; ``runs`` are the finished ones, that
-    to deploy first. ``point`` is None for a comparison, and where nothing was certified.
+    ``state``: done, partly done, failed, skipped or missing; ``runs`` are the finished ones.
+    ``point`` is None for a comparison, and where nothing was certified.
     """
 
     experiment: Experiment
@@ -49,6 +49,8 @@ class ExperimentVerdict:
     export: Mapping[str, Any] | None
     bench: Mapping[str, Any] | None
     note: str = ""
+    deployed: Path | None = None
+    """The first seed's run; no other takes its place."""
 
     def to_json(self, root: Path) -> dict[str, Any]:
         """Return the document of this experiment; folders relative to ``root``."""
@@ -68,7 +70,7 @@ class ExperimentVerdict:
             "note": self.note or None,
             "seeds": list(self.figures.seeds) if self.figures else [],
             "runs": runs,
-            "deployed": runs[0] if runs else None,
+            "deployed": os.path.relpath(self.deployed, root) if self.deployed else None,
             **figures,
             "certificate": certificate.to_json() if certificate else None,
             "certified_test": {
@@ -199,7 +201,8 @@ def _recommended(experiments: Sequence[ExperimentVerdict], work: Work) -> Recomm
             continue
         timing = latency_of(item.bench)
         p50 = timing.get("p50_ms") if timing else None
-        candidates.append(Candidate(item.experiment.id, item.runs[0], item.judged, item.point, p50))
+        run = work.deployed(item.experiment.id)
+        candidates.append(Candidate(item.experiment.id, run, item.judged, item.point, p50))
     return recommend(candidates, spec.baseline, spec.margin, spec.confidence)
 
 
@@ -251,8 +254,19 @@ class _Assessor:
         seeds = f"{'seed' if len(collapsed) == 1 else 'seeds'} {', '.join(map(str, collapsed))}"
         note = f"collapsed to one decision for every item: {seeds}" if collapsed else ""
         runs = tested.runs if tested else ()
+        deployed = self.work.deployed(item.id)
         return ExperimentVerdict(
-            item, state, reason, runs, figures, point, judged, export, bench, note
+            item,
+            state,
+            reason,
+            runs,
+            figures,
+            point,
+            judged,
+            export,
+            bench,
+            note,
+            deployed if deployed in runs else None,
         )
 
     def _threshold(self, item: Experiment) -> ExperimentVerdict:
@@ -270,7 +284,10 @@ class _Assessor:
         outcome = self.outcomes.get(item.id)
         if point is None and outcome is not None and outcome.state == "failed":
             state, reason = "failed", outcome.reason
-        return ExperimentVerdict(item, state, reason, runs, None, point, judged, None, None)
+        deployed = runs[0] if runs else None
+        return ExperimentVerdict(
+            item, state, reason, runs, None, point, judged, None, None, deployed=deployed
+        )
 
     def _comparison(self, item: Experiment) -> ExperimentVerdict:
         not_made = [pair for pair in item.comparisons if pair in self.not_compared]
