@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,16 +10,20 @@ STUDY = """
 study: small
 question: Does smoothing help?
 seeds: [1]
+criteria: {accuracy: 0.999, recall: 0.8}
+baseline: {experiment: BASE}
 defaults:
   model: {architecture: test_resnet, pretrained: false}
   input: {size: 64}
-  training: {epochs: 1, batch_size: 16, threads: 1, precision: fp32, layout: contiguous}
+  training: {epochs: 1, batch_size: 16, precision: fp32, layout: contiguous}
 experiments:
-  - id: PLAIN
-  - {id: SMOOTH, config: {training: {label_smoothing: 0.1}}}
+  - {id: BASE}
+  - {id: EXP-001, kind: threshold, of: BASE}
+  - {id: SMOOTH, config: {training: {label_smoothing: 0.1}, calibration: {crossfit: 2}}}
 comparisons:
-  - {a: SMOOTH, b: PLAIN}
+  - {a: SMOOTH, b: BASE}
 """
+RUNS = ("BASE/seed-1", "SMOOTH/seed-1", *(f"SMOOTH/seed-1-cross-fit-2/fold-{k}" for k in (0, 1)))
 
 
 @pytest.fixture
@@ -28,40 +32,126 @@ def study(tmp_path: Path) -> Path:
     return tmp_path / "small.yaml"
 
 
-def test_a_study_runs_compares_and_is_not_run_twice(
-    drupe, study, small_synthetic, tmp_path
+def test_a_study_runs_is_judged_and_not_run_twice(
+    drupe, quick, study, small_synthetic, tmp_path
 ) -> None:
-    first = drupe("study", "run", "small.yaml", "--data", small_synthetic, columns=40)
+    words = ("study", "run", "small.yaml", "--data", small_synthetic, "--parallel", "2")
+    first = drupe(*words)
     assert first.code == 0, first.stderr
-    assert "run 2 of 2: SMOOTH seed 1" in first.stderr
-    assert "No difference is shown between SMOOTH and PLAIN" in " ".join(first.stdout.split())
-    assert re.search(r"^PLAIN\n  seeds +1\n  accuracy +\d+\.\d %?$", first.stdout, re.MULTILINE)
-    started = (tmp_path / "drupe-store/runs/small/PLAIN/seed-1/run.json").read_text()
+    assert "[7 of 7] " in first.stderr
+    assert "accuracy ≥ BASE (99.9 %)" in first.stdout
+    folder = tmp_path / "drupe-store" / "runs" / "small"
+    weights = {run: (folder / run / "model.safetensors").stat().st_mtime_ns for run in RUNS}
+    records = {run: json.loads((folder / run / "run.json").read_text()) for run in RUNS}
+    assert {record["status"] for record in records.values()} == {"done"}
 
-    second = drupe("study", "run", "small.yaml", "--data", small_synthetic, "--json")
+    second = quick(*words, "--json", "--strict")
 
     document = json.loads(second.stdout)
-    assert [item["id"] for item in document["experiments"]] == ["PLAIN", "SMOOTH"]
-    assert document["comparisons"][0]["a"] == "SMOOTH"
-    assert document == json.loads((tmp_path / "drupe-store/runs/small/summary.json").read_text())
-    assert (tmp_path / "drupe-store/runs/small/PLAIN/seed-1/run.json").read_text() == started
+    assert second.code == 1  # no model passes, after one epoch
+    assert document == json.loads((folder / "verdict.json").read_text())
+    assert [item["state"] for item in document["experiments"]] == ["done"] * 3
+    assert document["experiments"][2]["certificate"]["approximate"].count("2 networks") == 1
+    assert [item["a"] for item in document["comparisons"]] == ["SMOOTH"]
+    for run in RUNS:
+        assert (folder / run / "model.safetensors").stat().st_mtime_ns == weights[run]
+        now = json.loads((folder / run / "run.json").read_text())
+        assert now["started"] == records[run]["started"]
+
+    status = quick("study", "status", "small.yaml", "--json")
+    rows = {row["task"]: row for row in json.loads(status.stdout)["tasks"]}
+    assert {row["state"] for row in rows.values()} == {"done"}
+    assert rows["SMOOTH fold 1"]["epoch"] == rows["SMOOTH fold 1"]["epochs"] == 1
+    assert json.loads(status.stdout)["running"] is False
+    assert "7 of 7 tasks, not running" in quick("study", "status", "small.yaml").stdout
+
+    chosen = quick(*words, "training.epochs=2", "--only", "EXP-001", "--json")
+    assert chosen.code == 0
+    changed = json.loads(chosen.stdout)
+    assert {item["state"] for item in changed["experiments"]} == {"missing"}
+    assert "BASE.training.epochs: 1 -> 2" in {item["what"] for item in changed["deviations"]}
+
+    shutil.copytree(small_synthetic, tmp_path / "other")
+    next((tmp_path / "other").rglob("*.png")).unlink()
+    before = (folder / "verdict.json").read_bytes()
+    other = quick("study", "run", "small.yaml", "--data", "other")
+    assert (other.code, other.stdout) == (2, "")
+    assert "must be continued on the data that the study was started with" in other.stderr
+    assert (folder / "verdict.json").read_bytes() == before
 
 
 def test_a_failed_run_is_named_and_the_others_count(drupe, study, small_synthetic) -> None:
-    study.write_text(STUDY.replace("{label_smoothing: 0.1}}", "{weight_decay: 1.0e+30}}"))
+    smooth = "{label_smoothing: 0.1}, calibration: {crossfit: 2}"
+    study.write_text(STUDY.replace(smooth, "{weight_decay: 1.0e+30}"))
 
-    result = drupe("study", "run", "small.yaml", "--data", small_synthetic)
+    result = drupe("study", "run", "small.yaml", "--data", small_synthetic, "--only", "SMOOTH")
 
     assert result.code == 1
-    assert "became" in result.stderr
-    assert "failed: SMOOTH seed 1: exit code 2" in result.stdout
-    assert re.search(r"^ +seeds +accuracy +95 % ", result.stdout, re.MULTILINE)
-    assert "PLAIN has the highest mean accuracy" in " ".join(result.stdout.split())
+    assert "failed: SMOOTH seed 1: exit code 2: the " in result.stdout
+    assert "became" in result.stdout  # NaN or infinite: its own last words
+    assert "Keep the baseline (BASE). No run finished." in " ".join(result.stdout.split())
 
 
-def test_wrong_data_is_one_message_before_any_run(drupe, study) -> None:
-    result = drupe("study", "run", "small.yaml", "--data", "nowhere")
+CONDITION = "{id: C, when: {none_of: [%s], meet: accuracy}}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seeds: [1]", "seeds: [1, 1]", "seeds: must differ, got 1, 1"),
+        ("id: SMOOTH", "id: BASE", "experiments: ids must be unique, got BASE"),
+        ("of: BASE", "of: BAS", "EXP-001.of: must name experiments that train"),
+        ("{id: BASE}\n  -", "{id: BASE}\n  - " + CONDITION % "C" + "\n  -", "C -> C"),
+        ("{id: BASE}\n  -", "{id: BASE}\n  - " + CONDITION % "X" + "\n  -", "got X"),
+        (
+            "criteria: {accuracy: 0.999, recall: 0.8}",
+            "experiments: [{id: A}, " + CONDITION % "A" + "]",
+            "C.when: can never be decided: criteria.accuracy is not set",
+        ),
+        ("{a: SMOOTH, b: BASE}", "{a: SMOOTH, b: NONE}", "got NONE"),
+        ("baseline: {experiment: BASE}", "baseline: {experiment: B}", "baseline.experiment: must"),
+        ("test_resnet", "resnet9000", "resnet9000"),
+    ],
+)
+def test_a_wrong_study_is_one_message_before_anything_is_written(
+    quick, study, small_synthetic, tmp_path, old, new, message
+) -> None:
+    text = STUDY.replace(old, new)
+    if new.startswith("experiments"):
+        text = text[: text.rindex("experiments:\n")]
+    study.write_text(text)
+
+    result = quick("study", "run", "small.yaml", "--data", small_synthetic)
 
     assert (result.code, result.stdout) == (2, "")
-    assert result.stderr.count("nowhere: must be a dataset folder") == 1
-    assert "run 1 of 2" not in result.stderr
+    assert message in result.stderr
+    assert result.stderr.count("error: ") == 1
+    assert not (tmp_path / "drupe-store").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--data", "nowhere"), "nowhere: must be a dataset folder"),
+        ((), "data.root: required: give --data DIR"),
+        (("--only", "BAES", "--data", "."), "got BAES (did you mean BASE"),
+        (("--address", "localhost:6379", "--data", "."), "--address: needs --executor ray"),
+    ],
+)
+def test_wrong_words_are_one_message_before_anything_is_written(
+    quick, study, tmp_path, words, message
+) -> None:
+    result = quick("study", "run", "small.yaml", *words)
+
+    assert (result.code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert result.stderr.count("error: ") == 1
+    assert not (tmp_path / "drupe-store").exists()
+
+
+def test_a_study_that_was_never_run_has_no_status(quick, study, tmp_path) -> None:
+    result = quick("study", "status", "small.yaml")
+
+    assert (result.code, result.stdout) == (2, "")
+    assert "no such study was run; drupe study run small.yaml" in result.stderr
+    assert not (tmp_path / "drupe-store").exists()

@@ -117,7 +117,7 @@ def test_an_approximate_certificate_alone_is_undecided_but_can_fail(tmp_path) ->
     assert judged.settles_with is not None
     assert (judged.settles_with.further, judged.settles_with.what) == (
         299,
-        "defects freshly collected (--data)",
+        "fresh defects (--data)",
     )
     assert judge_recall(0.99, Evidence(point=refuted), 0.95).verdict == "fail"
 

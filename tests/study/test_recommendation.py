@@ -76,16 +76,14 @@ def test_without_latencies_the_best_yield_is_taken(candidate) -> None:
 
 
 def test_undecided_is_no_failure_and_is_named_with_what_settles_it(candidate) -> None:
-    one = judged("recall", "undecided", Settlement(1234, "defects freshly collected (--data)"))
+    one = judged("recall", "undecided", Settlement(1234, "fresh defects (--data)"))
     other = judged("size", "undecided")
 
     found = recommend([candidate("A", 10, 3.0, one, other)], BASE, 0.02, 0.95)
 
     assert found.experiment == "A"
     assert found.text.endswith("Still undecided: recall, size.")
-    assert found.changes_with == (
-        "recall: 1,234 further defects freshly collected (--data); size: why"
-    )
+    assert found.changes_with == ("recall: 1,234 further fresh defects (--data); size: why")
 
 
 def test_the_baseline_is_kept_where_nothing_may_take_its_place(candidate) -> None:

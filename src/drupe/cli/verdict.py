@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from drupe.cli.console import print_fitting, print_line, stdout
 
 if TYPE_CHECKING:
-    from drupe.evaluation.spread import ClusteredMean
     from drupe.study.smoke import Check
     from drupe.study.verdict import ExperimentVerdict, StudyVerdict
 
@@ -54,7 +53,7 @@ def _figures(item: ExperimentVerdict) -> Iterator[tuple[object, ...]]:
         item.experiment.id,
         len(figures.seeds),
         format_percent(figures.accuracy.mean),
-        _interval(figures.accuracy),
+        _interval(figures.accuracy.low, figures.accuracy.high),
         "-" if spread is None else f"{100 * spread:.1f}",
         format_percent(figures.recall.mean),
         format_percent(figures.clean_yield.mean),
@@ -62,11 +61,11 @@ def _figures(item: ExperimentVerdict) -> Iterator[tuple[object, ...]]:
     )
 
 
-def _interval(rate: ClusteredMean) -> str:
+def _interval(low: float, high: float) -> str:
     from drupe.evaluation.intervals import format_percent
 
-    low = format_percent(rate.low, sign="", rounding="down")
-    return f"{low}-{format_percent(rate.high, sign='', rounding='up')}"
+    start = format_percent(low, sign="", rounding="down")
+    return f"{start}-{format_percent(high, sign='', rounding='up')}"
 
 
 def _print_criteria(found: StudyVerdict) -> None:
@@ -79,7 +78,9 @@ def _print_criteria(found: StudyVerdict) -> None:
         criteria.setdefault(f"{row.criterion} {row.required}", []).append(cells)
     for name, rows in criteria.items():
         print_line("")
-        print_fitting((name, "verdict", "found", "settled by"), rows)
+        columns = (name, "verdict", "found", "settled by")
+        shown = len(columns) if any(row[-1] for row in rows) else len(columns) - 1
+        print_fitting(columns[:shown], [row[:shown] for row in rows])
 
 
 def _print_comparisons(found: StudyVerdict) -> None:

@@ -159,7 +159,7 @@ def judge_certified_recall(
         verdict, reason = "fail", "the test refutes the certificate"
     elif certificate.approximate:
         reason = f"the certificate is approximate: {certificate.approximate}"
-        settles = Settlement(needed, "defects freshly collected (--data)")
+        settles = Settlement(needed, "fresh defects (--data)")
     else:
         verdict, reason = "pass", "certified exactly, and the test does not refute it"
     return Judged("recall", f"≥ {100 * required:g} %", verdict, reason, evidence, settles)

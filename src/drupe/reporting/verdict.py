@@ -45,23 +45,21 @@ def criterion_rows(verdict: StudyVerdict) -> tuple[CriterionRow, ...]:
 
 
 def evidence_text(evidence: dict[str, Any]) -> str:
-    """Return the figure that a verdict rests on, with its bounds, in a few words."""
+    """Return the figure that a verdict rests on, with its bounds, in a few characters."""
     if "difference" in evidence:
         low, high = points(evidence["low"]), points(evidence["high"])
-        return f"{points(evidence['difference'])} points ({low} to {high})"
+        return f"{points(evidence['difference'])} ({low} to {high})"
     if "mean" in evidence:
-        low, high = (format_percent(evidence[key], rounding=side) for key, side in _BOUNDS)
-        return f"{format_percent(evidence['mean'])} ({low} to {high})"
+        low = format_percent(evidence["low"], sign="", rounding="down")
+        high = format_percent(evidence["high"], sign="", rounding="up")
+        return f"{format_percent(evidence['mean'])} ({low}-{high})"
     if "value_ms" in evidence:
         return f"{evidence['value_ms']:.2f} ms"
     if "size_bytes" in evidence:
         return f"{evidence['size_bytes'] / 1e6:.1f} MB"
     if "test" in evidence:
         return _recall_text(evidence)
-    return "–"
-
-
-_BOUNDS: tuple[Any, ...] = (("low", "down"), ("high", "up"))
+    return "not measured"
 
 
 def _recall_text(evidence: dict[str, Any]) -> str:
@@ -69,8 +67,8 @@ def _recall_text(evidence: dict[str, Any]) -> str:
     if certificate is None:
         return "no certificate"
     missed = test["trials"] - test["successes"]
-    kind = "" if certificate.get("approximate") is None else "approximate, "
-    return f"{kind}test misses {missed} of {test['trials']}"
+    kind = "" if certificate["approximate"] is None else ", approx."
+    return f"misses {missed} of {test['trials']}{kind}"
 
 
 def verdict_markdown(verdict: StudyVerdict) -> str:

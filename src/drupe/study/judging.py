@@ -66,7 +66,9 @@ def _accuracy(required: float, evidence: Evidence, measured: Measured) -> Judged
     """Judge accuracy paired with the baseline where it has predictions, else by the number."""
     tested, baseline = evidence.tested, evidence.baseline
     if tested is None:
-        return not_measured("accuracy", f"≥ {100 * required:g} %")
+        number = f"{100 * required:g} %"
+        beaten = f"{evidence.baseline_name} ({number})" if baseline else number
+        return not_measured("accuracy", f"≥ {beaten}")
     correct = correct_decisions(tested.tables)
     items = np.arange(correct.shape[1])
     rate = clustered_mean_interval(correct, items, measured.confidence, sides=1)

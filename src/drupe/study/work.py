@@ -31,6 +31,8 @@ from drupe.training.record import read_record
 from drupe.training.saved import MODEL_FILE
 
 BUNDLE, THRESHOLD = "bundle", "threshold.json"
+ERROR = "error: "
+"""What ``drupe`` puts before each message about an error."""
 
 
 @dataclass(frozen=True)
@@ -239,9 +241,14 @@ def _write_config(file: Path, config: ExperimentConfig) -> None:
 
 
 def last_lines(log: Path, count: int = 3) -> str:
-    """Return the last lines of a job's log in one: why it failed, in its own words."""
+    """Return the last lines of a job's log in one: why it failed, in its own words.
+
+    What stands before its last error message, if there is one, is progress.
+    """
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
-    return " / ".join(line.strip() for line in text.splitlines()[-count:] if line.strip())
+    lines = [line.strip() for line in text.splitlines()[-count:] if line.strip()]
+    errors = [place for place, line in enumerate(lines) if line.startswith(ERROR)]
+    return " / ".join(lines[errors[-1] :] if errors else lines).removeprefix(ERROR)
