@@ -205,8 +205,8 @@ def _points(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     ranks = np.arange(1, POINTS + 1) * len(scores) / (POINTS + 1)
     below = np.unique(np.searchsorted(np.cumsum(counts), ranks))
     below = below[below < len(values) - 1]
-    found: NDArray[np.float32] = values[below] + (values[below + 1] - values[below]) / 2
-    return found
+    middles = values[below] + (values[below + 1] - values[below]) / 2
+    return middles.astype(np.float32)
 
 
 def _below(cells: NDArray[np.float64]) -> NDArray[np.float64]:

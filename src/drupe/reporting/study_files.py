@@ -23,8 +23,8 @@ from drupe.evaluation.source import JudgedSplit, ModelPredictions, read_run_pred
 from drupe.evaluation.spread import align
 from drupe.files import read_json
 from drupe.reporting.verdict_document import CertificateRecord, Verdict, read_verdict
-from drupe.study.plan import IMPORTED
 from drupe.study.protocol import LOCK
+from drupe.study.spec import IMPORTED
 from drupe.training.config import ExperimentConfig
 from drupe.training.record import RunRecord, read_config, read_record
 

@@ -35,7 +35,7 @@ def pack(files: Iterable[tuple[str, Path]], put: Put, place: str = "") -> Parcel
     """Send ``files`` (name in the parcel, file here); one that can't be opened is left out."""
     outbox = _Outbox(put)
     count = 0
-    with tarfile.open(fileobj=outbox, mode="w|", dereference=True) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=outbox, mode="w|", dereference=True) as archive:
         for name, path in files:
             try:
                 stream = path.open("rb")
@@ -52,7 +52,7 @@ def unpack(parcel: Parcel, folder: Path, get: Get) -> None:
     """Write the files of ``parcel`` below ``folder``; a name that leads out of it is refused."""
     folder.mkdir(parents=True, exist_ok=True)
     inbox = _Inbox(parcel.chunks, get)
-    with tarfile.open(fileobj=inbox, mode="r|") as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=inbox, mode="r|") as archive:
         archive.extractall(folder, filter="data")
 
 

@@ -86,11 +86,11 @@ class NodeRun:
             unpack(order.so_far, self.run, _get)
         file = self.folder / "experiment.yaml"
         write_text(file, order.experiment)
-        words = ("train", str(file), "--data", str(root), "--resume", "--out", str(self.run))
-        words += ("--store", str(store))
+        words = ["train", str(file), "--data", str(root), "--resume", "--out", str(self.run)]
+        words += ["--store", str(store)]
         if order.weights is not None:
-            words += ("--weights", str(receive(order.weights, cache, _get)))
-        self.local.start(Job(order.task, words, self.log))
+            words += ["--weights", str(receive(order.weights, cache, _get))]
+        self.local.start(Job(order.task, tuple(words), self.log))
         return Report()
 
     def poll(self, seconds: float) -> Report:
