@@ -180,6 +180,25 @@ def test_the_recommended_run_is_the_first_to_explore(study, tmp_path):
     assert runs == ["B/seed-1", "A/seed-1", "A/seed-2", "B/seed-2"]
 
 
+def test_a_certificate_that_the_verdict_refuses_is_not_taken_from_the_run(study, tmp_path):
+    folder = tmp_path / "runs" / "small"
+    shutil.copytree(study, folder)
+    document = json.loads((folder / "verdict.json").read_text())
+    evidence = document["experiments"][0]["certificate"]
+    for run in ("A/seed-1", "A/seed-2"):
+        evaluation = json.loads((folder / run / "evaluation.json").read_text())
+        (folder / run / "evaluation.json").write_text(
+            json.dumps({**evaluation, "certificate": evidence})
+        )
+    document["experiments"][0]["certificate"] = None
+    (folder / "verdict.json").write_text(json.dumps(document))
+
+    certified = {run.key: run.certificate is not None for run in built(folder).explorer}
+
+    assert certified["A/seed-1"] is False  # deployed: the verdict speaks for it
+    assert certified["A/seed-2"] is True
+
+
 def test_the_explorer_counts_one_of_each_copies(tmp_path):
     folder = tmp_path / "runs" / "small"
     write_study_run(folder, "A", 1, copies=4)

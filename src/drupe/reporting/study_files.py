@@ -174,9 +174,12 @@ def _read_run(folder: Path, key: str, verdict: Verdict | None) -> StudyRun:
 
 
 def _certificate(run: Path, key: str, verdict: Verdict | None) -> CertificateRecord | None:
-    for experiment in verdict.experiments if verdict else ():
-        if experiment.deployed == key and experiment.certificate:
-            return experiment.certificate
+    """Return the verdict's for a deployed run, also where it has none; else the run's own."""
+    deploying = [one for one in verdict.experiments if one.deployed == key] if verdict else []
+    if deploying:
+        # That of a training experiment is raised for the choice between all models.
+        deploying.sort(key=lambda one: one.kind != "training")
+        return next((one.certificate for one in deploying if one.certificate), None)
     path = run / "evaluation.json"
     document = read_json(path)
     found = document.get("certificate") if isinstance(document, dict) else None
