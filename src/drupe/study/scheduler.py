@@ -72,17 +72,16 @@ class Scheduler:
 
     def _try(self, task: Task) -> bool:
         """Settle or start ``task``, unless it has to wait; return whether it had not."""
-        needs = [self.outcomes[name] for name in task.needs]
-        if missing := self._missing_need(task):
-            self._set(task, Outcome("skipped", missing))
-            return True
-        if not all(need.is_done for need in needs):
-            return False
         if task.condition is not None and not self._is_decided(task):
             return False
         if task.condition is not None and not self.decisions[task.experiment].runs:
             self._set(task, Outcome("skipped", self.decisions[task.experiment].reason))
             return True
+        if missing := self._missing_need(task):
+            self._set(task, Outcome("skipped", missing))
+            return True
+        if not all(self.outcomes[name].is_done for name in task.needs):
+            return False
         if self.work.is_done(task):
             self._set(task, Outcome("done", "done before"))
             return True

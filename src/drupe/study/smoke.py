@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from drupe.study.journal import Outcome
-from drupe.study.plan import plan
+from drupe.study.plan import Task, plan
 from drupe.study.work import Work
 from drupe.training.metrics import METRICS_FILE
 from drupe.training.record import read_record
@@ -28,23 +28,26 @@ class Check:
 
 
 def smoke_checks(work: Work, outcomes: Mapping[str, Outcome]) -> tuple[Check, ...]:
-    """Return the checks of a smoke test that has run."""
+    """Return the checks of a smoke test that has run, of the experiments that were chosen."""
     study = work.study
-    networks = sorted({config.model.architecture for config in study.configs.values()})
-    checks = [
-        Check("configurations parsed", True, f"{len(study.spec.experiments)} experiments"),
-        _images(work),
-        _all_done("networks built and batches run", work, outcomes, ("train",), networks),
-    ]
+    checks = [Check("configurations parsed", True, f"{len(study.spec.experiments)} experiments")]
+    chosen = [task for task in plan(study, work.store) if task.name in outcomes]
+    trained = dict.fromkeys(task.experiment for task in chosen if task.kind == "train")
+    if trained:
+        networks = sorted({study.configs[name].model.architecture for name in trained})
+        checks.append(_images(work))
+        checks.append(
+            _all_done("networks built and batches run", chosen, outcomes, "train", networks)
+        )
     for name, kind in (
         ("folds run", "fold"),
         ("thresholds certified or refused", "certify"),
         ("graphs exported and gated", "export"),
         ("latency measured", "bench"),
     ):
-        if any(task.kind == kind for task in plan(study, work.store)):
-            checks.append(_all_done(name, work, outcomes, (kind,)))
-    return (*checks, *_smoothed(work))
+        if any(task.kind == kind for task in chosen):
+            checks.append(_all_done(name, chosen, outcomes, kind))
+    return (*checks, *_smoothed(work, trained))
 
 
 def _images(work: Work) -> Check:
@@ -60,14 +63,13 @@ def _images(work: Work) -> Check:
 
 def _all_done(
     name: str,
-    work: Work,
+    tasks: Sequence[Task],
     outcomes: Mapping[str, Outcome],
-    kinds: tuple[str, ...],
+    kind: str,
     subjects: list[str] | None = None,
 ) -> Check:
-    """Check that all tasks of ``kinds`` that were to run did."""
-    tasks = [task for task in plan(work.study, work.store) if task.kind in kinds]
-    found = {task.name: outcomes[task.name] for task in tasks if task.name in outcomes}
+    """Check that all tasks of a kind that were to run did."""
+    found = {task.name: outcomes[task.name] for task in tasks if task.kind == kind}
     bad = [
         f"{task}: {one.reason}"
         for task, one in found.items()
@@ -75,13 +77,15 @@ def _all_done(
     ]
     done = sum(one.is_done for one in found.values())
     detail = "; ".join(bad) or ", ".join(subjects or []) or f"{done} tasks"
-    return Check(name, not bad and done > 0, detail)
+    return Check(name, not bad, detail)
 
 
-def _smoothed(work: Work) -> tuple[Check, ...]:
+def _smoothed(work: Work, trained: Container[str]) -> tuple[Check, ...]:
     """Check that smoothing changes the loss, where two experiments differ in nothing else."""
     checks = []
     for pair in work.study.spec.planned:
+        if pair.a not in trained or pair.b not in trained:
+            continue
         a, b = (work.study.configs[name] for name in (pair.a, pair.b))
         plain = [one.training.model_copy(update={"label_smoothing": 0.0}) for one in (a, b)]
         if plain[0] != plain[1] or a.model != b.model or a.training == b.training:
