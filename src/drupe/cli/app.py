@@ -39,6 +39,7 @@ INTERRUPTED = 130
 
 EXTRA_OF = {
     "mlflow": "mlflow",
+    "nbformat": "notebook",
     "openvino": "openvino",
     "polars": "evidence",
     "ray": "ray",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from drupe.cli import report
-from drupe.cli.console import print_json, print_text
+from drupe.cli.console import print_json, print_line, print_text
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
 from drupe.cli.progress import progress_on
 
@@ -28,6 +28,10 @@ RUN_EXAMPLES = examples(
 CHECK_EXAMPLES = examples("drupe study check studies/phase2 --data crops")
 DESCRIBE_EXAMPLES = examples("drupe study describe studies/phase2 > docs/phase2.md")
 STATUS_EXAMPLES = examples("drupe study status studies/phase2 --data crops")
+NOTEBOOK_EXAMPLES = examples(
+    "drupe study notebook studies/phase2",
+    "drupe study notebook studies/phase2 --out phase2.ipynb --source URL",
+)
 
 StudyPath = Annotated[
     Path, typer.Argument(metavar="STUDY", help="A study file, or a folder with study.yaml.")
@@ -231,3 +235,40 @@ def status(
 
 
 app.command(epilog=report.EXAMPLES)(report.report)
+
+
+@app.command(epilog=NOTEBOOK_EXAMPLES)
+def notebook(
+    study: StudyPath,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Without it, notebooks/STUDY_colab.ipynb."),
+    ] = None,
+    source: Annotated[
+        str, typer.Option(metavar="URL", help="Drupe's own: a git URL, a folder or a package.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Write a study as a notebook for Colab, and as a script with the same cells beside it."""
+    from drupe.errors import InputError
+    from drupe.files import check_replaceable, write_text
+    from drupe.reporting.notebook import build_notebook, to_ipynb, to_script
+
+    loaded = load(study, overrides, None, None, smoke=False)
+    page = out or Path("notebooks") / f"{loaded.spec.study}_colab.ipynb"
+    if page.suffix != ".ipynb":
+        raise InputError(f"--out: must end in .ipynb, got {page}")
+    script = page.with_suffix(".py")
+    # The notebook runs elsewhere: a path of this machine would mean nothing there.
+    where = study.name if study.is_absolute() else study.as_posix()
+    built = build_notebook(loaded, where, overrides or (), source)
+    for file in (page, script):
+        check_replaceable(file)
+    write_text(page, to_ipynb(built))
+    write_text(script, to_script(built))
+    if json:
+        cells = len(built.steps)
+        print_json({"notebook": str(page), "script": str(script), "code_cells": cells})
+        return
+    print_line(f"{page}\n{script}")

@@ -1,0 +1,6 @@
+"""## __NUMBER__. __TITLE__
+
+__ABOUT__
+"""
+
+run_experiments(__ARGUMENTS__)
