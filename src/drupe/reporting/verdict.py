@@ -35,7 +35,7 @@ def criterion_rows(verdict: StudyVerdict) -> tuple[CriterionRow, ...]:
             judged.verdict,
             evidence_text(judged.evidence),
             judged.reason,
-            f"{judged.settles_with.further:,} further {judged.settles_with.what}"
+            f"{judged.settles_with.further:,} {judged.settles_with.what}"
             if judged.settles_with
             else "",
         )
