@@ -87,16 +87,46 @@ def test_holms_family_keeps_its_size_when_the_conditional_experiment_is_left_out
     assert one.p_adjusted == pytest.approx(3 * one.accuracy.p_value)
 
 
-def test_a_threshold_experiment_is_certified_alone_and_candidates_jointly(tmp_path) -> None:
+def test_criteria_are_about_each_model_alone_and_a_recommendation_about_the_one_chosen(
+    tmp_path,
+) -> None:
     document = verdict_of(tmp_path, training(BASE=40, NEW=8)).to_json()
 
-    certificates = {item["id"]: item["certificate"] for item in document["experiments"]}
-    assert certificates["EXP-001"]["candidates"] == 1
-    assert certificates["EXP-001"]["confidence"] == 0.95
+    experiments = {item["id"]: item for item in document["experiments"]}
+    for name in ("EXP-001", "NEW"):
+        assert experiments[name]["certificate"]["candidates"] == 1
+        assert experiments[name]["certificate"]["confidence"] == 0.95
     # EXP-004 counts, whether it ran or not: it was planned as a candidate.
-    assert certificates["NEW"]["candidates"] == document["candidates"] == 3
-    assert certificates["NEW"]["confidence"] == pytest.approx(1 - 0.05 / 3)
+    joint = experiments["NEW"]["joint_certificate"]
+    assert joint["candidates"] == document["candidates"] == 3
+    assert joint["confidence"] == pytest.approx(1 - 0.05 / 3)
+    assert experiments["EXP-001"]["joint_certificate"] is None
     assert criteria_of(document, "EXP-001") == {"recall": "pass"}
+
+
+def test_a_model_that_is_certified_alone_may_not_be_the_one_chosen(tmp_path) -> None:
+    """400 defects suffice for one model, not for the best of three: log(0.05 / 3) / log(0.99)."""
+
+    def does(job):
+        if job.task.kind != "train":
+            return succeed(job)
+        count = {"BASE": 40, "NEW": 8}[job.task.experiment]
+        calibration = decided(1000, defects=400, prefix="train")
+        finish(job.task, decided(400, range(400 - count, 400)), calibration)
+        return 0
+
+    document = verdict_of(tmp_path, does).to_json()
+
+    assert criteria_of(document, "NEW")["recall"] == "pass"
+    recommended = document["recommendation"]
+    assert recommended["experiment"] is None
+    assert "NEW can't be certified as the one chosen of 3" in recommended["text"]
+    needed = 408  # smallest n with 0.99^n <= 0.05 / 3
+    assert 0.99**needed <= 0.05 / 3 < 0.99 ** (needed - 1)
+    assert (
+        f"NEW, to be the one chosen: {needed - 400} further calibration defects"
+        in (recommended["changes_with"])
+    )
 
 
 def test_no_other_seed_takes_the_place_of_the_first(tmp_path) -> None:
@@ -179,7 +209,7 @@ def test_too_few_defects_are_said_with_how_many_it_takes(tmp_path) -> None:
     (new,) = (item for item in document["experiments"] if item["id"] == "NEW")
     recall = next(one for one in new["criteria"] if one["criterion"] == "recall")
     # log(0.05 / 3) / log(0.99) = 407.4; 100 items hold 48 defects
-    assert recall["settles_with"] == {"further": 408 - 48, "what": "calibration defects"}
+    assert recall["settles_with"] == {"further": 299 - 48, "what": "calibration defects"}
     assert "NEW has no certificate" in document["recommendation"]["text"]
     assert (
         "NEW, recall: 360 further calibration defects"

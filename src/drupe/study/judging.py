@@ -36,14 +36,13 @@ class Evidence:
 
     ``tested`` are its test predictions, ``baseline`` those to beat (None: there are none, or the
     experiment is the baseline), called ``baseline_name``; ``point`` is where the run to deploy
-    would operate, as one of ``candidates`` models.
+    would operate by itself: a certificate for the one chosen of many is the recommendation's.
     """
 
     tested: Tested | None = None
     baseline: Tested | None = None
     baseline_name: str = ""
     point: OperatingPoint | None = None
-    candidates: int = 1
     export: Answer = None
     bench: Answer = None
 
@@ -97,7 +96,6 @@ def judge_recall(required: float, evidence: Evidence, confidence: float) -> Judg
         point.certificate,
         required=required,
         confidence=confidence,
-        candidates=evidence.candidates,
         calibration_defects=int(point.model.calibration.distinct.is_defect.sum()),
         test_misses=misses,
         test_defects=int(test.is_defect.sum()),

@@ -31,7 +31,10 @@ MENDED_BY = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """An experiment with its verdicts, where it would operate, and its median milliseconds."""
+    """An experiment with its verdicts, and the median milliseconds of its run.
+
+    ``point`` is where the run would operate as the one chosen of all candidates.
+    """
 
     name: str
     run: Path
@@ -156,12 +159,19 @@ def _nothing(candidates: Sequence[Candidate], baseline: str) -> str:
     reasons = [
         f"{one.name} fails {', '.join(one.fails)}"
         if one.fails
-        else f"{one.name} has no certificate"
+        else f"{one.name} {_uncertified(one)}"
         if not one.is_certified
         else f"{one.name} accepts no clean item at its certified threshold"
         for one in candidates
     ]
     return keep + "; ".join(reasons) + "."
+
+
+def _uncertified(one: Candidate) -> str:
+    """Say why a candidate has no certificate that holds for the one chosen of all."""
+    if one.point is None or one.point.refusal is None:
+        return "has no certificate"
+    return f"can't be certified as the one chosen of {one.point.request.candidates}"
 
 
 def _ways(candidates: Sequence[Candidate]) -> str:
@@ -176,4 +186,9 @@ def _ways(candidates: Sequence[Candidate]) -> str:
             if item.settles_with
         ]
         parts += [f"{one.name}, {name}: {MENDED_BY[name]}" for name in one.fails]
+        if one.point and one.point.refusal and not one.fails:
+            refusal = one.point.refusal
+            missing = refusal.needed_defects - (0 if refusal.in_sample else refusal.defects)
+            what = f"{missing:,} further calibration defects"
+            parts.append(f"{one.name}, to be the one chosen: {what}")
     return "; ".join(parts) or "finished runs"

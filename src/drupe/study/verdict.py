@@ -36,7 +36,9 @@ class ExperimentVerdict:
     """What became of one experiment.
 
     ``state``: done, partly done, failed, skipped or missing; ``runs`` are the finished ones.
-    ``point`` is None for a comparison, and where nothing was certified.
+    ``point`` is where its run would operate as the only model there is, which its criteria are
+    about; ``joint`` as the one chosen from all that the study trains, which a recommendation takes.
+    Both are None for a comparison, and where that can't be said.
     """
 
     experiment: Experiment
@@ -51,6 +53,7 @@ class ExperimentVerdict:
     note: str = ""
     deployed: Path | None = None
     """The first seed's run; no other takes its place."""
+    joint: OperatingPoint | None = None
 
     def to_json(self, root: Path) -> dict[str, Any]:
         """Return the document of this experiment; folders relative to ``root``."""
@@ -58,6 +61,7 @@ class ExperimentVerdict:
         figures = self.figures.to_json() if self.figures else {}
         figures.pop("seeds", None)
         certificate = self.point.certificate if self.point else None
+        joint = self.joint.certificate if self.joint else None
         test = self.point.test if self.point else None
         confidence = self.point.request.confidence if self.point else 0.95
         return {
@@ -73,6 +77,7 @@ class ExperimentVerdict:
             "deployed": os.path.relpath(self.deployed, root) if self.deployed else None,
             **figures,
             "certificate": certificate.to_json() if certificate else None,
+            "joint_certificate": joint.to_json() if joint else None,
             "certified_test": {
                 "misses": test.counts.defects_accepted,
                 "recall": test.counts.recall(confidence, sides=1).to_json(),
@@ -202,7 +207,7 @@ def _recommended(experiments: Sequence[ExperimentVerdict], work: Work) -> Recomm
         timing = latency_of(item.bench)
         p50 = timing.get("p50_ms") if timing else None
         run = work.deployed(item.experiment.id)
-        candidates.append(Candidate(item.experiment.id, run, item.judged, item.point, p50))
+        candidates.append(Candidate(item.experiment.id, run, item.judged, item.joint, p50))
     return recommend(candidates, spec.baseline, spec.margin, spec.confidence)
 
 
@@ -236,14 +241,13 @@ class _Assessor:
     def _training(self, item: Experiment) -> ExperimentVerdict:
         tested = self.measured.tested.get(item.id)
         export, bench = (self.work.answer(item.id, kind) for kind in ("export", "bench"))
-        point = self._point(item.id) if tested else None
+        point = self._point(item.id, alone=True) if tested else None
         is_baseline = self.baseline in (None, item.id)
         evidence = Evidence(
             tested=tested,
             baseline=None if is_baseline else self.measured.tested.get(str(self.baseline)),
             baseline_name=str(self.baseline),
             point=point,
-            candidates=self.work.study.candidates,
             export=export,
             bench=bench,
         )
@@ -267,13 +271,14 @@ class _Assessor:
             bench,
             note,
             deployed if deployed in runs else None,
+            self._point(item.id, alone=False) if tested else None,
         )
 
     def _threshold(self, item: Experiment) -> ExperimentVerdict:
         assert item.of is not None
         point = self._point(item.of, alone=True) if item.of in self.measured.tested else None
         required = self.work.study.criteria[item.of].recall
-        evidence = Evidence(point=point, candidates=1)
+        evidence = Evidence(point=point)
         judged = (
             (judge_recall(required, evidence, self.measured.confidence),)
             if required is not None
@@ -298,7 +303,7 @@ class _Assessor:
         reason = f"no finished run of {', '.join(missing)}" if missing else ""
         return ExperimentVerdict(item, state, reason, (), None, None, (), None, None)
 
-    def _point(self, experiment: str, alone: bool = False) -> OperatingPoint | None:
+    def _point(self, experiment: str, *, alone: bool) -> OperatingPoint | None:
         """Return where the run to deploy would operate; None where that can't be said."""
         if self.measured.tested[experiment].runs[0] != self.work.deployed(experiment):
             return None  # the first seed has no finished run: no other takes its place
