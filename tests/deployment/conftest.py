@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drupe.data.synthetic import synthesise
-from drupe.deployment.export import export_run
+from drupe.deployment.export import Exported, export_run
 from drupe.evaluation.operating_point import Request
 from drupe.training.config import validate_experiment
 from drupe.training.run import train_run
@@ -35,6 +35,15 @@ def deployed(tmp_path_factory) -> tuple[Path, Path, Path]:
 @pytest.fixture(scope="session")
 def bundle(deployed) -> Path:
     return deployed[2]
+
+
+@pytest.fixture(scope="session")
+def quantised(deployed, tmp_path_factory) -> Exported:
+    """What an export of everything that this machine offers found, and wrote."""
+    run, store, _ = deployed
+    folder = tmp_path_factory.mktemp("quantised") / "bundle"
+    request = Request(min_recall=0.8, confidence=0.8)
+    return export_run(run, folder, store, precision="auto", request=request, threads=1)
 
 
 @pytest.fixture

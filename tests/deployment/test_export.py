@@ -2,25 +2,32 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
 
-from drupe.deployment import export
+from drupe.deployment import export, functions
+from drupe.deployment.backends import open_session
 from drupe.deployment.bundle import golden_images, verify_bundle
-from drupe.deployment.export import GateError, export_run
-from drupe.deployment.gate import compare_scores
+from drupe.deployment.export import export_run
+from drupe.deployment.functions import Way, line_reference
+from drupe.deployment.gate import GateError, compare_scores
 from drupe.deployment.graph import export_graph
 from drupe.deployment.manifest import read_manifest
+from drupe.deployment.runtime import load
 from drupe.errors import InputError
-from drupe.evaluation.certificate import MeasuredOn
+from drupe.evaluation.certificate import MeasuredOn, certify_threshold
 from drupe.evaluation.lanes import Thresholds
 from drupe.evaluation.operating_point import Request
 from drupe.evaluation.predictions_csv import read_predictions
-from drupe.evaluation.source import JudgedSplit, ModelPredictions
+from drupe.evaluation.source import JudgedSplit, ModelPredictions, read_run_predictions
 from drupe.models.network import build_network
+from drupe.training.preparation import prepare_data
+from drupe.training.record import read_config
 from drupe.training.saved import load_network
 from run_files import predictions
 
@@ -112,13 +119,13 @@ def test_a_bundle_verifies_where_it_was_made(bundle) -> None:
 
 def test_a_turned_decision_stops_the_export(deployed, tmp_path, monkeypatch) -> None:
     run, store, _ = deployed
-    honest = export.open_session
+    honest = functions.open_session
 
     def lying(*arguments):
         session = honest(*arguments)
         return lambda images: 1 - session(images)
 
-    monkeypatch.setattr(export, "open_session", lying)
+    monkeypatch.setattr(functions, "open_session", lying)
     request = Request(min_recall=0.9, confidence=0.9)
     with pytest.raises(GateError, match="decisions differ from those of the tested network"):
         export_run(run, tmp_path / "bundle", store, request=request)
@@ -132,6 +139,96 @@ def test_too_few_defects_export_without_a_certificate(deployed, tmp_path) -> Non
     assert [one.certificate for one in done.manifest.functions] == [None, None]
     assert [one.low for one in done.manifest.functions] == [0.5, 0.5]
     json.dumps(done.to_json(), allow_nan=False)
+
+
+def test_int8_is_certified_by_its_own_scores(deployed, quantised) -> None:
+    run, store, _ = deployed
+    done = quantised
+    assert [one.function.is_certified for one in done.judgement.functions] == [True] * 4
+    assert (done.judgement.alternatives, done.judgement.certified) == (3, 3)
+    config = read_config(run)
+    images = prepare_data(config, store)
+    place = {path: index for index, path in enumerate(images.dataset.paths)}
+    calibration = read_run_predictions(run).calibration
+    assert calibration is not None
+    table = calibration.distinct
+    crops = images.dataset.images[[place[path] for path in table.paths]]
+    for one in done.judgement.functions:
+        function = one.function
+        graph = (done.bundle / function.graph).read_bytes()
+        scores = open_session(graph, function.backend, function.precision, 1)(crops)
+        certificate = certify_threshold(
+            scores, table.is_defect, min_recall=0.8, confidence=0.8, candidates=3
+        )
+        assert function.certificate is not None
+        assert function.certificate["confidence"] == certificate.confidence
+        assert function.certificate["misses_allowed"] == certificate.misses_allowed
+        assert function.low == pytest.approx(certificate.threshold, abs=2e-3)
+        measured = function.certificate["measured_on"]
+        assert (measured["backend"], measured["precision"]) == (
+            function.backend,
+            function.precision,
+        )
+        assert measured["graph"] == done.manifest.files[function.graph]
+    int8 = [one.function for one in done.judgement.functions if one.function.precision == "int8"]
+    assert all(0 < function.gate.max_score_difference < 0.2 for function in int8)
+    assert done.sizes["int8.onnx"] < done.sizes["fp32.onnx"]
+    document = done.to_json()
+    json.dumps(document, allow_nan=False)
+    assert set(document["functions"][0]["test"]) == {"accuracy", "misses", "recall", "clean_yield"}
+
+
+def test_a_quantised_bundle_verifies_and_runs_what_is_asked(quantised) -> None:
+    assert [one.passed for one in verify_bundle(quantised.bundle)] == [True] * 4
+    classifier = load(quantised.bundle, backend="onnxruntime", precision="int8")
+    assert classifier.function.graph == "int8.onnx"
+
+
+def test_the_search_sees_only_crops_of_fit(deployed, tmp_path, monkeypatch) -> None:
+    run, store, _ = deployed
+    seen = {}
+
+    class Watching:
+        def __init__(self, graph, images, is_defect, *rest) -> None:
+            seen.update(images=images, is_defect=is_defect)
+
+        def run(self) -> None:
+            return None
+
+    monkeypatch.setattr(export, "LayerSearch", Watching)
+    with pytest.raises(GateError, match="no layer may be quantised"):
+        export_run(run, tmp_path / "bundle", store, precision="int8")
+    assert list(tmp_path.iterdir()) == []
+    data = prepare_data(read_config(run), store)
+    np.testing.assert_array_equal(seen["images"], data.dataset.images[data.split.fit])
+    np.testing.assert_array_equal(seen["is_defect"], data.dataset.is_defect[data.split.fit])
+
+
+def test_bf16_is_offered_only_where_the_processor_has_it(monkeypatch) -> None:
+    bf16 = Way("fp32.onnx", "openvino", "bf16")
+    monkeypatch.setattr(export, "native_reduced", lambda device: None)
+    assert bf16 not in export._ways("auto", False)
+    monkeypatch.setattr(export, "native_reduced", lambda device: "bf16")
+    monkeypatch.setattr(export, "runs_here", lambda backend, precision: True)
+    assert bf16 in export._ways("auto", False)
+    assert bf16 not in export._ways("fp32", False)
+
+
+def test_nothing_can_be_written_there(deployed, tmp_path) -> None:
+    run, store, _ = deployed
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file" / "bundle", Path("/proc/drupe/bundle")):
+        with pytest.raises(OSError, match=r"Not a directory|No such file|Permission"):
+            export_run(run, folder, store)
+
+
+def test_a_run_that_never_finished_is_refused(deployed, tmp_path) -> None:
+    run, store, _ = deployed
+    shutil.copytree(run, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    with pytest.raises(InputError, match="must hold a finished run, got one that is interrupted"):
+        export_run(tmp_path / "run", tmp_path / "bundle", store)
 
 
 def test_what_is_refused(deployed, tmp_path) -> None:
@@ -151,9 +248,7 @@ def test_a_line_is_compared_with_items_that_the_network_never_learnt() -> None:
         data_fingerprint="",
         measured_on=MeasuredOn(graph=""),
     )
-    held_out = export._reference(model, calibration.scores, test.scores)
+    held_out = line_reference(model)
     assert len(held_out.clean) + len(held_out.defect) == 58  # items 0 to 2 are copies
-    crossfit = export._reference(
-        dataclasses.replace(model, approximate="cross-fitted"), calibration.scores, test.scores
-    )
+    crossfit = line_reference(dataclasses.replace(model, approximate="cross-fitted"))
     np.testing.assert_array_equal(crossfit.defect, np.sort(test.scores[test.is_defect]))

@@ -108,7 +108,7 @@ def change(bundle: Path, **keys) -> None:
     (bundle / "bundle.json").write_text(json.dumps(document | keys))
 
 
-@pytest.mark.parametrize("name", ["fp32.onnx", "golden.npz", "calibration.npz"])
+@pytest.mark.parametrize("name", ["fp32.onnx", "golden.npz", "calibration.npz", "model_card.md"])
 def test_one_changed_byte_is_found_in_any_file(copied, name) -> None:
     content = bytearray((copied / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -141,6 +141,14 @@ def test_a_path_that_climbs_out_is_refused(copied) -> None:
     graphs = [one | {"graph": "../secret"} for one in document["functions"]]
     change(copied, files=document["files"], functions=graphs)
     with pytest.raises(InputError, match="graph"):
+        load(copied)
+
+
+def test_a_file_that_is_not_listed_is_never_read(copied) -> None:
+    document = json.loads((copied / "bundle.json").read_text())
+    listed = {name: digest for name, digest in document["files"].items() if name != "fp32.onnx"}
+    change(copied, files=listed)
+    with pytest.raises(InputError, match=r"files: must list fp32\.onnx"):
         load(copied)
 
 

@@ -9,8 +9,8 @@ from torchvision.models import get_model
 
 from drupe.deployment import export, state_dict
 from drupe.deployment.bundle import verify_bundle
-from drupe.deployment.export import GateError, export_run
-from drupe.deployment.gate import Crops
+from drupe.deployment.export import export_run
+from drupe.deployment.gate import Crops, GateError
 from drupe.deployment.manifest import read_manifest
 from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_torchvision
 from drupe.errors import InputError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +12,14 @@ from drupe.cli.console import print_fitting, print_json, print_line
 from drupe.cli.options import STORE, Json, Store, Threads, examples
 from drupe.cli.progress import progress_on
 
+if TYPE_CHECKING:
+    from drupe.deployment.export import Exported
+    from drupe.deployment.functions import Judged, Tested
+
 EXAMPLES = examples(
     "drupe export drupe-store/runs/train/lite0/seed-42 cherries.bundle",
     "drupe export RUN cherries.bundle --format pt",
+    "drupe export drupe-store/runs/train/lite0/seed-42 fast.bundle --precision auto",
     "drupe bundle verify cherries.bundle",
 )
 
@@ -30,6 +35,14 @@ app = typer.Typer(no_args_is_help=True, help="Verify bundles.")
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle directory.")]
 
 
+class Precision(StrEnum):
+    """What a bundle may be run in."""
+
+    fp32 = "fp32"
+    int8 = "int8"
+    auto = "auto"
+
+
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run directory.")],
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="New directory to write.")],
@@ -41,22 +54,31 @@ def export(
             "load a network themselves.",
         ),
     ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="int8: the layers that bear it, certified anew. auto: all that this machine "
+            "offers, the fastest that is certified first."
+        ),
+    ] = Precision.fp32,
     threads: Threads = None,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
     """Export a run as a bundle that decides without PyTorch, proven equal to what was tested.
 
-    Every backend that is installed is run on the run's calibration and test crops; one turned
-    decision, and nothing is written (exit code 1).
+    Every backend that is installed is run on the run's calibration and test crops; one decision
+    turned in fp32, and nothing is written (exit code 1).
     """
-    from drupe.deployment.export import GateError, export_run
+    from drupe.deployment.export import export_run
+    from drupe.deployment.gate import GateError
 
     try:
         done = export_run(
             run,
             bundle,
             store,
+            precision=precision.value,
             threads=threads,
             state_dict=format is Format.PT,
             progress=progress_on(),
@@ -68,27 +90,63 @@ def export(
         print_json(done.to_json())
         return
     print_line(f"Bundle: {bundle}", style="bold")
+    _print_functions(done)
+    print_line(f"\nOn the line PC: drupe bundle verify {bundle}")
+
+
+def _print_functions(done: Exported) -> None:
+    columns = (
+        *("", "p50", "score off by", "decisions turned", "size", "certified"),
+        *("test accuracy", "test recall", "test clean yield"),
+    )
     rows = [
         (
-            one.name,
-            f"{one.p50_ms:.2f} ms",
-            f"{one.gate.max_score_difference:.1e}",
-            f"{one.gate.flips} of {one.gate.images:,}",
-            f"{done.sizes[one.graph] / 1e6:.1f} MB",
-            "yes" if one.is_certified else "approximately" if one.certificate else "no",
+            one.function.name,
+            f"{one.function.p50_ms:.2f} ms",
+            f"{one.function.gate.max_score_difference:.1e}",
+            f"{one.function.gate.flips} of {one.function.gate.images:,}",
+            f"{done.sizes[one.function.graph] / 1e6:.1f} MB",
+            _certified(one),
+            *_rates(one.test),
         )
-        for one in done.manifest.functions
+        for one in done.judgement.functions
     ]
-    print_fitting(("", "p50", "score off by", "decisions turned", "size", "certified"), rows)
+    nothing = ("", "", "", "", "")
+    rows.append(("tested network", *nothing, *_rates(done.judgement.reference)))
+    print_fitting(columns, rows)
     if plain := done.manifest.provenance.get("state_dict"):
         print_line(
             f"\n{plain['file']}: {plain['network']}, outputs {', '.join(plain['outputs'])}; scores "
             f"off by {plain['gate']['max_score_difference']:.1e}, {plain['gate']['flips']} "
             "decisions turned"
         )
-    if done.refusal:
-        print_line(f"\nNo certificate, threshold 0.5: {done.refusal}", style="yellow")
-    print_line(f"\nOn the line PC: drupe bundle verify {bundle}")
+    if done.quantised:
+        units = done.quantised.units
+        kept = sum(not unit.quantised for unit in units)
+        print_line(f"\nint8: {kept} of {len(units)} layers stay in float, by measurement on fit")
+    for one in done.judgement.functions:
+        if one.refusal:
+            words = (
+                f"{one.function.name}: no certificate for low = {one.function.low:g}: {one.refusal}"
+            )
+            print_line(f"\n{words}", style="yellow")
+
+
+def _certified(one: Judged) -> str:
+    certificate = one.function.certificate
+    if certificate is None:
+        return "no"
+    at = f"{certificate['confidence']:.1%}"
+    return f"at {at}" if one.function.is_certified else f"approximately, at {at}"
+
+
+def _rates(test: Tested) -> tuple[str, str, str]:
+    counts = test.at_thresholds.counts
+    return (
+        test.argmax.accuracy().percent(),
+        counts.recall().percent(),
+        counts.clean_yield().percent(),
+    )
 
 
 @app.callback()

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.errors import MissingExtraError
+from drupe.errors import InputError, MissingExtraError
 from drupe.host import available_cores
 
 Images = NDArray[np.uint8]
@@ -35,6 +35,22 @@ def available(backend: str) -> bool:
         return find_spec(backend) is not None
     except ModuleNotFoundError:
         return False
+
+
+def runs_here(backend: str, precision: str) -> bool:
+    """Return whether ``backend`` is installed and this processor computes ``precision`` itself.
+
+    OpenVINO computes bf16 only where the processor does, and takes fp32 without a word elsewhere.
+    """
+    if not available(backend):
+        return False
+    if precision != "bf16":
+        return True
+    if backend != "openvino":
+        return False
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def open_session(
@@ -99,6 +115,10 @@ class OpenVinoSession:
         if callers > 1:
             settings |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": callers}
         self._model = core.compile_model(model, "CPU", settings)
+        if precision == "bf16":
+            used = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+            if used != "bf16":
+                raise InputError(f"openvino bf16: this processor computes it as {used}: not bf16")
         self._requests = threading.local()
 
     def __call__(self, images: Images) -> Scores:

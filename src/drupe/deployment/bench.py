@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from drupe.data.decode import decode_bytes
-from drupe.deployment.backends import Images, Session, available
+from drupe.deployment.backends import Images, Session, runs_here
 from drupe.deployment.bundle import golden_images
 from drupe.deployment.manifest import MANIFEST, read_manifest
 from drupe.deployment.runtime import load
@@ -41,6 +41,9 @@ SETTLE = 3
 """Untimed calls at the start of a turn: the others had the caches."""
 
 WARM_UP = 25
+
+TURNS = 4
+"""Turns of a session when an export decides which function comes first."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,9 @@ def open_subjects(path: Path, threads: int, every_function: bool) -> list[Subjec
         return [eager_subject(path, threads)]
     if not every_function:
         return [_bundle_subject(path, str(path), None, None, threads)]
-    functions = [one for one in read_manifest(path).functions if available(one.backend)]
+    functions = [
+        one for one in read_manifest(path).functions if runs_here(one.backend, one.precision)
+    ]
     if not functions:
         raise InputError(f"{path}: holds no function that can be run here")
     return [
@@ -268,9 +273,17 @@ def _binomial(n: int, share: float) -> NDArray[np.float64]:
     return found
 
 
-def median_ms(session: Session, image: Images) -> float:
-    """Return the median milliseconds of a bare session on ``image`` (uint8 [1, S, S, 3])."""
-    return float(np.median([_milliseconds(session, image) for _ in range(WARM_UP)]))
+def medians_ms(sessions: Sequence[Session], image: Images) -> list[float]:
+    """Return the median milliseconds of bare sessions, in turns, on ``image`` (uint8 [1, S, S, 3]).
+
+    The first turn warms up and isn't counted.
+    """
+    taken: list[list[float]] = [[] for _ in sessions]
+    for turn in range(TURNS + 1):
+        for session, times in zip(sessions, taken, strict=True):
+            round_ms = [_milliseconds(session, image) for _ in range(ROUND)]
+            times += round_ms if turn else []
+    return [float(np.median(times)) for times in taken]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.rendering import render_crops
-from drupe.deployment.backends import available, open_session
+from drupe.deployment.backends import open_session, runs_here
 from drupe.deployment.manifest import (
     MANIFEST,
     Function,
@@ -28,7 +28,7 @@ from drupe.deployment.manifest import (
     read_manifest,
 )
 from drupe.errors import InputError
-from drupe.files import write_text
+from drupe.files import check_replaceable, write_text
 
 GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 16
@@ -80,9 +80,13 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
 
 
 def require_new(folder: Path) -> None:
-    """Raise an :class:`InputError` unless ``folder`` is absent or an empty directory."""
+    """Raise an :class:`InputError` unless ``folder`` is absent or an empty directory.
+
+    Where it can't be written, the :class:`OSError` comes before any work is done, too.
+    """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: must be new or empty, got something that exists")
+    check_replaceable(folder / MANIFEST)
 
 
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -130,8 +134,12 @@ def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified
     found = []
     for function in manifest.functions:
         key = function.name.replace(" ", "_")
-        if key not in golden or not available(function.backend):
-            reason = "not installed" if key in golden else "no golden scores"
+        if key not in golden or not runs_here(function.backend, function.precision):
+            reason = (
+                "not installed, or not computed by this processor"
+                if key in golden
+                else "no golden scores"
+            )
             found.append(Verified(function, None, None, reason))
             continue
         session = open_session(

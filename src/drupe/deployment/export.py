@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import Session, available, open_session
-from drupe.deployment.bench import median_ms
+from drupe.deployment.backends import available, runs_here
 from drupe.deployment.bundle import (
     GOLDEN_FILE,
     digests,
@@ -19,62 +20,75 @@ from drupe.deployment.bundle import (
     require_new,
     write_bundle,
 )
-from drupe.deployment.drift import CALIBRATION_FILE, CalibrationScores, calibration_file
-from drupe.deployment.gate import Crops, compare_scores, run_all
-from drupe.deployment.graph import ExportedGraph, export_graph
-from drupe.deployment.manifest import SCHEMA_VERSION, Function, Gate, GraphInput, Manifest
-from drupe.deployment.state_dict import (
-    STATE_DICT_FILE,
-    plain_weights,
-    require_torchvision,
-)
-from drupe.errors import DrupeError, InputError
-from drupe.evaluation.certificate import Certificate, MeasuredOn, NotCertifiableError
+from drupe.deployment.drift import CALIBRATION_FILE, calibration_file
+from drupe.deployment.functions import Backend, Judge, Judgement, Way, line_reference
+from drupe.deployment.gate import Crops, GateError, require_no_flips
+from drupe.deployment.graph import export_graph
+from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest
+from drupe.deployment.model_card import CARD_FILE, ModelCard
+from drupe.deployment.search import LayerSearch, QuantisedGraph
+from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_torchvision
+from drupe.errors import InputError
+from drupe.evaluation.certificate import NotCertifiableError
 from drupe.evaluation.lanes import Thresholds
-from drupe.evaluation.operating_point import OperatingPoint, Request, operating_point
+from drupe.evaluation.operating_point import Request
 from drupe.evaluation.source import ModelPredictions, file_hash, read_run_predictions
 from drupe.files import read_json
+from drupe.host import available_cores
 from drupe.models.network import Network
 from drupe.progress import Progress, silent
+from drupe.training.precision import native_reduced
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.record import RunRecord, read_config, read_record
 from drupe.training.saved import MODEL_FILE, NetworkMetadata, load_network
 
-FP32_GRAPH = "fp32.onnx"
+FP32_GRAPH, INT8_GRAPH = "fp32.onnx", "int8.onnx"
 
+BACKENDS: tuple[Backend, ...] = ("onnxruntime", "openvino")
 
-class GateError(DrupeError):
-    """An exported function decides otherwise than the network that was tested."""
+Precision = Literal["fp32", "int8", "auto"]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and what the gate found for each function."""
+    """What was written, and what was found for each function."""
 
     bundle: Path
     manifest: Manifest
+    judgement: Judgement
+    quantised: QuantisedGraph | None
     sizes: dict[str, int]
     flushed_weights: int
-    refusal: NotCertifiableError | None
+
+    @property
+    def refusal(self) -> NotCertifiableError | None:
+        """Why the preferred function has no certificate, if it has none."""
+        return self.judgement.functions[0].refusal
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``drupe export``."""
         return {
             "bundle": str(self.bundle),
             "flushed_weights": self.flushed_weights,
+            "tested_network": self.judgement.reference.to_json(),
+            "alternatives": self.judgement.alternatives,
+            "certified_together": self.judgement.certified,
+            "int8": self.quantised.to_json() if self.quantised else None,
             "functions": [
                 {
-                    "graph": one.graph,
-                    "backend": one.backend,
-                    "precision": one.precision,
-                    **one.gate.model_dump(),
-                    "size_bytes": self.sizes[one.graph],
-                    "p50_ms": one.p50_ms,
-                    "low": one.low,
-                    "high": one.high,
-                    "certificate": one.certificate,
+                    "graph": one.function.graph,
+                    "backend": one.function.backend,
+                    "precision": one.function.precision,
+                    **one.function.gate.model_dump(),
+                    "size_bytes": self.sizes[one.function.graph],
+                    "p50_ms": one.function.p50_ms,
+                    "low": one.function.low,
+                    "high": one.function.high,
+                    "test": one.test.to_json(),
+                    "certificate": one.function.certificate,
+                    "refusal": str(one.refusal) if one.refusal else None,
                 }
-                for one in self.manifest.functions
+                for one in self.judgement.functions
             ],
             "state_dict": self.manifest.provenance.get("state_dict"),
         }
@@ -85,65 +99,58 @@ def export_run(
     bundle: Path,
     store: Path,
     *,
+    precision: Precision = "fp32",
     request: Request | None = None,
     threads: int | None = None,
     state_dict: bool = False,
     progress: Progress = silent,
 ) -> Exported:
-    """Export a finished run in fp32 for every backend that is installed, and write the bundle.
+    """Export a finished run for every backend that is installed, and write the bundle.
 
-    The thresholds are those of ``request`` (by default those that the run's certificate was made
-    for), certified on the run's calibration predictions. Where there are too few defects the
-    bundle is written without a certificate, at the threshold 0.5. ``state_dict`` adds the plain
-    weights under torchvision's names.
+    ``precision`` int8 quantises the layers that bear it, by crops of ``fit``; auto offers fp32,
+    int8 and, where the processor computes it natively, bf16, and puts first the fastest that is
+    certified and wastes no clean items. The thresholds are those of ``request`` (by default those
+    that the run's certificate was made for), certified on the calibration crops. Where there are
+    too few defects the bundle is written without a certificate, at the threshold 0.5.
+    ``state_dict`` adds the plain weights under torchvision's names.
 
     Raises:
         InputError: no finished run, other data, or a ``bundle`` that exists.
-        GateError: a function turned a decision at these thresholds; nothing is written.
+        GateError: a function in fp32 turned a decision, or int8 was asked for and no layer bears
+            it; nothing is written.
     """
     require_new(bundle)
-    model = read_run_predictions(run)
-    config, record = read_config(run), read_record(run)
+    model, record = read_run_predictions(run), read_record(run)
     assert record is not None
-    data = prepare_data(config, store, progress)
-    if data.dataset.fingerprint != model.data_fingerprint:
-        raise InputError(
-            f"{config.data.root}: must be the data of the run ({model.data_fingerprint[:12]}), "
-            f"got other images, labels or fixes ({data.dataset.fingerprint[:12]})"
-        )
-    point = operating_point(model, request or _recorded_request(run))
-    thresholds = point.thresholds or Thresholds(0.5, 0.5)
+    data = _data(run, model, store, progress)
+    request = request or _recorded_request(run)
     network, metadata = load_network(run)
     if state_dict:
         require_torchvision(metadata)
     with progress("export", 1, "graphs") as tracker:
         exported = export_graph(network, metadata.temperature)
         tracker.advance()
-    splits = _crops(model, data)
+    quantised = _quantised(precision, exported.content, data, request, threads, progress)
+    ways = _ways(precision, quantised is not None)
+    graphs = {FP32_GRAPH: exported.content} if any(w.graph == FP32_GRAPH for w in ways) else {}
+    if quantised is not None:
+        graphs[INT8_GRAPH] = quantised.content
     golden = golden_images(metadata.input.size)
-    functions, golden_scores, calibration = [], {}, {}
-    for backend in ("onnxruntime", "openvino"):
-        if not available(backend):
-            continue
-        session = open_session(exported.content, backend, "fp32", threads)
-        function, scores = _judged(session, backend, splits, thresholds, point, exported, progress)
-        functions.append(function)
-        calibration[function.name] = _reference(model, *scores)
-        golden_scores[function.name] = session(golden)
-    files = {
-        FP32_GRAPH: exported.content,
-        GOLDEN_FILE: golden_file(golden, golden_scores),
-        CALIBRATION_FILE: calibration_file(calibration),
-    }
+    splits = _crops(model, data)
+    judgement = Judge(model, splits, request, golden, threads, progress).judge(ways, graphs)
+    files = _measured_files(graphs, golden, judgement)
     provenance = _provenance(run, record, metadata.architecture)
     if state_dict:
+        thresholds = judgement.thresholds
         _add_state_dict(files, provenance, network, metadata, splits, thresholds, progress)
+    card = ModelCard.of(model, record, metadata, network, judgement, provenance, _sizes(graphs))
+    files[CARD_FILE] = card.render().encode()
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=model.name,
         classes=record.data.classes,
         input=GraphInput(size=metadata.input.size),
-        functions=tuple(sorted(functions, key=lambda one: one.p50_ms or np.inf)),
+        functions=tuple(one.function for one in judgement.functions),
         golden=GOLDEN_FILE,
         calibration=CALIBRATION_FILE,
         files=digests(files),
@@ -153,10 +160,25 @@ def export_run(
     return Exported(
         bundle=bundle,
         manifest=manifest,
-        sizes={name: len(content) for name, content in files.items()},
+        judgement=judgement,
+        quantised=quantised,
+        sizes=_sizes(graphs),
         flushed_weights=exported.flushed_weights,
-        refusal=point.refusal,
     )
+
+
+def _measured_files(
+    graphs: Mapping[str, bytes], golden: NDArray[np.uint8], judgement: Judgement
+) -> dict[str, bytes]:
+    """Return the graphs, and what their functions say of golden samples and calibration."""
+    functions = judgement.functions
+    return {
+        **graphs,
+        GOLDEN_FILE: golden_file(golden, {one.function.name: one.golden for one in functions}),
+        CALIBRATION_FILE: calibration_file(
+            {one.function.name: line_reference(one.model) for one in functions}
+        ),
+    }
 
 
 def _add_state_dict(
@@ -169,8 +191,67 @@ def _add_state_dict(
     progress: Progress,
 ) -> None:
     plain = plain_weights(network, metadata, splits, thresholds, progress)
-    _require_no_flips("the state dict in torchvision", plain.gate)
+    require_no_flips("the state dict in torchvision", plain.gate)
     files[STATE_DICT_FILE], provenance["state_dict"] = plain.content, plain.description
+
+
+def _sizes(files: Mapping[str, bytes]) -> dict[str, int]:
+    return {name: len(content) for name, content in files.items()}
+
+
+def _data(run: Path, model: ModelPredictions, store: Path, progress: Progress) -> PreparedData:
+    """Return the run's data, which must be what it was when the run was trained."""
+    config = read_config(run)
+    data = prepare_data(config, store, progress)
+    if data.dataset.fingerprint != model.data_fingerprint:
+        raise InputError(
+            f"{config.data.root}: must be the data of the run ({model.data_fingerprint[:12]}), "
+            f"got other images, labels or fixes ({data.dataset.fingerprint[:12]})"
+        )
+    return data
+
+
+def _quantised(
+    precision: Precision,
+    graph: bytes,
+    data: PreparedData,
+    request: Request,
+    threads: int | None,
+    progress: Progress,
+) -> QuantisedGraph | None:
+    """Return the int8 graph, None where none is wanted or, with auto, no layer bears it."""
+    if precision == "fp32":
+        return None
+    fit = data.split.fit
+    search = LayerSearch(
+        graph,
+        data.dataset.images[fit],
+        data.dataset.is_defect[fit],
+        request.min_recall,
+        threads or available_cores(),
+        progress,
+    )
+    found = search.run()
+    if found is None and precision == "int8":
+        raise GateError(
+            "int8: no layer may be quantised without turning decisions on the crops of the fit "
+            "split: nothing was exported; --precision auto leaves int8 out"
+        )
+    return found
+
+
+def _ways(precision: Precision, has_int8: bool) -> list[Way]:
+    """Return what ``precision`` asks for and this machine can measure."""
+    installed: list[Backend] = [one for one in BACKENDS if available(one)]
+    ways = []
+    if precision != "int8":
+        ways += [Way(FP32_GRAPH, backend, "fp32") for backend in installed]
+    if has_int8:
+        ways += [Way(INT8_GRAPH, backend, "int8") for backend in installed]
+    native = native_reduced(torch.device("cpu")) == "bf16"
+    if precision == "auto" and native and runs_here("openvino", "bf16"):
+        ways.append(Way(FP32_GRAPH, "openvino", "bf16"))
+    return ways
 
 
 def _provenance(run: Path, record: RunRecord, architecture: str) -> dict[str, Any]:
@@ -191,7 +272,13 @@ def _recorded_request(run: Path) -> Request:
     certificate = document.get("certificate") if isinstance(document, dict) else None
     if not isinstance(certificate, dict):
         return Request()
-    return Request(min_recall=certificate["min_recall"], confidence=certificate["confidence"])
+    candidates = certificate["candidates"]
+    confidence = certificate["confidence"]
+    if candidates > 1:  # what it was raised for is raised again with every alternative
+        confidence = 1 - (1 - confidence) * candidates
+    return Request(
+        min_recall=certificate["min_recall"], confidence=confidence, candidates=candidates
+    )
 
 
 def _crops(model: ModelPredictions, data: PreparedData) -> list[Crops]:
@@ -203,69 +290,3 @@ def _crops(model: ModelPredictions, data: PreparedData) -> list[Crops]:
         items = [place[path] for path in split.table.paths]
         splits.append(Crops(name, data.dataset.images[items], split.table.scores))
     return splits
-
-
-def _judged(
-    session: Session,
-    backend: str,
-    splits: list[Crops],
-    thresholds: Thresholds,
-    point: OperatingPoint,
-    graph: ExportedGraph,
-    progress: Progress,
-) -> tuple[Function, list[NDArray[np.float32]]]:
-    """Run the gate for a function in fp32, which must turn no decision.
-
-    Returns the function and its scores of each split.
-    """
-    name = f"{backend} fp32"
-    found = [run_all(session, one.images, progress, f"{name} on {one.name}") for one in splits]
-    expected = np.concatenate([one.expected for one in splits])
-    gate = compare_scores(expected, np.concatenate(found), thresholds)
-    _require_no_flips(name, gate)
-    function = Function(
-        graph=FP32_GRAPH,
-        backend=backend,
-        precision="fp32",
-        low=thresholds.low,
-        high=thresholds.high,
-        certificate=_certificate(point.certificate, backend, graph),
-        gate=gate,
-        p50_ms=median_ms(session, splits[0].images[:1]),
-    )
-    return function, found
-
-
-def _reference(
-    model: ModelPredictions, calibration: NDArray[np.float32], test: NDArray[np.float32]
-) -> CalibrationScores:
-    """Return a function's scores that a line can be compared with, one item per duplicate group.
-
-    Those of calibration; where the network learnt from these items too (cross-fitting), they would
-    look better than any line, and those of the test split stand in.
-    """
-    split, scores = (model.test, test) if model.approximate else (model.calibration, calibration)
-    assert split is not None
-    _, first = np.unique(split.groups, return_index=True)
-    return CalibrationScores.of(scores[first], split.table.is_defect[first])
-
-
-def _require_no_flips(name: str, gate: Gate) -> None:
-    if gate.flips:
-        raise GateError(
-            f"{name}: {gate.flips:,} of {gate.images:,} decisions differ from those of the tested "
-            f"network (scores by up to {gate.max_score_difference:.2g}): nothing was exported"
-        )
-
-
-def _certificate(
-    certificate: Certificate | None, backend: str, graph: ExportedGraph
-) -> dict[str, Any] | None:
-    """Carry the certificate over to a function that decides every calibration item alike.
-
-    The same items lie on the same side of the threshold, so its counts hold for this function too.
-    """
-    if certificate is None:
-        return None
-    digest = digests({FP32_GRAPH: graph.content})[FP32_GRAPH]
-    return replace(certificate, measured_on=MeasuredOn(digest, backend, "fp32")).to_json()

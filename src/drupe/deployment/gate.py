@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 
 from drupe.deployment.backends import Session
 from drupe.deployment.manifest import Gate
+from drupe.errors import DrupeError
 from drupe.evaluation.lanes import Thresholds
 from drupe.progress import Progress
 
 BATCH = 64
+
+
+class GateError(DrupeError):
+    """What was exported decides otherwise than the network that was tested."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,29 @@ def run_all(
 
 
 def compare_scores(
-    expected: NDArray[np.float32], found: NDArray[np.float32], thresholds: Thresholds
+    expected: NDArray[np.float32],
+    found: NDArray[np.float32],
+    thresholds: Thresholds,
+    own: Thresholds | None = None,
 ) -> Gate:
-    """Return how far ``found`` lies from ``expected`` (float32 [n]) and how many decisions turn."""
+    """Return how far ``found`` lies from ``expected`` (float32 [n]) and how many decisions turn.
+
+    ``own``: the thresholds of ``found``, where they are others than those of ``expected``.
+    """
     difference = np.abs(found.astype(np.float64) - expected)
-    flips = thresholds.decide(expected) != thresholds.decide(found)
+    flips = thresholds.decide(expected) != (own or thresholds).decide(found)
     return Gate(
         images=len(expected),
         max_score_difference=float(difference.max(initial=0)),
         mean_score_difference=float(difference.mean()) if difference.size else 0.0,
         flips=int(np.count_nonzero(flips)),
     )
+
+
+def require_no_flips(name: str, gate: Gate) -> None:
+    """Raise a :class:`GateError` where a decision turned."""
+    if gate.flips:
+        raise GateError(
+            f"{name}: {gate.flips:,} of {gate.images:,} decisions differ from those of the tested "
+            f"network (scores by up to {gate.max_score_difference:.2g}): nothing was exported"
+        )

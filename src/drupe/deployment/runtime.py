@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.decode import UnreadableImageError, decode
-from drupe.deployment.backends import Session, available, open_session
+from drupe.deployment.backends import Session, open_session, runs_here
 from drupe.deployment.drift import CalibrationScores, read_calibration
 from drupe.deployment.manifest import Function, Manifest, read_files, read_manifest
 from drupe.errors import InputError
@@ -225,10 +225,13 @@ def choose_function(
         names = ", ".join(one.name for one in manifest.functions)
         wanted = " ".join(filter(None, (backend, precision)))
         raise InputError(f"{bundle}: must be run as one of: {names}; got {wanted}")
-    installed = [one for one in asked if available(one.backend)]
+    installed = [one for one in asked if runs_here(one.backend, one.precision)]
     if not installed:
-        missing = sorted({one.backend for one in asked})
-        raise InputError(f"{bundle}: needs {' or '.join(missing)}, which is not installed")
+        missing = sorted({one.name for one in asked})
+        raise InputError(
+            f"{bundle}: needs {' or '.join(missing)}, which is not installed or not computed by "
+            "this processor"
+        )
     for one in installed:
         if one.is_certified or uncertified:
             return one

@@ -1,0 +1,161 @@
+"""The model card of a bundle: what a reader must know before the file decides anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from drupe.deployment.functions import Judged, Judgement
+from drupe.evaluation.intervals import Proportion, format_confidence, format_target
+from drupe.evaluation.source import ModelPredictions
+from drupe.models.network import Network
+from drupe.training.record import RunRecord
+from drupe.training.saved import NetworkMetadata
+
+CARD_FILE = "model_card.md"
+TEMPLATE = "model_card.md.j2"
+
+
+@dataclass(frozen=True)
+class FunctionCard:
+    """A way to run the bundle, as the card's tables show it; rates are text with their counts."""
+
+    name: str
+    graph: str
+    megabytes: float
+    p50_ms: float | None
+    max_difference: float
+    mean_difference: float
+    flips: int
+    images: int
+    low: float
+    high: float
+    accuracy: str
+    recall: str
+    clean_yield: str
+    claim: str
+
+    @classmethod
+    def of(cls, judged: Judged, size: int) -> FunctionCard:
+        """Put one judged function into words."""
+        one, test = judged.function, judged.test
+        counts = test.at_thresholds.counts
+        return cls(
+            name=one.name,
+            graph=one.graph,
+            megabytes=size / 1e6,
+            p50_ms=one.p50_ms,
+            max_difference=one.gate.max_score_difference,
+            mean_difference=one.gate.mean_score_difference,
+            flips=one.gate.flips,
+            images=one.gate.images,
+            low=one.low,
+            high=one.high,
+            accuracy=_with_counts(test.argmax.accuracy()),
+            recall=_with_counts(counts.recall()),
+            clean_yield=_with_counts(counts.clean_yield()),
+            claim=_claim(one.certificate, str(judged.refusal) if judged.refusal else None),
+        )
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything that the card says; :meth:`render` puts it on a page."""
+
+    name: str
+    clean: str
+    defect: str
+    size: int
+    crop: int | None
+    input_range: str
+    architecture: str
+    parameters: int
+    temperature: float
+    data_fingerprint: str
+    fit: int
+    calibration: int
+    test: int
+    dropped: int
+    is_certified: bool
+    alternatives: int
+    certified_together: int
+    functions: tuple[FunctionCard, ...]
+    provenance: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        model: ModelPredictions,
+        record: RunRecord,
+        metadata: NetworkMetadata,
+        network: Network,
+        judgement: Judgement,
+        provenance: Mapping[str, Any],
+        sizes: Mapping[str, int],
+    ) -> ModelCard:
+        """Collect what the run and its functions say of themselves."""
+        clean, defect = record.data.classes
+        functions = judgement.functions
+        return cls(
+            name=model.name,
+            clean=clean,
+            defect=defect,
+            size=metadata.input.size,
+            crop=metadata.input.crop,
+            input_range=metadata.input.range,
+            architecture=metadata.architecture,
+            parameters=sum(weight.numel() for weight in network.parameters()),
+            temperature=metadata.temperature,
+            data_fingerprint=record.data.fingerprint,
+            fit=record.data.fit,
+            calibration=record.data.calibration,
+            test=record.data.test,
+            dropped=record.data.dropped,
+            is_certified=any(one.function.is_certified for one in functions),
+            alternatives=judgement.alternatives,
+            certified_together=judgement.certified,
+            functions=tuple(FunctionCard.of(one, sizes[one.function.graph]) for one in functions),
+            provenance=provenance,
+        )
+
+    def render(self) -> str:
+        """Return the card as Markdown."""
+        environment = Environment(
+            loader=PackageLoader("drupe.deployment"),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,  # Markdown
+        )
+        environment.filters["cell"] = _cell
+        return environment.get_template(TEMPLATE).render(card=self)
+
+
+def _with_counts(rate: Proportion) -> str:
+    return f"{rate.percent()} ({rate.successes:,} of {rate.trials:,})"
+
+
+def _claim(certificate: Mapping[str, Any] | None, refusal: str | None) -> str:
+    """Return in a sentence what is proven about a function's threshold."""
+    if certificate is None:
+        return (
+            f"nothing is proven: {refusal}" if refusal else "nothing is proven: a threshold given"
+        )
+    words = (
+        f"with confidence {format_confidence(certificate['confidence'])} at least "
+        f"{format_target(certificate['min_recall'])} of the defects to come are not accepted "
+        f"({certificate['misses']:,} of {certificate['defects']:,} distinct calibration defects "
+        f"were missed; {certificate['misses_allowed']:,} were allowed)"
+    )
+    if certificate["approximate"] is not None:
+        return f"approximately, which is no guarantee ({certificate['approximate']}): {words}"
+    return words
+
+
+def _cell(text: object) -> str:
+    """Keep a name from ending a cell of a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from drupe.deployment import functions
+from drupe.deployment.functions import Judge, Way
+from drupe.deployment.gate import Crops, GateError
+from drupe.errors import InputError
+from drupe.evaluation.certificate import MeasuredOn, certify_threshold
+from drupe.evaluation.operating_point import Request
+from drupe.evaluation.source import JudgedSplit, ModelPredictions
+from drupe.progress import silent
+from run_files import predictions
+
+WAYS = [
+    Way("fp32.onnx", "onnxruntime", "fp32"),
+    Way("fp32.onnx", "openvino", "fp32"),
+    Way("int8.onnx", "onnxruntime", "int8"),
+    Way("int8.onnx", "openvino", "int8"),
+]
+GRAPHS = {"fp32.onnx": b"float", "int8.onnx": b"integer"}
+
+
+def model_of(calibration: int, **keys) -> ModelPredictions:
+    tables = predictions(calibration, 1, prefix="train"), predictions(800, 2)
+    return ModelPredictions(
+        "lite0 seed 42",
+        *(JudgedSplit.of_distinct(table) for table in tables),
+        data_fingerprint="f" * 64,
+        measured_on=MeasuredOn("weights", "pytorch", "fp32"),
+        seed=42,
+        **keys,
+    )
+
+
+def judge(monkeypatch, model, shift, times, request=None, ways=WAYS):
+    """Judge functions whose images are item numbers: int8 scores are those of PyTorch, shifted."""
+    known = np.concatenate([model.calibration.table.scores, model.test.table.scores])
+
+    def open_session(graph, backend, precision, threads):
+        moved = np.broadcast_to(np.float32(0 if precision == "fp32" else shift), known.shape)
+        return lambda images: np.clip(known[images[:, 0]] + moved[images[:, 0]], 0, 1)
+
+    monkeypatch.setattr(functions, "open_session", open_session)
+    monkeypatch.setattr(functions, "medians_ms", lambda sessions, image: times)
+    first = len(model.calibration.table)
+    numbers = np.arange(len(known))[:, None]
+    splits = [
+        Crops("calibration", numbers[:first], known[:first]),
+        Crops("test", numbers[first:], known[first:]),
+    ]
+    request = request or Request(0.9, 0.9)
+    return Judge(model, splits, request, numbers[:4], 1, silent).judge(ways, GRAPHS)
+
+
+def test_own_thresholds_at_a_confidence_raised_for_all_alternatives(monkeypatch) -> None:
+    model = model_of(1000)
+    found = judge(monkeypatch, model, 0.01, [4.0, 3.0, 2.0, 1.0])
+    assert (found.alternatives, found.certified) == (3, 3)
+    table = model.calibration.distinct
+    for one in found.functions:
+        moved = 0.0 if one.function.precision == "fp32" else 0.01
+        scores = np.clip(table.scores + np.float32(moved), 0, 1)
+        expected = certify_threshold(
+            scores, table.is_defect, min_recall=0.9, confidence=0.9, candidates=3
+        )
+        assert one.function.low == expected.threshold
+        assert one.function.certificate["confidence"] == pytest.approx(1 - 0.1 / 3)
+        assert one.function.certificate["measured_on"]["precision"] == one.function.precision
+    names = [one.function.name for one in found.functions]
+    assert names == ["openvino int8", "onnxruntime int8", "openvino fp32", "onnxruntime fp32"]
+
+
+def test_few_defects_certify_fp32_first_then_the_fastest(monkeypatch) -> None:
+    # 90 % at 90 % takes 22 defects for one, 29 for two, 33 for three alternatives.
+    found = judge(monkeypatch, model_of(65), 0.01, [4.0, 3.0, 2.0, 1.0])
+    assert (found.alternatives, found.certified) == (3, 2)
+    certified = {one.function.name for one in found.functions if one.function.is_certified}
+    assert certified == {"onnxruntime fp32", "openvino fp32", "openvino int8"}
+    last = found.functions[-1]
+    assert last.function.name == "onnxruntime int8", "what is not certified comes last"
+    assert last.function.low == found.functions[-2].function.low, "the tested network's threshold"
+    assert "at least 33 distinct defects" in str(last.refusal)
+
+
+def test_speed_does_not_buy_waste(monkeypatch) -> None:
+    found = judge(monkeypatch, model_of(1000), 0.999, [4.0, 3.0, 2.0, 1.0])
+    assert [one.function.precision for one in found.functions] == ["fp32"] * 2 + ["int8"] * 2
+
+
+def test_fp32_must_turn_nothing_and_int8_may(monkeypatch) -> None:
+    model = model_of(1000)
+    noise = np.random.default_rng(0).normal(0, 0.2, 1800)
+    found = judge(monkeypatch, model, noise, [2.0, 1.0], ways=WAYS[1:3])
+    assert {one.function.precision: one.function.gate.flips > 0 for one in found.functions} == {
+        "fp32": False,
+        "int8": True,
+    }
+    monkeypatch.setattr(Way, "is_fp32", property(lambda self: True))
+    with pytest.raises(GateError, match=r"onnxruntime int8: .* of 1,800 decisions differ"):
+        judge(monkeypatch, model, noise, [2.0], ways=WAYS[2:3])
+
+
+def test_an_approximate_calibration_stays_approximate(monkeypatch) -> None:
+    model = model_of(1000, approximate="cross-fitted")
+    found = judge(monkeypatch, model, 0.01, [4.0, 3.0, 2.0, 1.0])
+    assert not any(one.function.is_certified for one in found.functions)
+    assert all(one.function.certificate["approximate"] for one in found.functions)
+
+
+def test_scores_that_are_no_numbers_are_never_certified(monkeypatch) -> None:
+    with pytest.raises(InputError, match="must be finite"):
+        judge(monkeypatch, model_of(1000), np.nan, [1.0], ways=WAYS[2:3])

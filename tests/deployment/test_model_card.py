@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from drupe.deployment.model_card import CARD_FILE
+from drupe.deployment.runtime import load
+from drupe.errors import InputError
+from drupe.evaluation.intervals import format_confidence
+
+
+@pytest.fixture(scope="module")
+def card(quantised) -> str:
+    return (quantised.bundle / CARD_FILE).read_text()
+
+
+def test_the_card_says_what_the_bundle_holds(card, quantised) -> None:
+    manifest = quantised.manifest
+    clean, defect = manifest.classes
+    for words in (
+        f"`{defect}`",
+        f"`{clean}`",
+        "uint8 `[N, 64, 64, 3]`, RGB, 0-255",
+        "48 × 48 pixels",
+        "| architecture | test_efficientnet |",
+        manifest.provenance["data_fingerprint"],
+        manifest.provenance["weights_sha256"],
+        "Recheck weekly",
+        "The certificates of 3 alternatives hold together",
+    ):
+        assert words in card
+    for one in quantised.judgement.functions:
+        function = one.function
+        assert f"- **{function.name}**, low {function.low:.6g}" in card
+        rows = [line for line in card.splitlines() if line.startswith(f"| {function.name} |")]
+        assert f"| {function.gate.flips} |" in rows[0]
+        assert one.test.argmax.accuracy().percent() in rows[1]
+    assert f"with confidence {format_confidence(1 - 0.2 / 3)} at least 80 %" in card
+    assert "Nothing here is certified" not in card
+    assert "None" not in card
+
+
+def test_a_changed_card_is_found(quantised, tmp_path) -> None:
+    copied = shutil.copytree(quantised.bundle, tmp_path / "copied")
+    with (copied / CARD_FILE).open("a") as stream:
+        stream.write(" ")
+    with pytest.raises(InputError, match=r"model_card\.md: changed since the bundle was made"):
+        load(copied)
