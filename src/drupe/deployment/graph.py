@@ -38,6 +38,7 @@ class ScoreGraph(nn.Module):
     def __init__(self, network: Network, temperature: float) -> None:
         super().__init__()
         self.backbone = copy.deepcopy(network.backbone).eval()
+        _plain_pools(self.backbone)
         self.scale, self.size, self.crop = network.scale, network.size, network.crop
         head = self.backbone.get_classifier()  # type: ignore[operator]
         self.is_folded = isinstance(head, nn.Linear)
@@ -55,6 +56,26 @@ class ScoreGraph(nn.Module):
         if self.is_folded:
             return torch.sigmoid(logits.flatten())
         return torch.sigmoid((logits[:, DEFECT] - logits[:, CLEAN]) / self.temperature)
+
+
+class _Mean(nn.Module):
+    """The mean of each channel, float32 [N, C, 1, 1]."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features.mean((2, 3), keepdim=True)
+
+
+def _plain_pools(module: nn.Module) -> None:
+    """Let pools to one pixel be means, as torch computes them.
+
+    Exported as they are, their result is gathered element by element, by indices that are made
+    anew for every image.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
+            setattr(module, name, _Mean())
+        else:
+            _plain_pools(child)
 
 
 def _fold_head(head: nn.Linear, temperature: float) -> None:

@@ -99,9 +99,8 @@ class LayerSearch:
         progress: Progress = silent,
     ) -> None:
         order = np.random.default_rng(0).permutation(len(images))
-        ranges, search = order[:RANGE_CROPS], order[RANGE_CROPS:][:SEARCH_CROPS]
-        if not is_defect[search].any():
-            search = order  # a tiny set: better the same crops twice than none
+        count = min(RANGE_CROPS, len(order) // 2)
+        ranges, search = order[:count], order[count:][:SEARCH_CROPS]
         self._images, self._is_defect = images[search], is_defect[search]
         self._miss_share, self._threads, self._progress = 1 - min_recall, threads, progress
         self._graph = QuantisableGraph(graph, images[ranges], threads, progress)
