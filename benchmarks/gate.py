@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from drupe.deployment.bench import circumstances
-from drupe.deployment.export import Exported, export_run
+from drupe.deployment.export import export_run
 from drupe.evaluation.operating_point import Request
 from drupe.progress import silent
 from drupe.training.config import validate_experiment
 from drupe.training.run import train_run
-from provenance import commit, peak_mb, processor
+from provenance import circumstances, peak_mb
 
 
 def main() -> None:
@@ -41,23 +38,17 @@ def main() -> None:
     parser.add_argument("--confidence", type=float, default=0.95)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    request = Request(arguments.min_recall, arguments.confidence)
-    common = {"request": request, "threads": arguments.threads, "precision": "auto"}
     with tempfile.TemporaryDirectory(prefix="drupe-gate-") as name:
         scratch = Path(name)
         if arguments.run:
-            begun, load = time.perf_counter(), os.getloadavg()[0]
-            done = export_run(arguments.run, scratch / "bundle", arguments.store, **common)
-            show(done, "trained run", arguments, begun, load)
+            measure(arguments.run, scratch / "bundle", "trained run", arguments)
         if arguments.architecture:
             subset(arguments.data, scratch / "crops", arguments.per_class)
         for architecture in arguments.architecture:
-            begun, load = time.perf_counter(), os.getloadavg()[0]
             run = scratch / architecture
             train(architecture, scratch / "crops", run, arguments)
-            done = export_run(run, scratch / f"{architecture}.bundle", arguments.store, **common)
             trained = f"1 epoch from random weights on {2 * arguments.per_class} crops"
-            show(done, trained, arguments, begun, load)
+            measure(run, scratch / f"{architecture}.bundle", trained, arguments)
 
 
 def subset(data: Path, folder: Path, per_class: int) -> None:
@@ -88,34 +79,32 @@ def train(architecture: str, crops: Path, run: Path, arguments: argparse.Namespa
     train_run(config, run, arguments.store, progress=silent)
 
 
-def show(
-    done: Exported, trained: str, arguments: argparse.Namespace, begun: float, load: float
-) -> None:
-    document: dict[str, Any] = done.to_json()
-    functions = document.pop("functions")
-    document.pop("bundle")
-    print(
-        json.dumps(
-            {
-                "benchmark": "gate",
-                "architecture": done.manifest.provenance["architecture"],
-                "trained": trained,
-                "min_recall": arguments.min_recall,
-                "confidence": arguments.confidence,
-                **document,
-                "functions": functions,
-                "command": " ".join(["python", "benchmarks/gate.py", *sys.argv[1:]]),
-                "commit": commit(),
-                "processor": processor(),
-                "versions": circumstances(),
-                "threads": arguments.threads,
-                "seconds": round(time.perf_counter() - begun),
-                "load_at_start": load,
-                "peak_mb": round(peak_mb()),
-            }
-        ),
-        flush=True,
+def measure(run: Path, bundle: Path, trained: str, arguments: argparse.Namespace) -> None:
+    head = circumstances("gate.py", "drupe", "numpy", "onnx", "onnxruntime", "torch", "timm")
+    begun = time.perf_counter()
+    done = export_run(
+        run,
+        bundle,
+        arguments.store,
+        precision="auto",
+        request=Request(arguments.min_recall, arguments.confidence),
+        threads=arguments.threads,
     )
+    document: dict[str, Any] = done.to_json()
+    del document["bundle"]
+    row = {
+        "benchmark": "gate",
+        **head,
+        "threads": arguments.threads,
+        "architecture": done.manifest.provenance["architecture"],
+        "trained": trained,
+        "min_recall": arguments.min_recall,
+        "confidence": arguments.confidence,
+        "export_seconds": round(time.perf_counter() - begun),
+        "peak_mb": round(peak_mb()),
+        **document,
+    }
+    print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
