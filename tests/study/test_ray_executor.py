@@ -33,6 +33,7 @@ pytestmark = pytest.mark.slow
 
 STUDY: dict[str, Any] = {
     "study": "cluster",
+    "criteria": {"recall": 0.8, "accuracy": 0.6},
     "seeds": [1, 2],
     "defaults": {
         "model": {"architecture": "test_resnet", "pretrained": False},

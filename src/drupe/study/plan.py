@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from drupe.errors import InputError, suggest
-from drupe.study.loading import Study
-from drupe.study.spec import IMPORTED, Condition, Experiment
-from drupe.training.config import ExperimentConfig
-from drupe.training.folds import configure_fold, fold_folder
+
+if TYPE_CHECKING:  # a node of a cluster reads a task without loading PyTorch
+    from drupe.study.loading import Study
+    from drupe.study.spec import Condition, Experiment
+    from drupe.training.config import ExperimentConfig
 
 Kind = Literal["train", "fold", "import", "certify", "export", "bench"]
 Lane = Literal["cpu", "gpu", "exclusive"]
@@ -112,6 +113,8 @@ def _train(study: Study, item: Experiment, seed: int, root: Path) -> Task:
 
 
 def _import(study: Study, root: Path) -> Task:
+    from drupe.study.spec import IMPORTED
+
     seed = study.spec.seeds[0]
     folder = root / IMPORTED / f"seed-{seed}"
     return Task(IMPORTED, "import", IMPORTED, "cpu", folder, seed)
@@ -119,6 +122,8 @@ def _import(study: Study, root: Path) -> Task:
 
 def _folds(study: Study, item: Experiment, root: Path) -> Iterator[Task]:
     """Yield the runs that score all training items of the first seed, where it has no hold-out."""
+    from drupe.training.folds import configure_fold, fold_folder
+
     config, seed = study.configs[item.id], study.spec.seeds[0]
     folds = config.calibration.crossfit
     for fold in range(folds or 0):

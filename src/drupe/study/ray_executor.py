@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from drupe.study import ray_cluster
 from drupe.study.executor import Ended, Job
 from drupe.study.local import STOP_SECONDS, LocalExecutor
 from drupe.study.parcel import pack
-from drupe.study.plan import Lane
+from drupe.study.plan import Lane, Task
 from drupe.study.ray_data import Sender
 from drupe.study.ray_node import NodeRun, Order, Report
-from drupe.study.returned import install, show_progress, state_so_far
+from drupe.study.returned import LIVE_FILES, install, show_progress, state_so_far
 
 TRAVELLING = ("train", "fold")
 REPORT_SECONDS = 1.0
@@ -103,10 +103,11 @@ class RayExecutor:
         assert config is not None
         so_far = state_so_far(job.task)
         return Order(
-            task=job.task,
+            task=_light(job.task),
             version=__version__,
             experiment=Path(job.words[1]).read_text(encoding="utf-8"),
             data=self._sender.data(config),
+            live=LIVE_FILES,
             so_far=pack(so_far, ray.put) if so_far else None,
             weights=self._sender.weights(config),
         )
@@ -198,7 +199,9 @@ class RayExecutor:
     def stop(self) -> None:
         """Interrupt all runs, keep what they have come to, and leave the cluster."""
         self._queue.clear()
-        stopping = {run.actor.stop.remote(run.job.task): run for run in self._remote.values()}
+        stopping = {
+            run.actor.stop.remote(_light(run.job.task)): run for run in self._remote.values()
+        }
         self.local.stop()
         self._here.clear()
         if stopping:
@@ -210,6 +213,10 @@ class RayExecutor:
         for run in list(self._remote.values()):
             self._forget(run)
         ray.shutdown()
+
+
+def _light(task: Task) -> Task:
+    return replace(task, config=None, condition=None)
 
 
 def _append(log: Path, said: bytes) -> None:

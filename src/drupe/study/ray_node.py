@@ -24,10 +24,7 @@ from drupe.study.executor import Ended, Job
 from drupe.study.local import LocalExecutor
 from drupe.study.parcel import Parcel, files_below, pack, receive, unpack
 from drupe.study.plan import Task
-from drupe.training.metrics import METRICS_FILE
 
-LIVE_FILES = ("config.yaml", "run.json", METRICS_FILE)
-"""What is sent while a run trains, in the order in which it is to be written."""
 LOG_BYTES = 64 << 10
 """Of a log, per report: the rest is skipped."""
 
@@ -44,12 +41,18 @@ class Data:
 
 @dataclass(frozen=True)
 class Order:
-    """A run to be done: ``experiment`` is its YAML, ``so_far`` what earlier tries left."""
+    """A run to be done.
+
+    ``experiment`` is its YAML (``task`` goes without its configuration, which would load PyTorch
+    into a process that only waits), ``live`` names the files to be sent while it trains, in the
+    order in which they are to be written, ``so_far`` is what earlier tries left.
+    """
 
     task: Task
     version: str
     experiment: str
     data: Data
+    live: tuple[str, ...] = ()
     so_far: Parcel | None = None
     weights: Parcel | None = None
 
@@ -71,6 +74,7 @@ class NodeRun:
         self.local = LocalExecutor(devices=())  # Ray has chosen the GPUs that can be seen
         self.sent: dict[str, bytes] = {}
         self.log_sent = 0
+        self.live: tuple[str, ...] = ()
         self.folder = Path()
         self.lock: FileLock | None = None
 
@@ -84,6 +88,7 @@ class NodeRun:
         root, store = receive_data(order.data, cache)
         if order.so_far is not None:
             unpack(order.so_far, self.run, _get)
+        self.live = order.live
         file = self.folder / "experiment.yaml"
         write_text(file, order.experiment)
         words = ["train", str(file), "--data", str(root), "--resume", "--out", str(self.run)]
@@ -131,8 +136,8 @@ class NodeRun:
         return said
 
     def _new_files(self) -> dict[str, bytes]:
-        found = {name: self.run / name for name in LIVE_FILES if (self.run / name).exists()}
-        if len(found) < len(LIVE_FILES):
+        found = {name: self.run / name for name in self.live if (self.run / name).exists()}
+        if len(found) < len(self.live):
             return {}
         now = {name: path.read_bytes() for name, path in found.items()}
         new = {name: content for name, content in now.items() if self.sent.get(name) != content}

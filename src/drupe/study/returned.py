@@ -11,9 +11,12 @@ from drupe.errors import InputError
 from drupe.files import replacing
 from drupe.study.parcel import Get, Parcel, files_below, unpack
 from drupe.study.plan import Task
+from drupe.training.metrics import METRICS_FILE
 from drupe.training.record import read_config, read_record, write_config
 
 CONFIG_FILE = "config.yaml"
+LIVE_FILES = (CONFIG_FILE, "run.json", METRICS_FILE)
+"""What shows how far a run is, in the order in which it is to be written."""
 
 
 def state_so_far(task: Task) -> list[tuple[str, Path]]:
