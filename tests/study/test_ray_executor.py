@@ -138,6 +138,9 @@ def test_a_node_dies_and_the_study_ends_as_on_one_machine(study, two_nodes, tmp_
     assert {name for name, count in started.items() if count > 1} == set(lost)
     on_one_machine = run_study(study, tmp_path / "other", LocalExecutor(2, devices=()), threads=1)
     assert verdict.to_json() == on_one_machine.to_json()
+    for there in (tmp_path / "other" / "runs").rglob("predictions/*.csv"):
+        here = store / there.relative_to(tmp_path / "other")
+        assert here.read_bytes() == there.read_bytes()
     assert not list((store / "runs").rglob("*.tmp"))
     for name in ("one", "two"):
         packs = list((tmp_path / name).rglob("images.u8"))

@@ -92,7 +92,8 @@ def run(
         Literal["local", "ray"], typer.Option(help="Where runs happen: here, or on a Ray cluster.")
     ] = "local",
     address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Of the Ray cluster.")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Of the Ray cluster; else the one on this machine."),
     ] = None,
     weights: WeightsFolder = None,
     store: Store = STORE,
