@@ -105,7 +105,7 @@ def main() -> None:
         file.write_text(json.dumps(config.model_dump(mode="json")))
         task = Task("A seed 1", "train", "A", "gpu", store / "run", 1, config)
         job = Job(task, ("train", str(file)), store / "log")
-        command = [sys.executable, "-m", "drupe.study.child", *WORDS]
+        command = [sys.executable, "-m", "drupe.study.child", str(os.getpid()), *WORDS]
         first = timed(lambda: run_one(executor, job))  # sends and unpacks the data
         spent, alone, actors = [], [], []
         for _ in range(given.repeats):

@@ -44,6 +44,7 @@ NOT_AT_ONCE: dict[str, set[str]] = {"cli": TORCH | {"scipy", "numpy", "PIL", "on
 
 READS_ENVIRONMENT = {
     "cli.app",  # tells OpenMP how to wait before torch is loaded
+    "study.ray_cluster",  # asks Ray to keep its warnings to itself
     "study.local",  # hands it on to child processes, with one GPU to be seen
     "training.distributed",  # torchrun passes a process's place through it
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -113,7 +115,8 @@ def run(
     loaded = load(study, overrides, data, defect, smoke)
     runs = parallel or (None if not smoke else 0)
     chosen = _executor(executor, address, runs, store, weights)
-    with study_watch() as begin:
+    # A cluster prints what befalls its nodes, which the journal tells better.
+    with study_watch() as begin, redirect_stdout(StringIO()):
         found = run_study(
             loaded,
             store,
@@ -124,6 +127,7 @@ def run(
             begin=_tracked(loaded, begin),
             progress=progress_on(),
         )
+        chosen.stop()
     text = smoke_markdown(found.verdict, found.checks) if smoke else verdict_markdown(found.verdict)
     write_text(found.file(".md"), text)
     if json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +47,7 @@ def connect(address: str) -> None:
     """
     where = f"--address {address}"
     _knock(address, where)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     refusals: list[str] = []
 
     def join() -> None:
