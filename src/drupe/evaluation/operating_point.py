@@ -221,21 +221,24 @@ def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint
 def record_certificate(run: Path, point: OperatingPoint) -> None:
     """Write the certificate, and the test figures at it, into the run's ``evaluation.json``.
 
-    What was certified before is replaced: a run has one operating point.
+    What was certified before is replaced, and withdrawn where ``point`` holds no certificate: a run
+    has one operating point.
     """
     certificate, test = point.certificate, point.model.test
-    if certificate is None or test is None:
-        raise ValueError("point: must hold a certificate and test predictions")
+    if test is None:
+        raise ValueError("point: must hold test predictions")
     path = run / "evaluation.json"
     document = read_json(path)
     tested = document.get("test") if isinstance(document, dict) else None
     if not isinstance(tested, dict) or not isinstance(tested.get("distinct"), dict):
         raise InputError(f"{path}: damaged; drupe evaluate {run} writes it anew")
-    document["certificate"] = certificate.to_json()
+    document["certificate"] = certificate.to_json() if certificate else None
     tested["certified"] = _figures(test.table, certificate)
     tested["distinct"]["certified"] = _figures(test.distinct, certificate)
     write_json(path, document)
 
 
-def _figures(table: Predictions, certificate: Certificate) -> dict[str, Any]:
+def _figures(table: Predictions, certificate: Certificate | None) -> dict[str, Any] | None:
+    if certificate is None:
+        return None
     return Counts.at_threshold(table.scores, table.is_defect, certificate.threshold).to_json()

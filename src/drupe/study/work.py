@@ -162,7 +162,7 @@ class Work:
             point = self.point(experiment.of or experiment.id, alone=experiment.of is not None)
         except DrupeError as error:
             return Outcome("failed", str(error))
-        if point.certificate and not experiment.of:
+        if not experiment.of:
             record_certificate(task.folder, point)
         write_json(self.folder / experiment.id / THRESHOLD, point.to_json())
         if point.refusal:
