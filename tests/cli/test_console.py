@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from drupe.cli.console import print_error, print_json, print_line, stdout, table
+from drupe.cli.console import (
+    print_error,
+    print_fitting,
+    print_json,
+    print_line,
+    print_prose,
+    stdout,
+    table,
+)
 
 
 def test_json_is_one_document_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,3 +47,40 @@ def test_a_table_aligns_figures_and_keeps_text(capsys: pytest.CaptureFixture[str
         ["pit", "7"],
     ]
     assert lines[1].index("5") == lines[2].index("7")
+
+
+@pytest.mark.parametrize(("columns", "widest"), [(40, 40), (80, 80), (200, 100)])
+def test_prose_wraps_between_words_and_never_gets_too_wide(
+    columns: int,
+    widest: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    path = "drupe-store/runs/a-study-with-a-long-name/[bold]/seed-42/predictions"
+    words = ["the", "run", "to", "take", "further", "is"] * 9
+    print_prose(" ".join([*words, path]), indent="  ")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"  {path}" or lines[-1].endswith(f" {path}")
+    assert widest - 10 < max(len(line) for line in lines if path not in line) <= widest
+    assert lines == [line.rstrip() for line in lines]
+    assert all(line.startswith("  ") for line in lines[1:])
+    assert " ".join("".join(f" {line}" for line in lines).split()) == " ".join([*words, path])
+
+
+def test_a_column_of_text_is_left_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("rate", 1, "caught"), ("other", 22, "of all that were shown")]
+    print_fitting(("", "count", "meaning"), rows, texts=(0, 2))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].index("meaning") == lines[1].index("caught") == lines[2].index("of all")
+
+
+def test_a_narrow_terminal_gets_blocks_without_empty_cells(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    print_fitting(("", "state", "epoch"), [("PLAIN seed 42", "running", "1/4"), ("x", "done", "")])
+    assert (
+        capsys.readouterr().out
+        == "PLAIN seed 42\n  state  running\n  epoch  1/4\nx\n  state  done\n"
+    )

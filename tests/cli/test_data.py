@@ -70,9 +70,22 @@ def test_an_audit_is_readable(
     assert "cherry_pit (defect)" in printed
     assert "input.crop: auto would use" in printed
     assert printed.index("Warnings") < printed.index("Errors"), "what matters ends on screen"
-    assert "2 pairs of identical files across train and val" in printed
-    assert "10 pairs of identical files in all" in printed
+    assert "pairs of identical files across train and val: 2" in printed
+    assert "pairs of identical files in all: 10" in printed
     assert "... and 5 more in --json" in printed
+
+
+def test_an_audit_fits_a_terminal_and_identical_files_are_no_near_duplicates(
+    drupe, faulty: Path, tmp_path: Path
+) -> None:
+    document = audit(faulty, store=tmp_path).to_json()
+    assert document["largest_group"]["images"] == 1
+    printed = drupe("data", "audit", faulty).stdout
+    assert "largest group of near duplicates" not in printed
+    lines = printed.splitlines()
+    content = next(place for place, line in enumerate(lines) if line.startswith("content:"))
+    assert "keep" in lines[content + 1]
+    assert max(map(len, lines[content : content + 2])) <= 80
 
 
 def test_a_missing_folder_is_named(drupe) -> None:
@@ -107,7 +120,7 @@ def test_images_that_look_alike_are_a_hint_and_no_error(
     audit_module.print_audit(document)
     printed = capsys.readouterr().out
     assert "Hints: a person has to look at these" in printed
-    assert "1 pairs that look alike but are no copies" in printed
+    assert "pairs that look alike but are no copies" in printed
     assert printed.index("a.png ~ b.png") < printed.index("Warnings")
 
 
@@ -118,6 +131,6 @@ def test_fixes_that_spoil_a_set_are_errors(
     fixes = Fixes(frozenset(paths), {"gone.png": "cherry_pit"})
     audit_module.print_audit(audit(faulty, store=tmp_path, fixes=fixes).to_json())
     errors = capsys.readouterr().out.partition("Errors")[2]
-    assert "1 fixes that can't be honoured" in errors
+    assert "fixes that can't be honoured (correct the list and --apply it): 1" in errors
     assert "gone.png: must be an image of the dataset, got no such image" in errors
-    assert "1 classes without an image\n    val/cherry_pit" in errors
+    assert "classes without an image: 1\n    val/cherry_pit" in errors

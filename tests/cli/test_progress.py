@@ -104,9 +104,12 @@ def test_a_terminal_that_is_40_columns_wide_keeps_bars_on_one_line(clock: Clock)
     assert all(len(line.split("\r")[-1]) <= 40 for line in lines)
 
 
-def test_the_stream_decides() -> None:
+def test_the_stream_and_its_terminal_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     assert isinstance(progress_on(io.StringIO()), PlainProgress)
     assert isinstance(progress_on(Terminal()), TerminalProgress)
+    monkeypatch.setenv("TERM", "dumb")  # can't move its cursor: bars would leave empty lines
+    assert isinstance(progress_on(Terminal()), PlainProgress)
 
 
 @pytest.mark.parametrize(

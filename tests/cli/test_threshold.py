@@ -125,6 +125,22 @@ def test_cross_fitting_from_training_to_an_approximate_certificate(
     assert (tmp_path / "run-cross-fit-2" / "fold-1" / "run.json").exists()
 
 
+def test_a_lane_that_there_is_not_has_no_column(quick, run) -> None:
+    assert "accept  reject\n" in quick("threshold", run).stdout
+    assert "accept  review  reject\n" in quick("threshold", run, "--review-budget", "0.1").stdout
+
+
+def test_a_test_without_a_miss_says_so_in_words(quick, tmp_path) -> None:
+    run = write_run(tmp_path / "run", test=predictions(800, 2, quality=9.0))
+    text = " ".join(quick("threshold", run).stdout.split())
+    assert "does not refute recall ≥ 99 %: none of its 372 defects is missed." in text
+
+
+def test_sentences_stay_readable_in_a_wide_terminal(quick, run) -> None:
+    result = quick("threshold", run, "--min-recall", "0.999", columns=200)
+    assert 80 < max(map(len, result.stdout.splitlines())) <= 100
+
+
 def test_it_reads_well_in_a_narrow_terminal(quick, run) -> None:
     result = quick("threshold", run, columns=40)
     assert max(map(len, result.stdout.splitlines())) <= 48  # a message line may hold one long word

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from drupe.cli.console import print_line, stdout, table
+from drupe.cli.console import print_line, print_prose, stdout, table
 
 SHOWN = 5
 """Lines shown of each finding; all of them are in the JSON."""
@@ -27,7 +27,7 @@ def print_audit(document: Mapping[str, Any]) -> None:
         if findings:
             print_line(f"\n{heading}", style=style)
         for name, count, lines in findings:
-            print_line(f"  {count:,} {name}")
+            print_line(f"  {name}: {count:,}")
             for line in lines[:SHOWN]:
                 print_line(f"    {line}")
             if len(lines) > SHOWN:
@@ -51,7 +51,7 @@ def _print_set(document: Mapping[str, Any]) -> None:
         print_line(f"{what}: {counted or 'nothing could be read'}")
     box = document["content_box"]
     if box:
-        print_line(
+        print_prose(
             f"content: {box['mean_width']:.0f} x {box['mean_height']:.0f} pixels on average; "
             f"input.crop: auto would use {box['crop']} of {box['image_side']} pixels "
             f"and keep {100 * box['kept']:.2f} % of it"
@@ -65,7 +65,7 @@ def _print_set(document: Mapping[str, Any]) -> None:
 
 def _hints(document: Mapping[str, Any]) -> list[Finding]:
     alike = [_near(pair) for pair in document["findings"]["alike"]]
-    name = "pairs that look alike but are no copies, perhaps photographs of one object"
+    name = "pairs that look alike but are no copies, perhaps of one object"
     return [(name, len(alike), alike)]
 
 
@@ -92,7 +92,7 @@ def _errors(document: Mapping[str, Any]) -> list[Finding]:
         ),
         ("pairs of near duplicates across train and val", len(across), across),
         (
-            "fixes that can't be honoured: correct the list and --apply it",
+            "fixes that can't be honoured (correct the list and --apply it)",
             len(wrong),
             wrong,
         ),
@@ -125,7 +125,7 @@ def _warnings(document: Mapping[str, Any]) -> list[Finding]:
         (
             "different images in the largest group of near duplicates",
             group["images"],
-            group["paths"],
+            group["paths"] if group["images"] > 1 else [],
         ),
         ("images of another size than most", len(other_sizes), other_sizes),
         ("fixes for images that are no longer there", len(stale), stale),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drupe.cli.console import print_error, print_fitting, print_json, print_line, stdout
+from drupe.cli.console import print_error, print_fitting, print_json, print_line, print_prose
 from drupe.cli.options import Defect, Json, Logits, examples
 from drupe.errors import InputError
 
@@ -112,7 +112,8 @@ def compare(
     for one in historic:
         print_historic(one)
     for note in (*(f"No clean yield: {one}" for one in lineup.notes), *lineup.caveats):
-        stdout().print(f"\n{note}.", style="yellow", markup=False)
+        print_line("")
+        print_prose(f"{note}.", style="yellow")
 
 
 def _require_thresholds(notes: Sequence[str]) -> None:
@@ -127,10 +128,9 @@ def print_comparison(found: Comparison) -> None:
     """Print a table per pair, then what each says."""
     from drupe.evaluation.intervals import format_confidence
 
-    stdout().print(
+    print_prose(
         f"{found.images:,} images ({found.groups:,} distinct), {found.defects:,} defects; "
-        f"differences in percentage points, {format_confidence(found.confidence)} intervals",
-        markup=False,
+        f"differences in percentage points, {format_confidence(found.confidence)} intervals"
     )
     margin = f"within {100 * found.margin:g}"
     for a, b in dict.fromkeys((pair.a, pair.b) for pair in found.pairs):
@@ -140,14 +140,14 @@ def print_comparison(found: Comparison) -> None:
         columns = ("", "difference", "interval", "p", "adjusted", "detectable", margin)
         print_fitting(columns, rows)
         for line in _seed_lines(pairs):
-            stdout().print(line, markup=False)
+            print_prose(line, indent="    ")
         print_line("")
-        stdout().print(_meaning(pairs, found.confidence), markup=False)
-    stdout().print(
-        f"\nAccuracy and recall at the threshold 0.5, clean yield at the certified one. adjusted: "
+        print_prose(_meaning(pairs, found.confidence))
+    print_line("")
+    print_prose(
+        f"Accuracy and recall at the threshold 0.5, clean yield at the certified one. adjusted: "
         f"Holm over {found.family_size} tests. detectable: the true difference that this test set "
-        f"would have shown with 80 % power. {margin}: by the one-sided bound, not adjusted.",
-        markup=False,
+        f"would have shown with 80 % power. {margin}: by the one-sided bound, not adjusted."
     )
 
 
@@ -199,10 +199,10 @@ def print_historic(found: HistoricComparison) -> None:
     from drupe.evaluation.intervals import format_confidence, format_percent
 
     rate = found.rate
-    stdout().print(
-        f"\n{found.name} against {format_percent(found.number, 2)}: accuracy "
+    print_line("")
+    print_prose(
+        f"{found.name} against {format_percent(found.number, 2)}: accuracy "
         f"{format_percent(rate.mean, 2)}, one-sided {format_confidence(rate.confidence)} bounds "
         f"{format_percent(rate.low, 2)} and {format_percent(rate.high, 2)}, difference "
-        f"{_points(found.difference)} points, p = {found.p_value:.2g} (not adjusted). {UNPAIRED}",
-        markup=False,
+        f"{_points(found.difference)} points, p = {found.p_value:.2g} (not adjusted). {UNPAIRED}"
     )

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from textwrap import wrap
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+PROSE_WIDTH = 100
+"""Columns at most of a sentence: on a wider terminal the eye loses the next line."""
 
 
 def stdout() -> Console:
@@ -43,6 +47,19 @@ def print_line(text: str, style: str = "") -> None:
     stdout().print(Text(text, style=style), soft_wrap=True)
 
 
+def print_prose(text: str, style: str = "", indent: str = "") -> None:
+    """Print a paragraph on stdout as it is, wrapped between words: a path is never cut.
+
+    ``indent`` stands before every line but the first.
+    """
+    width = min(stdout().width, PROSE_WIDTH)
+    lines = wrap(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    for line in lines:
+        print_line(line, style)
+
+
 def print_error(*messages: str) -> None:
     """Print messages on stderr as they are, each behind the word ``error``."""
     for message in messages:
@@ -54,20 +71,27 @@ def print_warning(message: str) -> None:
     stderr().print(Text.assemble(("warning: ", "bold yellow"), message), soft_wrap=True)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Return a plain table: the first column is text, the others are figures, right-aligned."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], texts: Collection[int] = (0,)
+) -> Table:
+    """Return a plain table; columns whose index is not in ``texts`` are figures, right-aligned."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(columns):
-        drawn.add_column(name, justify="right" if index else "left", overflow="fold")
+        drawn.add_column(name, justify="left" if index in texts else "right", overflow="fold")
     for row in rows:
         cells = (f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row)
         drawn.add_row(*(Text(cell) for cell in cells))
     return drawn
 
 
-def print_fitting(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table, or where it is wider than the terminal one block per row."""
-    drawn, console = table(columns, rows), stdout()
+def print_fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], texts: Collection[int] = (0,)
+) -> None:
+    """Print a table, or where it is wider than the terminal one block per row.
+
+    Empty cells are left out of a block. ``texts`` as for :func:`table`.
+    """
+    drawn, console = table(columns, rows, texts), stdout()
     unlimited = console.options.update(max_width=10_000)
     if console.measure(drawn, options=unlimited).maximum <= console.width:
         console.print(drawn)
@@ -76,4 +100,5 @@ def print_fitting(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> N
     for name, *cells in rows:
         print_line(str(name), style="bold")
         for column, cell in zip(columns[1:], cells, strict=True):
-            print_line(f"  {column:<{width}}{cell}")
+            if cell != "":
+                print_line(f"  {column:<{width}}{cell}".rstrip())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drupe.cli.console import print_json, print_line, stderr, stdout, table
+from drupe.cli.console import print_fitting, print_json, print_line, print_prose, stderr
 from drupe.evaluation.intervals import Proportion, format_percent
 
 if TYPE_CHECKING:
@@ -68,22 +68,22 @@ def print_evaluation(document: dict[str, Any], imported: ImportRecord | None = N
         counts = f"{rate.successes:,} of {rate.trials:,}"
         low, high = (format_percent(bound, sign="") for bound in (rate.low, rate.high))
         rows.append((name.replace("_", " "), rate.percent(), f"{low}-{high}", counts, meaning))
-    stdout().print(table(("", "rate", "95 % interval", "counts", ""), rows))
+    print_fitting(("", "rate", "95 % interval", "counts", "meaning"), rows, texts=(0, 4))
     confusion = test["argmax"]["confusion"]
-    print_line(
-        f"\nmisses {confusion['fn']}, false rejects {confusion['fp']}, "
+    print_line("")
+    print_prose(
+        f"misses {confusion['fn']}, false rejects {confusion['fp']}, "
         f"AUROC {document['auroc']:.4f}, ECE {document['ece']:.3f}, "
         f"temperature {document['temperature']:.2f}"
     )
     way = "drupe threshold RUN"
     if imported:
         for caveat in imported.seen.caveats:
-            stdout().print(f"Mind: {caveat}.", style="yellow", markup=False)
+            print_prose(f"Mind: {caveat}.", style="yellow")
         if imported.seen.in_sample:
-            stdout().print(
+            print_prose(
                 f"No threshold can be certified on this calibration: {imported.seen.in_sample}.",
                 style="yellow",
-                markup=False,
             )
             way += " --data NEW-CROPS"
     print_line(f"A threshold that provably catches enough defects: {way}")

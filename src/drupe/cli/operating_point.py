@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drupe.cli.console import print_fitting, print_line, stdout
+from drupe.cli.console import print_fitting, print_line, print_prose
 from drupe.evaluation.certificate import Certificate, NotCertifiableError
 from drupe.evaluation.intervals import format_confidence, format_percent, format_target
 from drupe.evaluation.operating_point import OperatingPoint, SplitFigures
@@ -10,13 +10,13 @@ from drupe.evaluation.operating_point import OperatingPoint, SplitFigures
 
 def print_operating_point(point: OperatingPoint) -> None:
     """Print the thresholds, what they do on each split, and what that means."""
-    request, console = point.request, stdout()
+    request = point.request
     claim = f"recall ≥ {format_target(request.min_recall)}"
     sure = format_confidence(request.confidence)
     if request.candidates > 1:
         sure += f" joint (for {request.candidates} candidates)"
     for caveat in point.model.caveats:
-        console.print(f"{point.model.name}: {caveat}.", style="yellow", markup=False)
+        print_prose(f"{point.model.name}: {caveat}.", style="yellow")
     if point.refusal:
         _print_refusal(point, point.refusal, f"{claim} at {sure} confidence")
         return
@@ -28,9 +28,9 @@ def print_operating_point(point: OperatingPoint) -> None:
     else:
         how = "approximately certified" if certificate.approximate else "certified"
         heading, style = f"{claim} {how} at {sure} confidence", "bold green"
-    console.print(f"{point.model.name}: {heading}", style=style, markup=False)
+    print_prose(f"{point.model.name}: {heading}", style)
     review = lanes.high > lanes.low
-    console.print(
+    print_prose(
         f"accept below {_digits(lanes.low)}, "
         + (
             f"review, and reject from {_digits(lanes.high)} on"
@@ -39,20 +39,20 @@ def print_operating_point(point: OperatingPoint) -> None:
         )
     )
     if certificate:
-        console.print(
+        print_prose(
             f"{certificate.defects:,} distinct defects in calibration allow "
             f"{certificate.misses_allowed:,} misses; "
             f"{certificate.misses:,} lie below the threshold."
         )
     if point.model.seed is None:
-        console.print(
+        print_prose(
             "A CSV doesn't say which rows are copies of one item, or what the model learnt from: "
             "the claim takes every row as a distinct item that nothing was learnt from.",
             style="yellow",
         )
     splits = [("calibration", point.calibration)]
     splits += [("test", point.test)] if point.test else []
-    _print_lanes(splits)
+    _print_lanes(splits, review)
     _print_rates(splits, certificate)
     if request.prevalence is not None:
         _print_load(splits[-1], request.prevalence)
@@ -60,24 +60,23 @@ def print_operating_point(point: OperatingPoint) -> None:
 
 
 def _print_refusal(point: OperatingPoint, refusal: NotCertifiableError, asked: str) -> None:
-    console = stdout()
-    console.print(f"{point.model.name}: not certified", style="bold red", markup=False)
+    print_line(f"{point.model.name}: not certified", style="bold red")
     if refusal.in_sample:
-        console.print(f"{refusal}.", markup=False)
+        print_prose(f"{refusal}.")
         return
     ways_of_a_run = (
         "Collect more (--data DIR), use every training defect (--cross-fit 5, approximate)"
     )
-    console.print(
+    print_prose(
         f"{asked} takes at least {refusal.needed_defects:,} distinct defects in calibration, none "
         f"of them missed; got {refusal.defects:,}. "
         + ("Collect more" if point.model.seed is None else ways_of_a_run)
-        + ", or ask for less (--min-recall).",
-        markup=False,
+        + ", or ask for less (--min-recall)."
     )
 
 
-def _print_lanes(splits: list[tuple[str, SplitFigures]]) -> None:
+def _print_lanes(splits: list[tuple[str, SplitFigures]], review: bool) -> None:
+    """Print how many items each lane gets; without a review lane there are two."""
     print_line("")
     rows: list[tuple[object, ...]] = []
     for name, figures in splits:
@@ -85,7 +84,10 @@ def _print_lanes(splits: list[tuple[str, SplitFigures]]) -> None:
         clean = (counts.clean_accepted, counts.clean_reviewed, counts.clean_rejected)
         defects = (counts.defects_accepted, counts.defects_reviewed, counts.defects_rejected)
         rows += [(f"{name}, clean", *clean), (f"{name}, defects", *defects)]
-    print_fitting(("", "accept", "review", "reject"), rows)
+    columns: tuple[str, ...] = ("", "accept", "review", "reject")
+    if not review:
+        columns, rows = (*columns[:2], columns[3]), [(*row[:2], row[3]) for row in rows]
+    print_fitting(columns, rows)
 
 
 def _digits(threshold: float) -> str:
@@ -123,43 +125,44 @@ def _print_load(split: tuple[str, SplitFigures], prevalence: float) -> None:
     cost = "" if load.cost is None else f", cost {load.cost:,.3g}"
     caught = figures.counts.recall(figures.confidence, sides=1)
     at_most = 1000 * prevalence * (1 - caught.low)
-    stdout().print(
-        f"\nPer 1,000 items with {format_percent(prevalence)} defects (rates of {name}): "
+    print_line("")
+    print_prose(
+        f"Per 1,000 items with {format_percent(prevalence)} defects (rates of {name}): "
         f"{load.misses:.2g} misses (at most {at_most:.2g}, one-sided), "
         f"{load.reviews:.1f} reviews, {load.rejects:.1f} rejects "
-        f"of which {load.false_rejects:.1f} clean{cost}.",
-        markup=False,
+        f"of which {load.false_rejects:.1f} clean{cost}."
     )
 
 
 def _print_meaning(point: OperatingPoint, claim: str) -> None:
-    console, test = stdout(), point.test
+    test = point.test
     review = point.thresholds is not None and point.thresholds.high > point.thresholds.low
     print_line("")
     if point.certificate is None:
-        console.print(
+        print_prose(
             "A threshold chosen by looking at these items proves nothing; the lower bound of "
-            "recall is a claim only if the threshold was fixed before.",
-            markup=False,
+            "recall is a claim only if the threshold was fixed before."
         )
         if point.model.in_sample:
-            console.print(f"Calibration: {point.model.in_sample}.", style="yellow", markup=False)
+            print_prose(f"Calibration: {point.model.in_sample}.", style="yellow")
     elif point.model.approximate:
-        console.print(f"Approximate: {point.model.approximate}", markup=False)
+        print_prose(f"Approximate: {point.model.approximate}.")
     else:
-        console.print(
+        print_prose(
             "The certificate holds for crops of the same line, camera, light and labelling"
-            + (", and counts a reviewed defect as caught." if review else "."),
-            markup=False,
+            + (", and counts a reviewed defect as caught." if review else ".")
         )
     if test is None or point.certificate is None:
         return
     refuted = test.refutation <= 1 - point.request.confidence
     misses, defects = test.counts.defects_accepted, test.counts.defects
-    console.print(
-        f"The test {'REFUTES' if refuted else 'does not refute'} {claim}: at {misses:,} of "
-        f"{defects:,} defects missed, "
-        f"the chance of so many or more would be {format_percent(test.refutation)}.",
+    found = (
+        f"at {misses:,} of {defects:,} defects missed, the chance of so many or more would be "
+        f"{format_percent(test.refutation)}"
+        if misses
+        else f"none of its {defects:,} defects is missed"
+    )
+    print_prose(
+        f"The test {'REFUTES' if refuted else 'does not refute'} {claim}: {found}.",
         style="bold red" if refuted else "",
-        markup=False,
     )

@@ -22,9 +22,11 @@ LINE_EVERY = 10.0
 
 
 def progress_on(stream: TextIO | None = None) -> Progress:
-    """Return the drawing that suits ``stream`` (stderr by default)."""
+    """Return the drawing that suits ``stream`` (stderr by default); a dumb terminal gets lines."""
     stream = stream if stream is not None else sys.stderr
-    return TerminalProgress(Console(file=stream)) if stream.isatty() else PlainProgress(stream)
+    console = Console(file=stream)
+    moves = stream.isatty() and not console.is_dumb_terminal
+    return TerminalProgress(console) if moves else PlainProgress(stream)
 
 
 @dataclass

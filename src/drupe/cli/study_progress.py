@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from drupe.study.status import TaskStatus
 
 COLUMNS = ("", "state", "epoch", "loss", "accuracy", "images/s", "left")
+TEXTS = (0, 1)
 STATE_STYLES = {"failed": "bold red", "skipped": "dim"}
 
 
@@ -36,7 +37,7 @@ def study_watch() -> Iterator[Begin]:
             for deviation in course.deviations:
                 text = Text(f"deviation from the protocol: {deviation.what}", style="yellow")
                 console.print(text, soft_wrap=True)
-            if not console.is_terminal:
+            if not console.is_terminal or console.is_dumb_terminal:
                 return _Lines(course, console)
             live = Live(console=console, transient=True, auto_refresh=False)
             return _Live(course, drawings.enter_context(live))
@@ -79,7 +80,8 @@ class _Live:
         running = [row for row in rows if row.state == "running"]
         settled = sum(outcome.is_settled for outcome in outcomes.values())
         bar = Text(f"{self.course.work.study.spec.study}: {settled} of {len(rows)} tasks")
-        self.live.update(Group(bar, table(COLUMNS, [_cells(row) for row in running])), refresh=True)
+        rows_running = table(COLUMNS, [_cells(row) for row in running], TEXTS)
+        self.live.update(Group(bar, rows_running), refresh=True)
 
 
 def _cells(row: TaskStatus) -> tuple[str, ...]:
@@ -99,7 +101,7 @@ def print_status(rows: Sequence[TaskStatus], alive: bool) -> None:
     """Print a row per task, then what failed and why."""
     settled = sum(row.state in ("done", "failed", "skipped") for row in rows)
     print_line(f"{settled} of {len(rows)} tasks, {'running' if alive else 'not running'}\n")
-    print_fitting(COLUMNS, [_cells(row) for row in rows])
+    print_fitting(COLUMNS, [_cells(row) for row in rows], TEXTS)
     for row in rows:
         if row.reason and row.state in ("failed", "skipped", "interrupted"):
             print_line(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from drupe.cli.console import print_fitting, print_line, stdout
+from drupe.cli.console import print_fitting, print_line, print_prose
 
 if TYPE_CHECKING:
     from drupe.study.smoke import Check
@@ -20,7 +20,7 @@ def print_verdict(found: StudyVerdict) -> None:
     for deviation in found.deviations:
         print_line(f"deviation from the protocol: {deviation.what}", style="yellow")
     if not found.measured.experiments:
-        stdout().print(found.recommendation.text, markup=False)
+        print_prose(found.recommendation.text)
         return
     print_line(
         f"Test: {found.measured.images:,} distinct images, {found.measured.defects:,} defects; "
@@ -38,8 +38,8 @@ def print_verdict(found: StudyVerdict) -> None:
         if item.reason:
             print_line(f"{item.experiment.id}: {item.state}: {item.reason}")
     print_line("")
-    stdout().print(found.recommendation.text, markup=False)
-    stdout().print(f"What would change it: {found.recommendation.changes_with}.", markup=False)
+    print_prose(found.recommendation.text)
+    print_prose(f"What would change it: {found.recommendation.changes_with}.")
 
 
 def _figures(item: ExperimentVerdict) -> Iterator[tuple[object, ...]]:
