@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drupe.cli.console import print_fitting, print_json, print_line
+from drupe.cli.console import print_error, print_fitting, print_json, print_line
 from drupe.cli.options import STORE, Json, Store, Threads, examples
 from drupe.cli.progress import progress_on
 
@@ -84,7 +84,9 @@ def export(
             progress=progress_on(),
         )
     except GateError as error:
-        print_line(str(error), style="bold red")
+        print_error(str(error))
+        if as_json:
+            print_json({"bundle": None, "refused": str(error)})
         raise typer.Exit(1) from None
     if as_json:
         print_json(done.to_json())

@@ -122,6 +122,11 @@ def export_run(
     require_new(bundle)
     model, record = read_run_predictions(run), read_record(run)
     assert record is not None
+    if model.calibration is None:
+        raise InputError(
+            f"{run}: must have calibration scores to be exported: drupe threshold {run} "
+            "--cross-fit K gives them"
+        )
     data = _data(run, model, store, progress)
     request = request or _recorded_request(run)
     network, metadata = load_network(run)
@@ -282,11 +287,15 @@ def _recorded_request(run: Path) -> Request:
 
 
 def _crops(model: ModelPredictions, data: PreparedData) -> list[Crops]:
-    """Return the images of calibration and test in the order of their predictions."""
+    """Return the images of calibration and test in the order of their predictions.
+
+    Cross-fitted scores of calibration are those of other networks: there is nothing to compare.
+    """
     place = {path: index for index, path in enumerate(data.dataset.paths)}
     splits = []
     for name, split in (("calibration", model.calibration), ("test", model.test)):
-        assert split is not None
+        if split is None or (name == "calibration" and model.approximate):
+            continue
         items = [place[path] for path in split.table.paths]
         splits.append(Crops(name, data.dataset.images[items], split.table.scores))
     return splits

@@ -106,10 +106,10 @@ class Judged:
 def line_reference(model: ModelPredictions) -> CalibrationScores:
     """Return the scores that a line can be compared with, one item per duplicate group.
 
-    Those of calibration; where the network learnt from these items too (cross-fitting), they would
-    look better than any line, and those of the test split stand in.
+    Those of calibration; where the network learnt from these items too (cross-fitting, or an
+    imported network), they would look better than any line, and those of test stand in.
     """
-    split = model.test if model.approximate else model.calibration
+    split = model.test if model.approximate or model.in_sample else model.calibration
     assert split is not None
     _, first = np.unique(split.groups, return_index=True)
     return CalibrationScores.of(split.table.scores[first], split.table.is_defect[first])
@@ -132,7 +132,11 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Judge:
-    """What every function is judged on: the tested model, its crops, and what is asked of it."""
+    """What every function is judged on: the tested model, its crops, and what is asked of it.
+
+    ``splits`` are calibration and test, or test alone where calibration's scores are those of
+    other networks (cross-fitting): then no function but fp32 can be certified.
+    """
 
     model: ModelPredictions
     splits: Sequence[Crops]
@@ -182,16 +186,17 @@ class Judge:
         tested: OperatingPoint,
         request: Request,
     ) -> Judged:
-        scores = [
-            run_all(session, one.images, self.progress, f"{way.name} on {one.name}")
+        scores = {
+            one.name: run_all(session, one.images, self.progress, f"{way.name} on {one.name}")
             for one in self.splits
-        ]
+        }
         own = _with_scores(self.model, scores, measured_on)
         point = _carried_over(tested, own) if way.is_fp32 else operating_point(own, request)
         deployed = tested.thresholds or NO_CERTIFICATE
         thresholds = point.thresholds or deployed
         expected = np.concatenate([one.expected for one in self.splits])
-        gate = compare_scores(expected, np.concatenate(scores), deployed, thresholds)
+        found = np.concatenate([scores[one.name] for one in self.splits])
+        gate = compare_scores(expected, found, deployed, thresholds)
         if way.is_fp32:
             require_no_flips(way.name, gate)
         function = Function(
@@ -224,16 +229,22 @@ def _joint(request: Request, alternatives: int) -> Request:
 
 
 def _with_scores(
-    model: ModelPredictions, scores: Sequence[NDArray[np.float32]], measured_on: MeasuredOn
+    model: ModelPredictions, scores: Mapping[str, NDArray[np.float32]], measured_on: MeasuredOn
 ) -> ModelPredictions:
-    """Return ``model`` with the function's own scores of calibration and test."""
-    own = []
-    for split, values in zip((model.calibration, model.test), scores, strict=True):
-        assert split is not None
+    """Return ``model`` with the function's own scores of calibration and test.
+
+    Without its own of calibration, nothing can be certified on what stands there.
+    """
+    own = {}
+    for name, values in scores.items():
+        split = getattr(model, name)
         # 32-bit sigmoids may end a rounding step outside [0, 1].
         table = replace(split.table, scores=np.clip(values, 0, 1), logits=None)
-        own.append(JudgedSplit(table, split.groups))
-    return replace(model, calibration=own[0], test=own[1], measured_on=measured_on)
+        own[name] = JudgedSplit(table, split.groups)
+    changed = replace(model, **own, measured_on=measured_on)
+    if "calibration" not in scores:
+        return replace(changed, in_sample=f"calibration is not its own: {model.approximate}")
+    return changed
 
 
 def _carried_over(tested: OperatingPoint, own: ModelPredictions) -> OperatingPoint:
