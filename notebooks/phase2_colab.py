@@ -63,6 +63,7 @@ MOUNT = "/content/drive"
 
 # %%
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,9 @@ except ImportError:
 IN_COLAB = drive is not None
 FOLDER = Path(LOCAL).absolute()
 FOLDER.mkdir(parents=True, exist_ok=True)
+
+# Ends with this kernel, so that a restarted one finds the study's folder free.
+DRUPE = (sys.executable, "-m", "drupe.study.child", os.getpid())
 
 
 def stream(*words: object) -> int:
@@ -108,11 +112,8 @@ def must(*words: object) -> None:
 
 
 def drupe(*words: object) -> int:
-    """Run a drupe command; 0: done, 1: the work ran and its answer is no.
-
-    Through drupe.study.child it ends with this kernel, so that a restart finds its folders free.
-    """
-    code = stream(sys.executable, "-m", "drupe.study.child", *words)
+    """Run a drupe command; 0: done, 1: the work ran and its answer is no."""
+    code = stream(*DRUPE, *words)
     if code not in (0, 1):
         raise RuntimeError(f"drupe {words[0]}: exit code {code}, see the message above")
     return code
@@ -397,7 +398,7 @@ def show_report() -> bool:
     page = STUDY_FOLDER / "report.html"
     page.unlink(missing_ok=True)
     words = (STUDY_FILE, *OVERRIDES, *BASELINE, "--data", CROPS, "--store", STORE, "--out", page)
-    stream(sys.executable, "-m", "drupe.study.child", "study", "report", *words)
+    stream(*DRUPE, "study", "report", *words)
     if not page.is_file() or page.stat().st_size > LARGEST_REPORT:
         return False
     text = html.escape(page.read_text(encoding="utf-8"))

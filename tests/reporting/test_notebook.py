@@ -16,6 +16,7 @@ import nbformat
 import pytest
 import yaml
 
+from drupe import __version__
 from drupe.errors import InputError
 from drupe.reporting.notebook import (
     PLACEHOLDER,
@@ -230,6 +231,14 @@ def test_a_folder_is_installed_and_nothing_where_drupe_is_there(install, tmp_pat
     assert names["SOURCE_FOLDER"] is None
 
 
+def test_a_command_says_what_it_says_and_wrong_input_stops_the_notebook(install, capfd) -> None:
+    names, _ = install("")
+    assert names["drupe"]("--version") == 0
+    assert capfd.readouterr().out == f"drupe {__version__}\n"
+    with pytest.raises(RuntimeError, match=r"drupe studdy: exit code 2"):
+        names["drupe"]("studdy")
+
+
 def test_a_source_that_does_not_answer_stops_the_notebook(install, tmp_path) -> None:
     with pytest.raises(RuntimeError, match=r"exit code 128: git .* clone"):
         install((tmp_path / "nowhere.git").as_uri())
@@ -274,7 +283,11 @@ def data(cells, tmp_path):
     def run(colab: bool = False, **settings: Any) -> dict[str, Any]:
         names: dict[str, Any] = {"ran": [], "shutil": shutil, "Path": Path}
         names |= {"sys": sys, "json": json, "SOURCE_FOLDER": None, "IN_COLAB": colab}
-        names |= {"require_gpu": lambda *ids: None, "FOLDER": tmp_path / "local"}
+        names |= {
+            "DRUPE": ("drupe",),
+            "require_gpu": lambda *ids: None,
+            "FOLDER": tmp_path / "local",
+        }
         names["drupe"] = lambda *words: names["ran"].append([str(word) for word in words]) or 0
         names["drive"] = SimpleNamespace(mount=lambda place: None)
         exec(cells["settings"], names)

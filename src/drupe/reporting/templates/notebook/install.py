@@ -4,6 +4,7 @@ Colab's own PyTorch stays as it is. A checkout from an earlier session is brough
 """
 
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,9 @@ except ImportError:
 IN_COLAB = drive is not None
 FOLDER = Path(LOCAL).absolute()
 FOLDER.mkdir(parents=True, exist_ok=True)
+
+# Ends with this kernel, so that a restarted one finds the study's folder free.
+DRUPE = (sys.executable, "-m", "drupe.study.child", os.getpid())
 
 
 def stream(*words: object) -> int:
@@ -49,11 +53,8 @@ def must(*words: object) -> None:
 
 
 def drupe(*words: object) -> int:
-    """Run a drupe command; 0: done, 1: the work ran and its answer is no.
-
-    Through drupe.study.child it ends with this kernel, so that a restart finds its folders free.
-    """
-    code = stream(sys.executable, "-m", "drupe.study.child", *words)
+    """Run a drupe command; 0: done, 1: the work ran and its answer is no."""
+    code = stream(*DRUPE, *words)
     if code not in (0, 1):
         raise RuntimeError(f"drupe {words[0]}: exit code {code}, see the message above")
     return code

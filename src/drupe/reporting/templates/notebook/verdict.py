@@ -17,7 +17,7 @@ def show_report() -> bool:
     page = STUDY_FOLDER / "report.html"
     page.unlink(missing_ok=True)
     words = (STUDY_FILE, *OVERRIDES, *BASELINE, "--data", CROPS, "--store", STORE, "--out", page)
-    stream(sys.executable, "-m", "drupe.study.child", "study", "report", *words)
+    stream(*DRUPE, "study", "report", *words)
     if not page.is_file() or page.stat().st_size > LARGEST_REPORT:
         return False
     text = html.escape(page.read_text(encoding="utf-8"))
