@@ -1,4 +1,5 @@
-# `make study` trains, judges and compares; `make test` runs the tests. Both need Python and make.
+# `make study` trains, judges and compares; `make test` runs the tests; `make docs` builds the
+# documentation into site/. All need Python and make.
 #     make study                                the synthetic set, generated here
 #     make study DATA=crops                     a folder crops/{train,val}/CLASS, or crops/CLASS
 #     make study DATA=crops STUDY=my.yaml       another study
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-com
 # them every command would start 15 seconds late.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: study test test-slow lint
+.PHONY: study test test-slow lint docs
 .DELETE_ON_ERROR:
 
 ifdef DATA
@@ -36,6 +37,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Strict: a link to a page or a heading that there is not is an error.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m zensical build --strict --clean
 
 $(SYNTHETIC)/truth.json: | $(VENV)/installed-train
 	$(BIN)/drupe data synth $(SYNTHETIC) --images 1500
