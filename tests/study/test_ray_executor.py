@@ -22,6 +22,7 @@ from drupe.study.status import finished_epochs
 # Ray reads these when it is loaded.
 os.environ["RAY_raylet_start_wait_time_s"] = "120"  # noqa: SIM112
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 pytest.importorskip("ray", reason="needs drupe[ray]")
 
 import ray

@@ -23,6 +23,8 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before it could be asked for
             sys.exit(1)
+    # Whoever was started in the background ignores Ctrl-C, and so would this process.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(sys.executable, [sys.executable, "-m", "drupe", *words])
 
 

@@ -30,6 +30,8 @@ from drupe.study.returned import LIVE_FILES, install, show_progress, state_so_fa
 TRAVELLING = ("train", "fold")
 REPORT_SECONDS = 1.0
 """How often a run says how far it is; its end is reported at once."""
+SEND_SECONDS = 30.0
+"""What a run that was stopped gets to send what it has."""
 LOCAL_POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 60.0
 """How long a study waits for a node when there is none left that could take a run."""
@@ -205,7 +207,7 @@ class RayExecutor:
         self.local.stop()
         self._here.clear()
         if stopping:
-            patience = STOP_SECONDS + REPORT_SECONDS
+            patience = STOP_SECONDS + SEND_SECONDS
             ready, _ = ray.wait(list(stopping), num_returns=len(stopping), timeout=patience)
             for reference in ready:
                 stopping[reference].report = reference
