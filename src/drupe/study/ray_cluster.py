@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -52,7 +53,9 @@ def connect(address: str) -> None:
 
     def join() -> None:
         try:
-            ray.init(address, log_to_driver=False, logging_level="error", ignore_reinit_error=True)
+            ray.init(
+                address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True
+            )
         except Exception as error:
             refusals.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
 
