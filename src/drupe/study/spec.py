@@ -145,7 +145,7 @@ class StudySpec(Section):
     baseline: Baseline = Baseline()
     tracking: Tracking = Tracking()
     defaults: dict[str, Any] = Field({}, description="experiment keys that all experiments share")
-    experiments: tuple[Experiment, ...] = Field(min_length=1)
+    experiments: tuple[Experiment, ...]
     comparisons: tuple[PlannedComparison, ...] = Field((), description="planned in advance")
 
     @model_validator(mode="after")
@@ -173,6 +173,8 @@ class StudySpec(Section):
 
 def _problems(spec: StudySpec) -> Iterator[str]:
     """Say which names are repeated, unknown or of the wrong kind, and what can't be decided."""
+    if not spec.experiments:  # a shortest length would also complain of what isn't valid
+        yield "experiments: must hold at least one"
     identifiers = [item.id for item in spec.experiments]
     repeated = {name for name in identifiers if identifiers.count(name) > 1}
     if repeated:
