@@ -235,16 +235,24 @@ def _with_scores(
 
     Without its own of calibration, nothing can be certified on what stands there.
     """
-    own = {}
-    for name, values in scores.items():
-        split = getattr(model, name)
+
+    def own(name: str, split: JudgedSplit | None) -> JudgedSplit | None:
+        if split is None or name not in scores:
+            return split
         # 32-bit sigmoids may end a rounding step outside [0, 1].
-        table = replace(split.table, scores=np.clip(values, 0, 1), logits=None)
-        own[name] = JudgedSplit(table, split.groups)
-    changed = replace(model, **own, measured_on=measured_on)
+        values = np.clip(scores[name], 0, 1)
+        return JudgedSplit(replace(split.table, scores=values, logits=None), split.groups)
+
+    in_sample = model.in_sample
     if "calibration" not in scores:
-        return replace(changed, in_sample=f"calibration is not its own: {model.approximate}")
-    return changed
+        in_sample = f"calibration is not its own: {model.approximate}"
+    return replace(
+        model,
+        calibration=own("calibration", model.calibration),
+        test=own("test", model.test),
+        measured_on=measured_on,
+        in_sample=in_sample,
+    )
 
 
 def _carried_over(tested: OperatingPoint, own: ModelPredictions) -> OperatingPoint:
