@@ -26,8 +26,10 @@ from drupe.evaluation.operating_point import Request
 from drupe.evaluation.predictions_csv import read_predictions
 from drupe.evaluation.source import JudgedSplit, ModelPredictions, read_run_predictions
 from drupe.models.network import build_network
+from drupe.training.crossfit import certify_on_folds
 from drupe.training.preparation import prepare_data
 from drupe.training.record import read_config
+from drupe.training.run import train_run
 from drupe.training.saved import load_network
 from run_files import predictions
 
@@ -252,3 +254,29 @@ def test_a_line_is_compared_with_items_that_the_network_never_learnt() -> None:
     assert len(held_out.clean) + len(held_out.defect) == 58  # items 0 to 2 are copies
     crossfit = line_reference(dataclasses.replace(model, approximate="cross-fitted"))
     np.testing.assert_array_equal(crossfit.defect, np.sort(test.scores[test.is_defect]))
+
+
+def test_a_cross_fitted_run_is_gated_on_test_alone_and_certified_approximately(
+    deployed, tmp_path
+) -> None:
+    run, store, _ = deployed
+    config = read_config(run)
+    calibration = config.calibration.model_copy(update={"crossfit": 2})
+    config = config.model_copy(update={"calibration": calibration})
+    own = tmp_path / "run"
+    train_run(config, own, store)
+    with pytest.raises(InputError, match="--cross-fit K gives them"):
+        export_run(own, tmp_path / "early", store)
+    model = certify_on_folds(read_run_predictions(own), own, 2, store)
+
+    request = Request(min_recall=0.8, confidence=0.8)
+    done = export_run(own, tmp_path / "bundle", store, precision="auto", request=request)
+
+    found = {one.function.name: one for one in done.judgement.functions}
+    exact = found["onnxruntime fp32"]
+    assert exact.function.gate.images == len(model.test.table)
+    assert exact.function.gate.flips == 0
+    assert "2 networks" in exact.function.certificate["approximate"]
+    assert not exact.function.is_certified
+    for name, one in found.items():  # no other precision has calibration scores of its own
+        assert one.function.certificate is None or name.endswith("fp32")
