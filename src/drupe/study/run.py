@@ -46,15 +46,20 @@ class Course:
 
 @dataclass(frozen=True)
 class Found:
-    """What a study found; ``checks`` are those of a smoke test, whose figures mean nothing."""
+    """What a study found; ``checks`` are those of a smoke test, whose figures mean nothing.
+
+    ``ran`` names the tasks that were chosen this time; the verdict is on all that is there.
+    """
 
     verdict: StudyVerdict
     checks: tuple[Check, ...] = ()
+    ran: frozenset[str] = frozenset()
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything that was to run did."""
-        return not self.verdict.failed and all(check.passed for check in self.checks)
+        """Whether everything that was to run this time did."""
+        failed = {name for name, _ in self.verdict.failed}
+        return not failed & self.ran and all(check.passed for check in self.checks)
 
     def file(self, suffix: str) -> Path:
         """Return where the verdict, or a smoke test's answer, is kept in this format."""
@@ -102,7 +107,7 @@ def run_study(
         outcomes = Scheduler(tasks, work, executor, journal, watch).run()
         verdict = assess(work, journal.outcomes(), deviations)
         checks = smoke_checks(work, outcomes) if study.is_smoke else ()
-        found = Found(verdict, checks)
+        found = Found(verdict, checks, frozenset(outcomes))
         write_json(found.file(".json"), found.to_json())
     return found
 
