@@ -104,7 +104,7 @@ def test_the_page_answers_first(page):
         "A fails nothing.",
         "1,204 more clean crops",
         "≥ 94.05 %",
-        "90.9 % (89.0 % to 92.6 %)",
+        "90.9 % (89.0-92.6)",
         "it lies between the bounds",
         "undecided",
         "Settled by 1,412 further images",

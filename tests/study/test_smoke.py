@@ -17,7 +17,7 @@ from drupe.study.work import Work
 
 STUDY = {
     "study": "small",
-    "criteria": {"accuracy": 0.9},
+    "criteria": {"accuracy": 0.9, "latency_ms": 30},
     "defaults": {"model": {"architecture": "test_resnet", "pretrained": False}},
     "experiments": [
         {"id": "PLAIN"},

@@ -122,11 +122,6 @@ def export_run(
     require_new(bundle)
     model, record = read_run_predictions(run), read_record(run)
     assert record is not None
-    if model.calibration is None:
-        raise InputError(
-            f"{run}: must have calibration scores to be exported: drupe threshold {run} "
-            "--cross-fit K gives them"
-        )
     data = _data(run, model, store, progress)
     request = request or _recorded_request(run)
     network, metadata = load_network(run)
@@ -206,6 +201,11 @@ def _sizes(files: Mapping[str, bytes]) -> dict[str, int]:
 
 def _data(run: Path, model: ModelPredictions, store: Path, progress: Progress) -> PreparedData:
     """Return the run's data, which must be what it was when the run was trained."""
+    if model.calibration is None:
+        raise InputError(
+            f"{run}: must have calibration scores to be exported: drupe threshold {run} "
+            "--cross-fit K gives them"
+        )
     config = read_config(run)
     data = prepare_data(config, store, progress)
     if data.dataset.fingerprint != model.data_fingerprint:
