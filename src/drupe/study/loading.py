@@ -13,7 +13,7 @@ from drupe.study.spec import Criteria, StudySpec
 from drupe.training.config import ExperimentConfig, validate_experiment
 
 STUDY_FILE = "study.yaml"
-SMOKE_BATCHES = 3
+SMOKE_BATCHES, SMOKE_BATCH_SIZE = 3, 8
 SMOKE_FOLDS = 2
 
 
@@ -38,7 +38,7 @@ class Study:
         return len(self.configs)
 
     def smoke(self) -> Study:
-        """Return the same study on three batches per split, one epoch, the first seed only."""
+        """Return the same study on three small batches per split, one epoch, the first seed."""
         return replace(
             self,
             spec=self.spec.model_copy(update={"seeds": self.spec.seeds[:1]}),
@@ -51,10 +51,16 @@ def _brief(config: ExperimentConfig) -> ExperimentConfig:
     calibration = config.calibration
     if calibration.share is None:
         calibration = calibration.model_copy(update={"crossfit": SMOKE_FOLDS})
-    limit = max(4, SMOKE_BATCHES * config.training.batch_size)
+    training = config.training
+    batch_size = min(training.batch_size, SMOKE_BATCH_SIZE)
+    limit = max(4, SMOKE_BATCHES * batch_size)
+    brief: dict[str, Any] = {"epochs": 1, "warmup_epochs": 0.0, "batch_size": batch_size}
+    # Choosing these by timing would take longer than all that is timed.
+    brief |= {"precision": "fp32"} if training.precision == "auto" else {}
+    brief |= {"layout": "channels_last"} if training.layout == "auto" else {}
     return config.model_copy(
         update={
-            "training": config.training.model_copy(update={"epochs": 1, "warmup_epochs": 0.0}),
+            "training": training.model_copy(update=brief),
             "data": config.data.model_copy(update={"limit": limit}),
             "calibration": calibration,
         }
