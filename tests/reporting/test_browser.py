@@ -28,6 +28,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="Chromium not found: apt
 
 CLASSES = ("clean", '<script>document.title="stolen"</script>')
 HOSTILE_PATH = 'val/"><img src=x onerror="document.title=`stolen`">,é🍒\'.png'
+PATIENCE = 120_000  # milliseconds: a machine that trains meanwhile opens 6 MB slowly
 AS_ROOT = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 
 
@@ -97,7 +98,7 @@ def test_the_page_starts_without_an_error(study, tmp_path):
 def chromium(request: pytest.FixtureRequest) -> Any:
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=BROWSER, args=AS_ROOT)
+        browser = started.chromium.launch(executable_path=BROWSER, args=AS_ROOT, timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -106,6 +107,7 @@ def chromium(request: pytest.FixtureRequest) -> Any:
 def page(chromium: Any, study: Path) -> Any:
     """The report, opened; whatever it logs or asks a network for fails the test."""
     context = chromium.new_context(accept_downloads=True)
+    context.set_default_timeout(PATIENCE)
     opened = context.new_page()
     problems: list[str] = []
     opened.on("console", lambda message: problems.append(message.text))
@@ -224,6 +226,7 @@ def test_nothing_overflows_and_axe_finds_nothing_serious(chromium, study, scheme
     context = chromium.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
     )
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto((study / "report.html").as_uri())
     page.wait_for_selector("#training-accuracy .main-svg")
@@ -247,6 +250,7 @@ def test_a_drag_is_answered_within_50_ms_on_50_000_items(chromium, tmp_path):
     html = tmp_path / "large.html"
     html.write_text(render(build_report(folder, Source("l.yaml", (), None, tmp_path))), "utf-8")
     page = chromium.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(html.as_uri())
     page.wait_for_selector("#training-accuracy .main-svg")
     times = page.evaluate(
