@@ -14,6 +14,8 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 """Of prctl(2); the setting outlives exec."""
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""What ends a run in order."""
 
 
 def main() -> None:
@@ -23,8 +25,12 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before it could be asked for
             sys.exit(1)
-    # Whoever was started in the background ignores Ctrl-C, and so would this process.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Ignored and blocked signals are inherited. Whoever was started in the background ignores
+    # Ctrl-C, and a worker of a Ray cluster blocks it.
+    for one in STOPPING:
+        signal.signal(one, signal.SIG_DFL)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     os.execv(sys.executable, [sys.executable, "-m", "drupe", *words])
 
 
