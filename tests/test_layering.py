@@ -43,8 +43,9 @@ FORBIDDEN: dict[str, set[str]] = {
 NOT_AT_ONCE: dict[str, set[str]] = {"cli": TORCH | {"scipy", "numpy", "PIL", "onnxruntime"}}
 
 READS_ENVIRONMENT = {
-    "cli.app",  # tells OpenMP how to wait before torch is loaded
+    "host",  # tells OpenMP how to wait before torch is loaded
     "study.ray_cluster",  # asks Ray to keep its warnings to itself
+    "study.process",  # gives a process the environment that it is told
     "study.local",  # hands it on to child processes, with one GPU to be seen
     "training.distributed",  # torchrun passes a process's place through it
 }

@@ -1,4 +1,4 @@
-"""What a run's process inherits from whoever starts it, and must not."""
+"""What a process inherits from whoever starts it, and must not."""
 
 from __future__ import annotations
 
@@ -6,20 +6,44 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
+import time
 
 import pytest
 
 from drupe.study.child import STOPPING
+from processes import all_gone
 
 
-def start(fifo: Path, before: Callable[[], object]) -> subprocess.Popen[bytes]:
-    """Start a job that waits for ever: it reads a study from a pipe that nobody writes to."""
-    command = [sys.executable, "-m", "drupe.study.child", str(os.getpid()), "study", "status"]
-    return subprocess.Popen(
-        [*command, str(fifo)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=before
-    )
+@pytest.mark.skipif(sys.platform != "linux", reason="a kernel's promise")
+def test_a_command_ends_with_the_process_that_started_it(tmp_path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    # A command that waits for ever: it reads a study from a pipe that nobody writes to.
+    code = f"""
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-m", "drupe.study.child", str(os.getpid()),
+                          "study", "status", {str(fifo)!r}])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+    starter = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert starter.stdout is not None
+    pid = int(starter.stdout.readline())
+    time.sleep(0.5)
+    starter.kill()
+    starter.communicate()
+
+    assert all_gone([pid])
+
+
+def test_a_command_whose_starter_has_gone_does_not_begin(tmp_path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    command = [sys.executable, "-m", "drupe.study.child", str(gone.pid), "--version"]
+
+    done = subprocess.run(command, capture_output=True, check=False)
+
+    assert done.returncode == (1 if sys.platform == "linux" else 0)
 
 
 def block() -> None:
@@ -34,11 +58,14 @@ def ignore() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("before", [block, ignore])
 @pytest.mark.parametrize("one", STOPPING)
-def test_a_run_hears_what_its_starter_does_not(tmp_path, before, one) -> None:
+def test_a_command_hears_what_its_starter_does_not(tmp_path, before, one) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    process = start(fifo, before)
-    # Opening waits for the job to have come so far: past its own settings.
+    words = ("drupe.study.child", str(os.getpid()), "study", "status", str(fifo))
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words], stderr=subprocess.PIPE, preexec_fn=before
+    )
+    # Opening waits for the command to have come so far: past its own settings.
     writing = os.open(fifo, os.O_WRONLY)
     try:
         process.send_signal(one)
@@ -47,4 +74,4 @@ def test_a_run_hears_what_its_starter_does_not(tmp_path, before, one) -> None:
         os.close(writing)
         process.kill()
 
-    assert process.returncode in (-one, 128 + one, 130)
+    assert process.returncode in (-one, 128 + one)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from drupe.training.record import read_record
+from processes import all_gone, children_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -80,28 +81,9 @@ class Study:
         return json.loads((self.runs / "verdict.json").read_text())
 
 
-def state_and_parent(pid: int) -> tuple[str, int] | None:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return fields[0], int(fields[1])
-
-
-def children_of(parent: int) -> list[int]:
-    pids = [int(item.name) for item in Path("/proc").iterdir() if item.name.isdigit()]
-    found = [(pid, state_and_parent(pid)) for pid in pids]
-    return sorted(pid for pid, seen in found if seen and seen[1] == parent and seen[0] != "Z")
-
-
-def all_gone(pids: list[int], seconds: float = 10.0) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        alive = [seen for seen in map(state_and_parent, pids) if seen and seen[0] != "Z"]
-        if not alive:
-            return True
-        time.sleep(0.05)
-    return False
+def workers_of(study: int) -> list[int]:
+    """Return the processes that do the work: children of those that keep them ready."""
+    return [worker for child in children_of(study) for worker in children_of(child)]
 
 
 @pytest.mark.slow
@@ -129,7 +111,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_verdict(tmp_path, small_
             others += 1
             study = Study(tmp_path / f"killed-{others}", small_synthetic)
             continue
-        workers = children_of(process.pid)
+        workers = workers_of(process.pid)
         if victims[-1] == "worker" and not workers:
             continue
         study.look()

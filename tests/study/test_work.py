@@ -98,6 +98,14 @@ def test_an_answer_counts_as_long_as_what_it_was_made_from(tmp_path, part) -> No
     assert work.answer("B", "bench") is not None
 
 
+def test_a_smoke_test_takes_few_timings(tmp_path) -> None:
+    study = small_study(tmp_path, **TIMED)
+    real, smoke = (work_on(one, tmp_path / "store") for one in (study, study.smoke()))
+
+    assert "--samples" not in real.job(task_of(real, "A bench")).words
+    assert smoke.job(task_of(smoke, "A bench")).words[-3:] == ("--samples", "20", "--json")
+
+
 def test_a_certificate_that_is_no_longer_granted_is_withdrawn(tmp_path) -> None:
     """Chosen from many, a model needs more defects than it has: what was certified is void."""
     few = small_study(tmp_path, criteria={"recall": 0.9})

@@ -32,6 +32,7 @@ from drupe.cli import (
 from drupe.cli.console import print_error, print_line, stderr
 from drupe.cli.options import examples
 from drupe.errors import DrupeError, InputError, MissingExtraError
+from drupe.host import share_cores
 
 INPUT_IS_WRONG = 2
 INTERRUPTED = 130
@@ -113,15 +114,6 @@ def drupe(
     """Train, judge and ship image classifiers that must not let a defect through."""
 
 
-def _share_cores() -> None:
-    """Let waiting threads sleep instead of spin; OpenMP reads this when torch is loaded.
-
-    With spinning threads, one other busy process made training on two cores ten times slower
-    (9 instead of 107 images/s). Whoever has set a policy keeps it.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
 def _show_any_character() -> None:
     """Escape what the terminal's encoding can't show: no reason to stop."""
     for stream in (sys.stdout, sys.stderr):
@@ -131,7 +123,7 @@ def _show_any_character() -> None:
 
 def main() -> None:
     """Run the command line; every error that a person can mend is one message and exit code 2."""
-    _share_cores()
+    share_cores()
     _show_any_character()
     try:
         app()

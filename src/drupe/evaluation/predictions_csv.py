@@ -16,14 +16,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars
 from numpy.typing import NDArray
 
 from drupe.errors import InputError
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.files import write_text
+
+if TYPE_CHECKING:  # starts threads where it is imported, which a process that forks must not have
+    import polars
 
 COLUMNS = ("path", "label", "score", "logit")
 REQUIRED = COLUMNS[:3]
@@ -161,6 +164,8 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
 
 def _read_fast(content: bytes, layout: _Layout) -> _Columns | None:
     """Return the columns, or None where anything is odd."""
+    import polars
+
     if content.count(b"\r") != content.count(b"\r\n"):
         return None
     names = [f"{index} {name}" for index, name in enumerate(layout.header)]  # polars wants unique
@@ -198,6 +203,8 @@ def _read_fast(content: bytes, layout: _Layout) -> _Columns | None:
 
 
 def _fast_numbers(column: polars.Series, name: str, layout: _Layout) -> NDArray[np.float64] | None:
+    import polars
+
     text = column.str.replace(",", ".", literal=True) if layout.separator == ";" else column
     values = text.cast(polars.Float64, strict=False)
     low, high = layout.bounds(name)

@@ -25,13 +25,20 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before it could be asked for
             sys.exit(1)
-    # Ignored and blocked signals are inherited. Whoever was started in the background ignores
-    # Ctrl-C, and a worker of a Ray cluster blocks it.
-    for one in STOPPING:
-        signal.signal(one, signal.SIG_DFL)
+    hear_signals()
+    os.execv(sys.executable, [sys.executable, "-m", "drupe", *words])
+
+
+def hear_signals() -> None:
+    """Let Ctrl-C and SIGTERM do what they do in any program.
+
+    What the starter ignores or blocks is inherited: whoever was started in the background ignores
+    Ctrl-C, and a worker of a Ray cluster blocks it.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-    os.execv(sys.executable, [sys.executable, "-m", "drupe", *words])
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +16,8 @@ from pathlib import Path
 from drupe.host import available_cores
 from drupe.study.executor import Ended, Job
 from drupe.study.plan import Lane
+from drupe.study.process import CommandProcess
 
-POLL_SECONDS = 0.1
 STOP_SECONDS = 20.0
 """What a run gets to write its record after Ctrl-C, before it is killed."""
 RUN_MEBIBYTES = 10_000
@@ -86,24 +84,21 @@ class LocalExecutor:
 
     def ended(self, seconds: float) -> list[Ended]:
         """Return the jobs that have ended since the last call, waiting ``seconds`` at most."""
-        waited = 0.0
-        while True:
-            ended = [name for name, child in self._running.items() if child.has_ended]
-            if ended or waited >= seconds:
-                return [self._running.pop(name).result() for name in ended]
-            time.sleep(POLL_SECONDS)
-            waited += POLL_SECONDS
+        if not self._running:
+            time.sleep(seconds)
+        CommandProcess.wait_for_any([one.process for one in self._running.values()], seconds)
+        ended = [name for name, child in self._running.items() if child.has_ended]
+        return [self._running.pop(name).result() for name in ended]
 
     def stop(self) -> None:
         """Interrupt what runs, as Ctrl-C would; kill what hasn't ended after 20 seconds."""
         for child in self._running.values():
-            child.interrupt()
-        self.ended(0.0)
-        waited = 0.0
-        while self._running and waited < STOP_SECONDS:
-            waited += 1.0 if not self.ended(1.0) else 0.0
+            child.process.interrupt()
+        until = time.monotonic() + STOP_SECONDS
+        while self._running and time.monotonic() < until:
+            self.ended(1.0)
         for child in self._running.values():
-            child.kill()
+            child.process.kill()
         self._running.clear()
 
 
@@ -111,47 +106,30 @@ class LocalExecutor:
 class _Child:
     job: Job
     device: str | None
-    process: subprocess.Popen[bytes]
+    process: CommandProcess
 
     @classmethod
     def started(cls, job: Job, device: str | None) -> _Child:
         """Start the process; its stderr goes to the log, its stdout to a file beside the answer."""
-        command = [sys.executable, "-m", "drupe.study.child", str(os.getpid()), *job.words]
         job.log.parent.mkdir(parents=True, exist_ok=True)
         answer = _partial(job.answer) if job.answer else Path(os.devnull)
-        with job.log.open("ab") as log, answer.open("wb") as out:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=log,
-                env=_environment(device),
-                # Ctrl-C reaches this process alone, which then tells its children.
-                start_new_session=True,
-            )
-        return cls(job, device, process)
+        return cls(job, device, CommandProcess(job.words, _environment(device), job.log, answer))
 
     @property
     def has_ended(self) -> bool:
-        return self.process.poll() is not None
+        return self.process.exit_code is not None
 
     def result(self) -> Ended:
         """Return how it ended; an answer takes its place if it is whole."""
-        code = self.process.returncode
+        code = self.process.exit_code
+        assert code is not None
         if self.job.answer:
             partial = _partial(self.job.answer)
-            if code in (0, 1) and partial.stat().st_size:
+            if code in (0, 1) and partial.exists() and partial.stat().st_size:
                 partial.replace(self.job.answer)
             else:
-                partial.unlink()
+                partial.unlink(missing_ok=True)
         return Ended(self.job.task, code)
-
-    def interrupt(self) -> None:
-        self.process.send_signal(signal.SIGINT)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 def _partial(answer: Path) -> Path:

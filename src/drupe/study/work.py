@@ -31,6 +31,8 @@ from drupe.training.record import read_record
 from drupe.training.saved import MODEL_FILE
 
 BUNDLE, THRESHOLD = "bundle", "threshold.json"
+SMOKE_SAMPLES = 20
+"""Timed calls of a bench whose figures mean nothing."""
 ERROR = "error: "
 """What ``drupe`` puts before each message about an error."""
 
@@ -115,7 +117,8 @@ class Work:
             shutil.rmtree(bundle, ignore_errors=True)
             words = ("export", str(task.folder), str(bundle), *store, "--json")
         else:
-            words = ("bench", str(bundle), "--json")
+            few = ("--samples", str(SMOKE_SAMPLES)) if self.study.is_smoke else ()
+            words = ("bench", str(bundle), *few, "--json")
         return Job(task, words, log, self._raw_answer(task))
 
     def accept(self, task: Task) -> None:
