@@ -53,6 +53,7 @@ READS_CLOCK = {
     "data.manifest",  # a file changed just now is hashed again next time
     "cli.progress",  # rates and time left
     "deployment.bench",  # measures latency
+    "study.local",  # gives what it has interrupted some seconds to end
     "study.check",  # times a few steps, to say how long a study will take
     "training.engine",  # images/s of each epoch
     "training.imported",  # how long judging took
