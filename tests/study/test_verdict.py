@@ -120,7 +120,7 @@ def test_a_model_that_is_certified_alone_may_not_be_the_one_chosen(tmp_path) -> 
     assert criteria_of(document, "NEW")["recall"] == "pass"
     recommended = document["recommendation"]
     assert recommended["experiment"] is None
-    assert "NEW can't be certified as the one chosen of 3" in recommended["text"]
+    assert "BASE, NEW: can't be certified as the one chosen of 3" in recommended["text"]
     needed = 408  # smallest n with 0.99^n <= 0.05 / 3
     assert 0.99**needed <= 0.05 / 3 < 0.99 ** (needed - 1)
     assert (
@@ -210,9 +210,9 @@ def test_too_few_defects_are_said_with_how_many_it_takes(tmp_path) -> None:
     recall = next(one for one in new["criteria"] if one["criterion"] == "recall")
     # log(0.05) / log(0.99) = 298.07, log(0.05 / 3) / log(0.99) = 407.4; 100 items hold 48 defects
     assert recall["settles_with"] == {"further": 299 - 48, "what": "calibration defects"}
-    assert "NEW can't be certified as the one chosen of 3" in document["recommendation"]["text"]
+    assert "BASE, NEW: can't be certified as the one chosen of 3" in document["recommendation"]["text"]
     assert (
-        "NEW, to be the one chosen: 360 further calibration defects"
+        "BASE, NEW, to be the one chosen: 360 further calibration defects"
         in (document["recommendation"]["changes_with"])
     )
 

@@ -6,7 +6,7 @@ threshold is within ``margin`` of the best one's, by the lower bound of the pair
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,15 +156,29 @@ def _nothing(candidates: Sequence[Candidate], baseline: str) -> str:
     keep = f"Keep the baseline ({baseline}). " if baseline else "No model can be recommended. "
     if not candidates:
         return keep + "No run finished."
-    reasons = [
-        f"{one.name} fails {', '.join(one.fails)}"
-        if one.fails
-        else f"{one.name} {_uncertified(one)}"
-        if not one.is_certified
-        else f"{one.name} accepts no clean item at its certified threshold"
-        for one in candidates
+    reasons = _grouped((one.name, _obstacle(one)) for one in candidates)
+    said = [
+        f"{', '.join(names)}{': ' if len(names) > 1 else ' '}{reason}"
+        for reason, names in reasons.items()
     ]
-    return keep + "; ".join(reasons) + "."
+    return keep + "; ".join(said) + "."
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return, for each second part in order of appearance, its first parts."""
+    found: dict[str, list[str]] = {}
+    for name, said in pairs:
+        found.setdefault(said, []).append(name)
+    return found
+
+
+def _obstacle(one: Candidate) -> str:
+    """Say why a candidate can't be recommended."""
+    if one.fails:
+        return f"fails {', '.join(one.fails)}"
+    if not one.is_certified:
+        return _uncertified(one)
+    return "accepts no clean item at its certified threshold"
 
 
 def _uncertified(one: Candidate) -> str:
@@ -176,19 +190,23 @@ def _uncertified(one: Candidate) -> str:
 
 def _ways(candidates: Sequence[Candidate]) -> str:
     """Say what it would take for a model to be recommended."""
-    parts = []
-    for one in candidates:
-        open_ones = [item for item in one.judged if item.settles_with]
-        parts += [
-            f"{one.name}, {item.criterion}: {item.settles_with.further:,} further "
-            f"{item.settles_with.what}"
-            for item in open_ones
-            if item.settles_with
-        ]
-        parts += [f"{one.name}, {name}: {MENDED_BY[name]}" for name in one.fails]
-        if one.point and one.point.refusal and not one.fails:
-            refusal = one.point.refusal
-            missing = refusal.needed_defects - (0 if refusal.in_sample else refusal.defects)
-            what = f"{missing:,} further calibration defects"
-            parts.append(f"{one.name}, to be the one chosen: {what}")
-    return "; ".join(parts) or "finished runs"
+    said = [
+        f"{', '.join(names)}, {what}"
+        for what, names in _grouped(
+            (one.name, what) for one in candidates for what in _own_ways(one)
+        ).items()
+    ]
+    return "; ".join(said) or "finished runs"
+
+
+def _own_ways(one: Candidate) -> Iterator[str]:
+    for item in one.judged:
+        if item.settles_with:
+            further = f"{item.settles_with.further:,} further {item.settles_with.what}"
+            yield f"{item.criterion}: {further}"
+    for name in one.fails:
+        yield f"{name}: {MENDED_BY[name]}"
+    if one.point and one.point.refusal and not one.fails:
+        refusal = one.point.refusal
+        missing = refusal.needed_defects - (0 if refusal.in_sample else refusal.defects)
+        yield f"to be the one chosen: {missing:,} further calibration defects"
