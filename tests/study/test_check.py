@@ -41,6 +41,25 @@ def test_a_study_that_can_run_says_what_it_takes_and_leaves_no_run(study, tmp_pa
     assert not (tmp_path / "store" / "runs").exists()
 
 
+def test_what_can_be_proven_is_known_before_anything_is_trained(study, tmp_path):
+    """log(0.05) / log(0.9) = 28.4; for the best of two log(0.025) / log(0.9) = 35.01."""
+    hold_out, folds = check_study(study(criteria={"recall": 0.9}), tmp_path / "store").expectations
+
+    assert hold_out.provable is not None
+    assert folds.provable is not None
+    assert (hold_out.provable.needed, hold_out.provable.needed_to_choose) == (29, 36)
+    assert (hold_out.provable.exact, folds.provable.exact) == (True, False)
+    # Calibration is a quarter of what is there to train on; folds take all of it.
+    assert folds.provable.defects == pytest.approx(4 * hold_out.provable.defects, abs=4)
+    assert str(hold_out.provable).endswith(
+        ": recall ≥ 90 % at 95 % takes 29 without a miss, 36 for the one chosen of 2: not enough"
+    )
+    assert str(folds.provable).endswith(": enough")
+
+    asks_for_none = study(criteria={"recall": None})
+    assert check_study(asks_for_none, tmp_path / "store").expectations[0].provable is None
+
+
 def test_weights_that_no_source_has_are_named_with_every_experiment(study, tmp_path):
     unknown = {"model": {"architecture": "test_resnet", "pretrained": True}}
     experiments = [{"id": "A"}, {"id": "B", "config": unknown}, {"id": "C", "config": unknown}]

@@ -210,7 +210,9 @@ def test_too_few_defects_are_said_with_how_many_it_takes(tmp_path) -> None:
     recall = next(one for one in new["criteria"] if one["criterion"] == "recall")
     # log(0.05) / log(0.99) = 298.07, log(0.05 / 3) / log(0.99) = 407.4; 100 items hold 48 defects
     assert recall["settles_with"] == {"further": 299 - 48, "what": "calibration defects"}
-    assert "BASE, NEW: can't be certified as the one chosen of 3" in document["recommendation"]["text"]
+    assert (
+        "BASE, NEW: can't be certified as the one chosen of 3" in document["recommendation"]["text"]
+    )
     assert (
         "BASE, NEW, to be the one chosen: 360 further calibration defects"
         in (document["recommendation"]["changes_with"])

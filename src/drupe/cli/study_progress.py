@@ -110,7 +110,9 @@ def print_status(rows: Sequence[TaskStatus], alive: bool) -> None:
 
 
 def print_checked(found: Checked) -> None:
-    """Print what each experiment of a study that can run will take."""
+    """Print what each experiment of a study that can run will take, and what it can prove."""
+    from drupe.study.recommendation import grouped
+
     images = ", ".join(f"{count:,} {side}" for side, count in found.images.items())
     print_line(f"{found.study} can run here on {found.device}: {images} images\n")
     rows = [
@@ -130,3 +132,6 @@ def print_checked(found: Checked) -> None:
         f"\nTraining all of it one after another: about {duration(found.seconds)}, in fp32; "
         f"disk {found.megabytes:,.0f} of {found.free_megabytes:,.0f} MB free"
     )
+    proofs = ((one.experiment, str(one.provable)) for one in found.expectations if one.provable)
+    for said, names in grouped(proofs).items():
+        print_line(f"{', '.join(names)}: {said}")

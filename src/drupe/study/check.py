@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from drupe.errors import DrupeError, InputError
 from drupe.models.network import Network, build_network
 from drupe.progress import Progress, silent
+from drupe.study.foresight import Provable, provable
 from drupe.study.loading import Study
 from drupe.study.plan import plan, study_folder
 from drupe.study.protocol import read_protocol
@@ -40,7 +41,8 @@ COPIES_WHILE_TRAINING = 4
 class Expectation:
     """What one run of an experiment will take: seconds of training, megabytes it leaves behind.
 
-    ``runs`` counts its seeds and folds; ``weights`` says where its first weights come from.
+    ``runs`` counts its seeds and folds; ``weights`` says where its first weights come from;
+    ``provable`` what calibration can certify, if a recall is asked for.
     """
 
     experiment: str
@@ -50,6 +52,7 @@ class Expectation:
     runs: int
     seconds: float
     megabytes: float
+    provable: Provable | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return every field."""
@@ -101,20 +104,21 @@ def check_study(
     expectations = []
     runs = [task.experiment for task in plan(study, store) if task.kind in ("train", "fold")]
     first = next(iter(study.configs.values()))
-    data = prepare_data(first, store, progress)
+    split = prepare_data(first, store, progress).split
     device = choose_device(first.training.device, World())
     timed: dict[str, float] = {}
     with progress("check", len(study.configs), "networks") as tracker:
         for name, config in study.configs.items():
             try:
-                found = _expect(config, store, runs.count(name), weights_folder, timed)
-                expectations.append(found)
+                data = prepare_data(config, store)
+                found = _expect(config, data, runs.count(name), weights_folder, timed)
+                expectations.append(replace(found, provable=provable(study, name, data)))
             except DrupeError as error:
                 reasons = error.problems if isinstance(error, InputError) else [str(error)]
                 problems += [f"{name}: {reason}" for reason in reasons]
             tracker.advance(note=name)
     free = shutil.disk_usage(_existing(store)).free / 1e6
-    images = {side: len(getattr(data.split, side)) for side in ("fit", "calibration", "test")}
+    images = {side: len(getattr(split, side)) for side in ("fit", "calibration", "test")}
     checked = Checked(study.spec.study, fingerprint, images, str(device), tuple(expectations), free)
     if checked.megabytes > free:
         problems.append(
@@ -132,13 +136,12 @@ def _existing(path: Path) -> Path:
 
 def _expect(
     config: ExperimentConfig,
-    store: Path,
+    data: PreparedData,
     runs: int,
     weights_folder: Path | None,
     timed: dict[str, float],
 ) -> Expectation:
     """Build the network as a run would, and time a few of its steps, if ``timed`` lacks them."""
-    data = prepare_data(config, store)
     crop = data.crop(config)
     built = build_network(
         config.model.architecture,

@@ -156,7 +156,7 @@ def _nothing(candidates: Sequence[Candidate], baseline: str) -> str:
     keep = f"Keep the baseline ({baseline}). " if baseline else "No model can be recommended. "
     if not candidates:
         return keep + "No run finished."
-    reasons = _grouped((one.name, _obstacle(one)) for one in candidates)
+    reasons = grouped((one.name, _obstacle(one)) for one in candidates)
     said = [
         f"{', '.join(names)}{': ' if len(names) > 1 else ' '}{reason}"
         for reason, names in reasons.items()
@@ -164,7 +164,7 @@ def _nothing(candidates: Sequence[Candidate], baseline: str) -> str:
     return keep + "; ".join(said) + "."
 
 
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Return, for each second part in order of appearance, its first parts."""
     found: dict[str, list[str]] = {}
     for name, said in pairs:
@@ -192,7 +192,7 @@ def _ways(candidates: Sequence[Candidate]) -> str:
     """Say what it would take for a model to be recommended."""
     said = [
         f"{', '.join(names)}, {what}"
-        for what, names in _grouped(
+        for what, names in grouped(
             (one.name, what) for one in candidates for what in _own_ways(one)
         ).items()
     ]
