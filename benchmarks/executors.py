@@ -3,9 +3,11 @@
     python benchmarks/executors.py --data crops                  this machine
     python benchmarks/executors.py --data crops --address auto   a Ray cluster
 
-Each job is the same short process, `drupe --version`; it is also run by itself in between, and the
-difference of the medians is the executor's share. Prints one JSON row. On Ray a run also starts an
-actor (a Python process with Ray in it), which is timed by itself as well.
+Each job is the same short command, `drupe --version`, in a process that has loaded what every run
+loads; such a process is also run by itself in between, and the difference of the medians is the
+executor's share. It is negative where processes are copies of one that has loaded it before. Prints
+one JSON row. On Ray a run also starts an actor (a Python process with Ray in it), which is timed by
+itself as well.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from drupe import __version__
 from drupe.study.executor import Executor, Job
 from drupe.study.local import LocalExecutor
 from drupe.study.plan import Task
+from drupe.study.process import LOADED
 from drupe.training.config import ExperimentConfig
 from provenance import commit, processor
 
@@ -105,7 +108,8 @@ def main() -> None:
         file.write_text(json.dumps(config.model_dump(mode="json")))
         task = Task("A seed 1", "train", "A", "gpu", store / "run", 1, config)
         job = Job(task, ("train", str(file)), store / "log")
-        command = [sys.executable, "-m", "drupe.study.child", str(os.getpid()), *WORDS]
+        loads = f"import sys, {', '.join(LOADED)}; from drupe.cli.app import main; main()"
+        command = [sys.executable, "-c", loads, *WORDS]
         first = timed(lambda: run_one(executor, job))  # sends and unpacks the data
         spent, alone, actors = [], [], []
         for _ in range(given.repeats):
