@@ -297,13 +297,15 @@ def run_experiments(*names: str, needs: tuple[str, ...] = ()) -> None:
     if not chosen:
         print("skipped:", ", ".join(names))
         return
+    left_out: list[str] = []
     for name in needs:
         if SKIP[name]:
             print(f"{', '.join(chosen)}: needs a run of {name}, which is left out")
+            left_out += ["--skip", name]
         else:
             chosen.append(name)
     require_gpu(*chosen)
-    if study(*(word for name in chosen for word in ("--only", name))):
+    if study(*(word for name in chosen for word in ("--only", name)), *left_out):
         print("Not everything ran: the lines above say why. Run all cells again to try again.")
 
 

@@ -374,6 +374,8 @@ def test_skipped_experiments_are_left_out_everywhere(data, cells, capsys) -> Non
     for name in ("baseline", "experiments-exp-001", "experiments-exp-003a-exp-003b"):
         exec(cells[name], names)
     assert [chosen(words, "--only") for words in names["ran"]] == [["EXP-001"]]
+    # A threshold would bring the run that it is about along.
+    assert chosen(names["ran"][0], "--skip") == ["BASE"]
     assert "--smoke" in names["ran"][0]
     said = capsys.readouterr().out
     assert "skipped: EXP-003A, EXP-003B" in said

@@ -66,10 +66,39 @@ def test_only_and_skip_choose(tmp_path) -> None:
     assert {name[0] for name in names(study, tmp_path, only={"B"})} == {"B"}
     assert {name[0] for name in names(study, tmp_path, skip={"B"})} == {"A", "T"}
     assert names(study, tmp_path, only={"A"}, skip={"A"}) == []
-    # Its runs are another's: nothing is left to do, the verdict looks at what there is.
-    assert names(study, tmp_path, only={"T"}) == []
     with pytest.raises(InputError, match=r"got X, Z"):
         names(study, tmp_path, only={"X"}, skip={"Z"})
+
+
+def test_a_threshold_brings_along_the_run_that_it_certifies(tmp_path) -> None:
+    experiments = [
+        *({"id": name, "config": {"calibration": {"crossfit": 2}}} for name in "AB"),
+        {"id": "T", "kind": "threshold", "of": "B"},
+    ]
+    study = small_study(tmp_path, experiments=experiments, criteria={"size_mb": 150})
+
+    assert names(study, tmp_path, only={"T"}) == [
+        "B seed 1",
+        "B fold 0",
+        "B fold 1",
+        "B certify",
+        "T",
+    ]
+    assert names(study, tmp_path, only={"T"}, skip={"B"}) == []
+    assert "A seed 2" in names(study, tmp_path, only={"T", "A"})
+
+
+def test_a_comparison_brings_along_all_seeds_of_what_it_compares(tmp_path) -> None:
+    later = {"when": {"none_of": ["A"], "meet": "accuracy"}, "config": {"training": {"epochs": 2}}}
+    experiments = [
+        *({"id": name, "config": {"calibration": {"crossfit": 2}}} for name in "ABC"),
+        {"id": "D", **later},
+        {"id": "X", "kind": "comparison", "comparisons": [{"a": "B", "b": "D"}]},
+    ]
+    study = small_study(tmp_path, experiments=experiments, criteria={"accuracy": 0.9})
+
+    assert names(study, tmp_path, only={"X"}) == ["B seed 1", "D seed 1", "B seed 2", "D seed 2"]
+    assert names(study, tmp_path, only={"X"}, skip={"D"}) == ["B seed 1", "B seed 2"]
 
 
 def test_a_smoke_test_is_short_and_has_a_store_of_its_own(tmp_path) -> None:

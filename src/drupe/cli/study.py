@@ -50,8 +50,14 @@ Smoke = Annotated[
     bool,
     typer.Option("--smoke", help="One epoch of three batches, first seed: does everything run?"),
 ]
-Only = Annotated[list[str] | None, typer.Option(metavar="ID", help="Run only this experiment.")]
-Skip = Annotated[list[str] | None, typer.Option(metavar="ID", help="Leave this experiment out.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ID", help="Run only this experiment, and the runs that it is about."),
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ID", help="Leave this experiment out, also where --only needs it."),
+]
 
 
 @app.callback()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -82,21 +82,45 @@ def plan(
     Every experiment's first seed (with its folds, so that it can be certified) comes before any
     second one: an interrupted study has compared all experiments on as many seeds as possible.
     What waits for a condition comes last of its kind.
+
+    An experiment of ``only`` brings along what it is about: a threshold the run that it certifies,
+    a comparison all seeds of what it compares. Nothing of ``skip`` comes along.
     """
     root = study_folder(study, store)
     chosen = choose(study, only, skip)
+    tasks = _all_tasks(study, choose(study, frozenset(), skip), root)
+    ids = {item.id for item in chosen}
+    compared = {name for item in chosen for pair in item.comparisons for name in (pair.a, pair.b)}
+    wanted = {
+        task.name
+        for task in tasks
+        if task.kind == "import"
+        or task.experiment in ids
+        or (task.kind == "train" and task.experiment in compared)
+    }
+    for task in reversed(tasks):  # what is needed stands before what needs it
+        if task.name in wanted:
+            wanted.update(task.needs)
+    possible: set[str] = set()
+    for task in tasks:
+        if possible.issuperset(task.needs):
+            possible.add(task.name)
+    return tuple(task for task in tasks if task.name in wanted & possible)
+
+
+def _all_tasks(study: Study, chosen: Sequence[Experiment], root: Path) -> list[Task]:
+    """Return every task of ``chosen``, each behind those that it needs (as far as they are)."""
+    seeds = study.spec.seeds
     trained = [item for item in chosen if item.kind == "training"]
     trained.sort(key=lambda item: item.when is not None)
     tasks = [] if study.spec.baseline.checkpoint is None else [_import(study, root)]
     for item in trained:
-        tasks += [_train(study, item, study.spec.seeds[0], root), *_folds(study, item, root)]
-    for seed in study.spec.seeds[1:]:
+        tasks += [_train(study, item, seeds[0], root), *_folds(study, item, root)]
+    for seed in seeds[1:]:
         tasks += [_train(study, item, seed, root) for item in trained]
     for item in trained:
         tasks += _after_training(study, item, root)
-    tasks += [_threshold(study, item, root) for item in chosen if item.kind == "threshold"]
-    planned = {task.name for task in tasks}
-    return tuple(task for task in tasks if set(task.needs) <= planned)
+    return tasks + [_threshold(study, item, root) for item in chosen if item.kind == "threshold"]
 
 
 def _train(study: Study, item: Experiment, seed: int, root: Path) -> Task:
