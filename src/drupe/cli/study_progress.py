@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -11,19 +12,22 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from drupe.cli.console import print_fitting, print_line, table
+from drupe.cli.console import print_fitting, print_line, stdout, table
 from drupe.cli.progress import per_second
 from drupe.progress import duration
 
 if TYPE_CHECKING:
     from drupe.study.check import Checked
-    from drupe.study.journal import Outcome
+    from drupe.study.journal import Outcome, State
     from drupe.study.run import Begin, Course
     from drupe.study.scheduler import Watch
     from drupe.study.status import TaskStatus
 
-COLUMNS = ("", "state", "epoch", "loss", "accuracy", "images/s", "left")
-TEXTS = (0, 1)
+COLUMNS = ("", "epoch", "loss", "accuracy", "images/s", "left")
+"""Of runs at work. ``drupe study status`` shows all runs, and a state behind the name."""
+TOLD: tuple[State, ...] = ("failed", "skipped")
+ROOMY = 72
+"""Columns of a terminal from which on every figure of a run fits beside its name."""
 STATE_STYLES = {"failed": "bold red", "skipped": "dim"}
 
 
@@ -77,18 +81,19 @@ class _Live:
 
         self.lines(outcomes)
         rows = task_statuses(self.course.tasks, outcomes)
-        running = [row for row in rows if row.state == "running"]
+        states = Counter(row.state for row in rows)
         settled = sum(outcome.is_settled for outcome in outcomes.values())
-        bar = Text(f"{self.course.work.study.spec.study}: {settled} of {len(rows)} tasks")
-        rows_running = table(COLUMNS, [_cells(row) for row in running], TEXTS)
-        self.live.update(Group(bar, rows_running), refresh=True)
+        head = f"{self.course.work.study.spec.study}: {settled} of {len(rows)} tasks"
+        head += "".join(f", {states[name]} {name}" for name in TOLD if states[name])
+        running = [_cells(row) for row in rows if row.state == "running"]
+        tables = [table(COLUMNS, running)] if running else []
+        self.live.update(Group(Text(head), *tables), refresh=True)
 
 
 def _cells(row: TaskStatus) -> tuple[str, ...]:
     epoch = "" if row.epochs is None else f"{row.epoch or 0}/{row.epochs}"
     return (
         row.task,
-        row.state,
         epoch,
         "" if row.loss is None else f"{row.loss:.3f}",
         "" if row.accuracy is None else f"{100 * row.accuracy:.1f} %",
@@ -101,7 +106,13 @@ def print_status(rows: Sequence[TaskStatus], alive: bool) -> None:
     """Print a row per task, then what failed and why."""
     settled = sum(row.state in ("done", "failed", "skipped") for row in rows)
     print_line(f"{settled} of {len(rows)} tasks, {'running' if alive else 'not running'}\n")
-    print_fitting(COLUMNS, [_cells(row) for row in rows], TEXTS)
+    name, *others = COLUMNS
+    cells = [(row.task, row.state, *_cells(row)[1:]) for row in rows]
+    columns, texts = (name, "state", *others), (0, 1)
+    if stdout().width >= ROOMY:
+        stdout().print(table(columns, cells, texts))  # long names are folded: a line stays a run
+    else:
+        print_fitting(columns, cells, texts)
     for row in rows:
         if row.reason and row.state in ("failed", "skipped", "interrupted"):
             print_line(
