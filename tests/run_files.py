@@ -12,6 +12,7 @@ from drupe.evaluation.document import evaluation_document
 from drupe.evaluation.grouping import write_duplicates
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import write_predictions
+from drupe.evaluation.seen import Seen
 
 
 def predictions(
@@ -62,10 +63,12 @@ def write_run(
     fingerprint: str = "f" * 64,
     calibrated: bool = True,
     approximate: str | None = None,
+    seen: Seen | None = None,
 ) -> Path:
     """Write a finished run's files, as far as they are read without a network.
 
-    The first ``copies`` + 1 items of each split are copies of one another.
+    The first ``copies`` + 1 items of each split are copies of one another. ``seen``: of a network
+    that was trained elsewhere.
     """
     tables = {"test": test or predictions(800, 2)}
     if calibrated:
@@ -87,6 +90,18 @@ def write_run(
     record = {"status": status, "experiment": experiment, "seed": seed, "identity": identity}
     record |= {"data": data, "crop": None, "weights": None, "device": "cpu", "processes": 1}
     record |= {"versions": {}, "host": {}, "started": "2026-01-01T00:00:00+00:00"}
+    if seen:
+        record["imported"] = {
+            "checkpoint": "model_best.pt",
+            "sha256": "c" * 64,
+            "key": None,
+            "names": "timm",
+            "outputs": 2,
+            "dtype": "float32",
+            "class_order": ["cherry_clean", "cherry_pit"],
+            "flushed_weights": 0,
+            "seen": seen.model_dump(),
+        }
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "model.safetensors").write_bytes(b"weights")
     evaluation = evaluation_document(

@@ -91,6 +91,10 @@ def test_what_is_wrong_with_the_names_is_said(tmp_path, changes, message) -> Non
         ({"experiment": "A"}, "A"),
         ({"experiment": "A", "name": "ResNet50"}, "A, ResNet50"),
         ({"checkpoint": {"file": "m.pt", "architecture": "resnet50"}}, "BASELINE"),
+        (
+            {"experiment": "A", "checkpoint": {"file": "m.pt", "architecture": "resnet50"}},
+            "BASELINE",
+        ),
     ],
 )
 def test_what_the_verdict_calls_the_baseline(tmp_path, baseline, label) -> None:

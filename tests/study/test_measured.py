@@ -6,6 +6,7 @@ import pytest
 from drupe.errors import InputError
 from drupe.evaluation.grouping import write_duplicates
 from drupe.evaluation.intervals import clopper_pearson
+from drupe.evaluation.seen import Seen
 from drupe.study.measured import compare_planned, measure
 from drupe.study.spec import PlannedComparison
 from run_files import decided, write_run
@@ -70,7 +71,7 @@ def test_of_copies_one_counts(tmp_path) -> None:
 def test_a_clear_difference_is_shown_and_none_is_not(tmp_path) -> None:
     found = measure(runs(tmp_path, A=(80, 80), B=(8, 8), C=(80, 80)), 0.95)
 
-    (clear, none), missing = compare_planned(planned("BA", "CA"), found, {})
+    (clear, none), missing = compare_planned(planned("BA", "CA"), found)
 
     assert missing == ()
     assert clear.is_shown
@@ -82,9 +83,9 @@ def test_a_clear_difference_is_shown_and_none_is_not(tmp_path) -> None:
 
 def test_the_family_keeps_its_size_when_an_experiment_has_no_run(tmp_path) -> None:
     found = measure(runs(tmp_path, A=(20, 20), B=(13, 13)), 0.95)
-    (alone,), _ = compare_planned(planned("BA"), found, {})
+    (alone,), _ = compare_planned(planned("BA"), found)
 
-    (one,), missing = compare_planned(planned("BA", "CA", "CB", "AC"), found, {})
+    (one,), missing = compare_planned(planned("BA", "CA", "CB", "AC"), found)
 
     assert [(item.a, item.b) for item in missing] == [("C", "A"), ("C", "B"), ("A", "C")]
     assert one.p_adjusted == pytest.approx(4 * alone.p_adjusted)
@@ -96,7 +97,7 @@ def test_the_family_keeps_its_size_when_an_experiment_has_no_run(tmp_path) -> No
 def test_only_common_seeds_are_compared(tmp_path) -> None:
     found = measure(runs(tmp_path, A=(40, 0), B=(30, None)), 0.95)
 
-    (compared,), _ = compare_planned(planned("BA"), found, {})
+    (compared,), _ = compare_planned(planned("BA"), found)
 
     assert found.experiments["A"].accuracy.mean == pytest.approx(0.95)
     assert compared.seeds == (1,)
@@ -104,14 +105,17 @@ def test_only_common_seeds_are_compared(tmp_path) -> None:
     assert compared.to_json()["seeds"] == [1]
 
 
-def test_a_model_from_elsewhere_takes_the_place_of_an_experiment(tmp_path) -> None:
-    found = runs(tmp_path, A=(40, 40), B=(10, 10), M=(20,))
-    found["M"] = [(99, found["M"][0][1])]  # its seed is nobody else's
+def test_every_seed_counts_against_the_one_run_of_a_model_from_elsewhere(tmp_path) -> None:
+    found = runs(tmp_path, B=(10, 30))
+    seen = Seen(trained_on=None, picked_on_test=False)
+    # It lies where the study's first seed would: that is nothing that they have in common.
+    found["M"] = [(1, write_run(tmp_path / "M", test=decided(400, range(40)), seen=seen))]
 
-    (compared,), _ = compare_planned(planned("BA"), measure(found, 0.95), {"A": "M"})
+    (forth, back), _ = compare_planned(planned("BM", "MB"), measure(found, 0.95))
 
-    assert compared.accuracy.difference == pytest.approx(0.025)
-    assert compared.seeds == (1, 2)
+    assert forth.accuracy.difference == pytest.approx(0.05)  # 20 of 400 wrong on average, not 10
+    assert back.accuracy.difference == pytest.approx(-0.05)
+    assert forth.seeds == back.seeds == (1, 2)
 
 
 def test_a_network_that_decides_everything_alike_has_collapsed(tmp_path) -> None:
@@ -132,4 +136,4 @@ def test_without_runs_there_is_nothing(tmp_path) -> None:
     found = measure({"A": []}, 0.95)
 
     assert (found.images, found.experiments) == (0, {})
-    assert compare_planned(planned("BA"), found, {}) == ((), tuple(planned("BA")))
+    assert compare_planned(planned("BA"), found) == ((), tuple(planned("BA")))

@@ -117,5 +117,11 @@ def test_a_smoke_test_is_short_and_has_a_store_of_its_own(tmp_path) -> None:
 
 def test_an_imported_baseline_comes_first(tmp_path) -> None:
     baseline = {"experiment": "A", "checkpoint": {"file": "m.pt", "architecture": "resnet50"}}
+    study = small_study(tmp_path, baseline=baseline, **MIXED)
 
-    assert names(small_study(tmp_path, baseline=baseline), tmp_path)[0] == "BASELINE"
+    assert names(study, tmp_path)[0] == "BASELINE"
+    # Whether it can be certified is known when it is there; else its experiment's run is.
+    expected = ["BASELINE", "A seed 1", "A certify", "T"]
+    assert names(study, tmp_path, only={"T"}) == expected
+    assert plan(study, tmp_path / "store", {"T"})[-1].needs == ("BASELINE", "A certify")
+    assert names(study, tmp_path, only={"T"}, skip={"A"}) == ["BASELINE", "T"]

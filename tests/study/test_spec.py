@@ -19,6 +19,8 @@ STUDY = {
     "experiments": [{"id": "A"}, {"id": "B", "config": {"training": {"label_smoothing": 0.1}}}],
     "comparisons": [{"a": "B", "b": "A"}],
 }
+CHECKPOINT = {"file": "m.pt", "architecture": "resnet50"}
+BROUGHT = {"experiment": "A", "checkpoint": CHECKPOINT}
 
 
 def write(folder: Path, **changes) -> Path:
@@ -52,6 +54,25 @@ def test_overrides_go_to_the_study_or_to_every_experiment(tmp_path):
     assert {config.training.epochs for config in study.configs.values()} == {7}
 
 
+def test_a_comparison_with_what_a_checkpoint_replaces_is_one_with_the_checkpoint(tmp_path):
+    again = {"id": "X", "kind": "comparison", "comparisons": [{"a": "A", "b": "C"}]}
+    study = load_study(
+        write(
+            tmp_path,
+            baseline=BROUGHT,
+            experiments=[*STUDY["experiments"], {"id": "C"}, again],
+            comparisons=[{"a": "B", "b": "A"}, {"a": "C", "b": "BASELINE"}, {"a": "C", "b": "B"}],
+        )
+    )
+
+    assert [(pair.a, pair.b) for pair in study.spec.planned] == [
+        ("B", "BASELINE"),
+        ("C", "BASELINE"),
+        ("C", "B"),
+        ("BASELINE", "C"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -65,6 +86,22 @@ def test_overrides_go_to_the_study_or_to_every_experiment(tmp_path):
         (
             {"comparisons": [{"a": "B", "b": "X"}]},
             r"must name experiments that train \(A, B\), got X",
+        ),
+        (
+            {"comparisons": [{"a": "B", "b": "BASELINE"}]},
+            r"must name experiments that train \(A, B\), got BASELINE",
+        ),
+        (
+            {"baseline": BROUGHT, "comparisons": [{"a": "A", "b": "BASELINE"}]},
+            r"a and b must differ, got BASELINE twice \(it replaces A\)",
+        ),
+        (
+            {"baseline": BROUGHT, "comparisons": [{"a": "B", "b": x} for x in ("A", "BASELINE")]},
+            "B - BASELINE must be planned once",
+        ),
+        (
+            {"baseline": {"checkpoint": {**CHECKPOINT, "input": {"rnage": "raw"}}}},
+            r"rnage: unknown key .*baseline\.checkpoint\.input\)",
         ),
         ({"experiment": []}, "experiment: unknown key .did you mean experiments"),
         ({"experiments": [{"id": "no/slash"}]}, r"experiments\.0\.id: must"),

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from drupe.study.assessment import assess
 from drupe.study.journal import Journal, Outcome
 from drupe.study.plan import plan
-from drupe.study.verdict import assess
 from run_files import decided, predictions
 from study_files import FakeExecutor, finish, schedule, small_study, succeed, work_on
 

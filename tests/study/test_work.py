@@ -54,8 +54,10 @@ def test_the_cores_are_shared_unless_the_study_says_how_many(tmp_path) -> None:
 
 def test_an_import_sees_images_as_the_experiment_that_it_stands_for(tmp_path) -> None:
     checkpoint = {"file": "best.pt", "architecture": "resnet50", "picked_on_test": True}
+    checkpoint |= {"classes": ["no", "yes"], "key": "ema", "input": {"range": "imagenet"}}
     defaults = {**STUDY["defaults"], "data": {"root": "/crops", "defect": "no"}}
-    experiments = [{"id": "B"}, {"id": "A", "config": {"input": {"range": "unit", "crop": 96}}}]
+    own = {"input": {"range": "unit", "crop": 96}, "calibration": {"crossfit": 2, "holdout": 0.5}}
+    experiments = [{"id": "B"}, {"id": "A", "config": own}]
     study = small_study(
         tmp_path,
         baseline={"experiment": "A", "checkpoint": checkpoint},
@@ -67,10 +69,14 @@ def test_an_import_sees_images_as_the_experiment_that_it_stands_for(tmp_path) ->
     words = work.job(task_of(work, "BASELINE")).words
 
     assert words[:2] == ("import", "best.pt")
-    assert set(words[2:5]) == {'input.range="unit"', "input.crop=96", 'data.defect="no"'}
-    assert words[5:] == (
-        *("--architecture", "resnet50", "--data", "/crops", "--trained-on", "unknown"),
-        *("--out", str(work.folder / "BASELINE" / "seed-1"), "--picked-on-test"),
+    assert set(words[2:6]) == {
+        *('input.range="imagenet"', "input.crop=96"),  # its own keys on top
+        *('data.defect="no"', "calibration.holdout=0.5"),  # which has no folds
+    }
+    assert words[6:] == (
+        *("--architecture", "resnet50", "--data", "/crops", "--name", "BASELINE"),
+        *("--trained-on", "unknown", "--out", str(work.folder / "BASELINE" / "seed-1"), "--json"),
+        *("--classes", "no,yes", "--key", "ema", "--picked-on-test"),
         *("--store", str(tmp_path / "store")),
     )
 

@@ -23,9 +23,6 @@ EXAMPLES = examples(
     "drupe import best.pt --classes pit,clean --picked-on-test ...",
 )
 
-LIKE_CHANCE = 0.5
-"""An AUROC below it ranks defects below clean items: most likely the classes are swapped."""
-
 
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="CHECKPOINT", help="A state dict: .pt, .pth or .safetensors.")
@@ -126,6 +123,8 @@ def import_network(
 
 
 def _warn(imported: ImportRecord, auroc: float) -> None:
+    from drupe.evaluation.metrics import LIKE_CHANCE
+
     if imported.flushed_weights:
         stderr().print(f"{imported.flushed_weights:,} subnormal weights became zero", markup=False)
     if auroc < LIKE_CHANCE:

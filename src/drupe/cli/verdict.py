@@ -30,6 +30,9 @@ def print_verdict(found: StudyVerdict) -> None:
         ("at 0.5", "seeds", "accuracy", "interval", "± seeds", "recall", "yield", "AUROC"),
         [row for item in found.experiments for row in _figures(item)],
     )
+    for item in found.experiments:
+        for caveat in item.caveats or ():
+            print_prose(f"Mind: {item.experiment.id}: {caveat}.", style="yellow", indent="  ")
     _print_criteria(found)
     _print_comparisons(found)
     for item in found.experiments:
@@ -51,7 +54,7 @@ def _figures(item: ExperimentVerdict) -> Iterator[tuple[object, ...]]:
     spread = figures.accuracy_by_seed.deviation
     yield (
         item.experiment.id,
-        len(figures.seeds),
+        len(item.seeds) or "-",
         format_percent(figures.accuracy.mean),
         _interval(figures.accuracy.low, figures.accuracy.high),
         "-" if spread is None else f"{100 * spread:.1f}",

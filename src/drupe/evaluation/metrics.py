@@ -16,6 +16,8 @@ from drupe.evaluation.intervals import Proportion
 
 ARGMAX_THRESHOLD = 0.5
 ECE_BINS = 15
+LIKE_CHANCE = 0.5
+"""An AUROC below it ranks defects below clean items: most likely the classes are swapped."""
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,8 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
         if expected
     }
     return ModelPredictions(
-        name=f"{run.experiment} seed {run.seed}",
+        # Which seed a network from elsewhere was trained with is seldom known.
+        name=run.experiment if run.imported else f"{run.experiment} seed {run.seed}",
         calibration=splits.get("calibration"),
         test=splits.get("test"),
         data_fingerprint=run.data.fingerprint,

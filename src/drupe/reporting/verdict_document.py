@@ -138,10 +138,11 @@ class ExperimentVerdict(_Part):
     id: str
     title: str = ""
     hypothesis: str = ""
-    kind: Literal["training", "threshold", "comparison"] = "training"
+    kind: Literal["training", "threshold", "comparison", "imported"] = "training"
     state: str
     reason: str | None = None
     note: str | None = None
+    caveats: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     runs: tuple[str, ...] = ()
     deployed: str | None = None

@@ -17,6 +17,7 @@ import torch
 from drupe.errors import DrupeError, InputError
 from drupe.models.network import Network, build_network
 from drupe.progress import Progress, silent
+from drupe.study.baseline import require_checkpoint
 from drupe.study.foresight import Provable, provable
 from drupe.study.loading import Study
 from drupe.study.plan import plan, study_folder
@@ -96,6 +97,7 @@ def check_study(
         InputError: every problem found: data, weights, networks, disk, another study's folder.
     """
     check_store(store)
+    require_checkpoint(study)
     fingerprint = open_data(study, store, progress)
     problems: list[str] = []
     frozen = read_protocol(study_folder(study, store))

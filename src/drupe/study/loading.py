@@ -10,7 +10,7 @@ from typing import Any
 from drupe.configuration import Tree, merge, read_yaml, validate
 from drupe.errors import InputError
 from drupe.study.spec import Criteria, StudySpec
-from drupe.training.config import ExperimentConfig, validate_experiment
+from drupe.training.config import ExperimentConfig, InputConfig, validate_experiment
 
 STUDY_FILE = "study.yaml"
 SMOKE_BATCHES, SMOKE_BATCH_SIZE = 3, 8
@@ -36,6 +36,23 @@ class Study:
     def candidates(self) -> int:
         """From how many models the one to deploy is chosen: certificates must hold for all."""
         return len(self.configs)
+
+    def import_config(self) -> ExperimentConfig:
+        """Return how a checkpoint from elsewhere is read: as the experiment that it replaces.
+
+        Where it replaces none, as the study's first, with its own keys of ``input`` on top. It has
+        no folds.
+
+        Raises:
+            InputError: its own keys are wrong.
+        """
+        baseline = self.spec.baseline
+        assert baseline.checkpoint is not None
+        config = self.configs[baseline.experiment or next(iter(self.configs))]
+        tree = merge(config.input.model_dump(), baseline.checkpoint.input)
+        own = validate(InputConfig, tree, f"{self.source}, baseline.checkpoint.input")
+        calibration = config.calibration.model_copy(update={"crossfit": None})
+        return config.model_copy(update={"input": own, "calibration": calibration})
 
     def smoke(self) -> Study:
         """Return the same study on three small batches per split, one epoch, the first seed."""
@@ -94,7 +111,10 @@ def load_study(path: Path, overrides: Tree | None = None) -> Study:
     for item in spec.training:
         own = {"name": item.id, "hypothesis": item.hypothesis, "seed": spec.seeds[0]}
         configs[item.id] = configs[item.id].model_copy(update=own)
-    return Study(path, spec, configs, _criteria(spec, path))
+    study = Study(path, spec, configs, _criteria(spec, path))
+    if spec.baseline.checkpoint:
+        study.import_config()  # its mistakes are the file's
+    return study
 
 
 def _read(path: Path) -> Tree:

@@ -36,11 +36,15 @@ Runs = Mapping[str, Sequence[tuple[int, Path]]]
 
 @dataclass(frozen=True)
 class Tested:
-    """Distinct test predictions of an experiment, one table per finished seed, and the runs."""
+    """Distinct test predictions of an experiment, one table per finished seed, and the runs.
+
+    ``is_imported``: a model from elsewhere, whose one run shares its seed with no other.
+    """
 
     seeds: tuple[int, ...] = ()
     runs: tuple[Path, ...] = ()
     tables: tuple[Predictions, ...] = ()
+    is_imported: bool = False
 
     def distinct(self, groups: NDArray[np.int32]) -> Tested:
         """Return the same with one item per duplicate group."""
@@ -85,10 +89,10 @@ class ExperimentFigures:
 class ComparisonFigures:
     """A planned comparison: the paired difference of seed-mean accuracies, a minus b.
 
-    ``seeds`` are those that both finished; no other counts, unless they have none in common (a
-    model from elsewhere has one run). ``p_adjusted`` is Holm's over all comparisons that were
-    planned, made or not; ``detectable`` the true difference that this test set would have shown
-    with 80 % power.
+    ``seeds`` are those that both finished; no other counts, unless they have none in common. All
+    seeds count against a model from elsewhere, which has one run. ``p_adjusted`` is Holm's over all
+    comparisons that were planned, made or not; ``detectable`` the true difference that this test
+    set would have shown with 80 % power.
     """
 
     planned: PlannedComparison
@@ -130,7 +134,9 @@ class Measured:
     ) -> tuple[tuple[int, ...], PairedDifference]:
         """Return the paired difference of accuracies, a minus b, and the seeds that it is from."""
         common = tuple(seed for seed in a.seeds if seed in b.seeds)
-        if common:
+        if a.is_imported or b.is_imported:
+            common = b.seeds if a.is_imported else a.seeds
+        elif common:
             a, b = a.of_seeds(common), b.of_seeds(common)
         correct = correct_decisions(align([*a.tables, *b.tables]))
         count = len(a.tables)
@@ -164,13 +170,15 @@ def measure(runs: Runs, confidence: float) -> Measured:
 
 
 def _read(runs: Sequence[tuple[int, Path]]) -> Tested:
-    tables = []
-    for _, folder in runs:
-        record = read_record(folder)
-        defect = record.data.classes[1] if record else None
-        tables.append(read_predictions(folder / "predictions" / "test.csv", defect))
+    records = [read_record(folder) for _, folder in runs]
+    tables = [
+        read_predictions(folder / "predictions" / "test.csv", record.data.classes[1])
+        for (_, folder), record in zip(runs, records, strict=True)
+        if record
+    ]
     seeds, folders = zip(*runs, strict=True)
-    return Tested(seeds, folders, align(tables))
+    is_imported = any(record and record.imported for record in records)
+    return Tested(seeds, folders, align(tables), is_imported)
 
 
 def _figures(tested: Tested, confidence: float) -> ExperimentFigures:
@@ -214,15 +222,12 @@ def _ece(table: Predictions) -> float:
 
 
 def compare_planned(
-    planned: Sequence[PlannedComparison], measured: Measured, stands_for: Mapping[str, str]
+    planned: Sequence[PlannedComparison], measured: Measured
 ) -> tuple[tuple[ComparisonFigures, ...], tuple[PlannedComparison, ...]]:
-    """Return the comparisons that can be made and those that can't, adjusted for all planned.
-
-    ``stands_for`` names what takes an experiment's place, where a model from elsewhere does.
-    """
+    """Return the comparisons that can be made and those that can't, adjusted for all planned."""
     made, missing = [], []
     for item in planned:
-        a, b = (measured.tested.get(stands_for.get(name, name)) for name in (item.a, item.b))
+        a, b = (measured.tested.get(name) for name in (item.a, item.b))
         if a is None or b is None:
             missing.append(item)
         else:

@@ -90,7 +90,8 @@ def plan(
     chosen = choose(study, only, skip)
     tasks = _all_tasks(study, choose(study, frozenset(), skip), root)
     ids = {item.id for item in chosen}
-    compared = {name for item in chosen for pair in item.comparisons for name in (pair.a, pair.b)}
+    pairs = [pair for item in chosen for pair in study.spec.compared_by(item)]
+    compared = {name for pair in pairs for name in (pair.a, pair.b)}
     wanted = {
         task.name
         for task in tasks
@@ -120,7 +121,10 @@ def _all_tasks(study: Study, chosen: Sequence[Experiment], root: Path) -> list[T
         tasks += [_train(study, item, seed, root) for item in trained]
     for item in trained:
         tasks += _after_training(study, item, root)
-    return tasks + [_threshold(study, item, root) for item in chosen if item.kind == "threshold"]
+    names = {task.name for task in tasks}
+    return tasks + [
+        _threshold(study, item, root, names) for item in chosen if item.kind == "threshold"
+    ]
 
 
 def _train(study: Study, item: Experiment, seed: int, root: Path) -> Task:
@@ -185,9 +189,17 @@ def _after_training(study: Study, item: Experiment, root: Path) -> Iterator[Task
         yield task("bench", "exclusive", (f"{item.id} export",))
 
 
-def _threshold(study: Study, item: Experiment, root: Path) -> Task:
-    """Return the analysis of a threshold experiment; it needs the runs it analyses, no training."""
+def _threshold(study: Study, item: Experiment, root: Path, planned: Set[str]) -> Task:
+    """Return the analysis of a threshold experiment; it needs the runs it analyses, no training.
+
+    Where a checkpoint replaces the experiment that it is about, the import tells which of the two
+    can be certified: where that experiment is left out, the checkpoint has to do.
+    """
+    from drupe.study.spec import IMPORTED
+
     assert item.of is not None
-    seed = study.spec.seeds[0]
-    folder = root / item.of / f"seed-{seed}"
-    return Task(item.id, "certify", item.id, "cpu", folder, seed, needs=(f"{item.of} certify",))
+    seed, baseline = study.spec.seeds[0], study.spec.baseline
+    folder, needs = root / item.of / f"seed-{seed}", [f"{item.of} certify"]
+    if baseline.checkpoint and baseline.experiment == item.of:
+        needs = [IMPORTED, *(name for name in needs if name in planned)]
+    return Task(item.id, "certify", item.id, "cpu", folder, seed, needs=tuple(needs))

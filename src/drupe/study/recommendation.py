@@ -98,7 +98,7 @@ def recommend(
     if chosen.p50_ms is None:
         chosen = best
     text = _chosen(chosen, best, yields, near, margin)
-    if chosen.name == baseline.experiment:
+    if chosen.name == baseline.id:
         text = f"Keep the baseline. {text}"
     return Recommendation(chosen.name, chosen.run, text, _settling(chosen))
 

@@ -11,6 +11,8 @@ from drupe.data.discover import discover
 from drupe.errors import InputError
 from drupe.files import write_json
 from drupe.progress import Progress, silent
+from drupe.study.assessment import assess
+from drupe.study.baseline import require_checkpoint
 from drupe.study.executor import Executor
 from drupe.study.journal import Journal, Outcome
 from drupe.study.loading import Study
@@ -18,7 +20,7 @@ from drupe.study.plan import Task, plan, study_folder
 from drupe.study.protocol import Deviation, freeze, read_deviations, read_protocol
 from drupe.study.scheduler import Scheduler, Watch
 from drupe.study.smoke import Check, smoke_checks
-from drupe.study.verdict import StudyVerdict, assess
+from drupe.study.verdict import StudyVerdict
 from drupe.study.work import Work
 from drupe.training.claim import check_store, exclusive
 from drupe.training.config import DataConfig, ExperimentConfig
@@ -96,6 +98,7 @@ def run_study(
         InputError: what every run would fail of, before the first one starts.
     """
     check_store(store)
+    require_checkpoint(study)
     tasks = plan(study, store, selection.only, selection.skip)
     fingerprint = open_data(study, store, progress)
     work = Work(study, store, fingerprint, weights_folder, threads)

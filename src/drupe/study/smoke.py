@@ -40,6 +40,7 @@ def smoke_checks(work: Work, outcomes: Mapping[str, Outcome]) -> tuple[Check, ..
             _all_done("networks built and batches run", chosen, outcomes, "train", networks)
         )
     for name, kind in (
+        ("checkpoint imported", "import"),
         ("folds run", "fold"),
         ("thresholds certified or refused", "certify"),
         ("graphs exported and gated", "export"),

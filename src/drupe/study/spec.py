@@ -55,6 +55,13 @@ class Checkpoint(Section):
     picked_on_test: bool = Field(
         False, description="whether its epoch was chosen on the test split"
     )
+    classes: tuple[str, str] | None = Field(
+        None, description="the class of each output; null: in sorted order"
+    )
+    key: str | None = Field(None, description="which state dict, where the file holds several")
+    input: dict[str, Any] = Field(
+        {}, description="keys of input that differ from those of the experiment that it replaces"
+    )
 
 
 class Baseline(Section):
@@ -68,10 +75,19 @@ class Baseline(Section):
     accuracy: Rate | None = Field(None, description="its historic accuracy, as description")
 
     @property
+    def id(self) -> str | None:
+        """Whose runs are the baseline: ``BASELINE`` is the checkpoint's, None: there is none."""
+        return IMPORTED if self.checkpoint else self.experiment
+
+    @property
     def label(self) -> str:
         """How the verdict calls it; empty where there is nothing to keep."""
-        known = self.experiment or (IMPORTED if self.checkpoint else "")
-        return ", ".join(part for part in (known, self.name) if part)
+        return ", ".join(part for part in (self.id, self.name) if part)
+
+    def resolve(self, pair: PlannedComparison) -> PlannedComparison:
+        """Return ``pair`` with the checkpoint in the place of the experiment that it replaces."""
+        a, b = (self.id if name == self.experiment else name for name in (pair.a, pair.b))
+        return pair.model_copy(update={"a": a, "b": b})
 
 
 class Condition(Section):
@@ -163,8 +179,12 @@ class StudySpec(Section):
     @property
     def planned(self) -> tuple[PlannedComparison, ...]:
         """Every planned comparison, those of comparison experiments last: one Holm family."""
-        own = (pair for item in self.experiments for pair in item.comparisons)
-        return (*self.comparisons, *own)
+        own = (pair for item in self.experiments for pair in self.compared_by(item))
+        return (*map(self.baseline.resolve, self.comparisons), *own)
+
+    def compared_by(self, item: Experiment) -> tuple[PlannedComparison, ...]:
+        """Return the comparisons of a comparison experiment."""
+        return tuple(map(self.baseline.resolve, item.comparisons))
 
     def experiment(self, name: str) -> Experiment:
         """Return the experiment ``name``; an unknown one is a ``KeyError``."""
@@ -193,10 +213,12 @@ def _problems(spec: StudySpec) -> Iterator[str]:
                 yield f"{item.id}.when: can never be decided: criteria.accuracy is not set"
     yield from _circles(spec)
     seen = set()
+    imported = [IMPORTED] if spec.baseline.checkpoint else []
     for pair in spec.planned:
-        yield from _unknown("comparisons", [pair.a, pair.b], trained)
+        yield from _unknown("comparisons", [pair.a, pair.b], [*trained, *imported])
         if pair.a == pair.b:
-            yield f"comparisons: a and b must differ, got {pair.a} twice"
+            stands_for = f" (it replaces {spec.baseline.experiment})" if pair.a in imported else ""
+            yield f"comparisons: a and b must differ, got {pair.a} twice{stands_for}"
         if (pair.a, pair.b) in seen:
             yield f"comparisons: {pair.a} - {pair.b} must be planned once, got it twice"
         seen.add((pair.a, pair.b))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from drupe.evaluation.operating_point import (
 )
 from drupe.evaluation.source import file_hash, read_run_predictions
 from drupe.files import read_json, write_json, write_text
+from drupe.study.baseline import certified_run, import_words, made_from, read_seen
 from drupe.study.executor import Job
 from drupe.study.journal import Outcome
 from drupe.study.loading import Study
@@ -57,13 +57,13 @@ class Work:
 
     def is_done(self, task: Task) -> bool:
         """Return whether the task's result is there, made from what it would be made from now."""
-        if task.config is not None:
-            record = read_record(task.folder)
-            same = record is not None and record.identity == task.config.identity(self.fingerprint)
-            return same and record is not None and record.status == "done"
-        if task.kind in ("export", "bench"):
+        if task.kind == "certify":
+            return False  # certificates are made anew each time
+        if task.config is None:
             return self.answer(task.experiment, task.kind) is not None
-        return False
+        record = read_record(task.folder)
+        same = record is not None and record.identity == task.config.identity(self.fingerprint)
+        return same and record is not None and record.status == "done"
 
     def finished_runs(self) -> Runs:
         """Return the finished runs that the study asks for now, the baseline's included."""
@@ -72,20 +72,21 @@ class Work:
             if task.kind == "train" and self.is_done(task):
                 found[task.experiment].append((task.seed, task.folder))
             elif task.kind == "import":
-                record = read_record(task.folder)
-                done = record is not None and record.status == "done"
-                found[task.experiment] = [(task.seed, task.folder)] if done else []
+                found[task.experiment] = (
+                    [(task.seed, task.folder)] if read_seen(task.folder) else []
+                )
         return found
 
     def supersede(self, task: Task) -> Path | None:
         """Move another run out of the way of ``task``; return where it lies now, None if none did.
 
-        A changed experiment is run anew; what it said before the change is kept.
+        A changed experiment is run anew; what it said before the change is kept. ``task`` is not
+        done; an import that was interrupted starts again in its place.
         """
-        record = read_record(task.folder) if task.config else None
-        if record is None or task.config is None:
+        record = read_record(task.folder) if task.is_run else None
+        if record is None or (task.config is None and record.status != "done"):
             return None
-        if record.identity == task.config.identity(self.fingerprint):
+        if task.config and record.identity == task.config.identity(self.fingerprint):
             return None
         place = self.folder / "superseded" / f"{task.name}-{record.identity[:12]}".replace(" ", "-")
         if place.exists():
@@ -112,8 +113,8 @@ class Work:
             return Job(task, words, log)
         bundle = self.folder / task.experiment / BUNDLE
         if task.kind == "import":
-            return Job(task, ("import", *self._import_words(task), *store), log)
-        if task.kind == "export":
+            words = (*import_words(self.study, task.folder), *store)
+        elif task.kind == "export":
             shutil.rmtree(bundle, ignore_errors=True)
             words = ("export", str(task.folder), str(bundle), *store, "--json")
         else:
@@ -132,16 +133,19 @@ class Work:
                 f"{task.folder}: holds no finished run of this experiment on the study's data: "
                 "have the images, labels or fixes changed since the study was started?"
             )
-        if task.kind in ("export", "bench"):
-            raw, made_from = self._raw_answer(task), self._made_from(task.experiment, task.kind)
+        if task.config is None:
+            raw = self._raw_answer(task)
             write_json(
                 self._answer_file(task.experiment, task.kind),
-                {"made_from": made_from, "answer": read_json(raw)},
+                {
+                    "made_from": self._made_from(task.experiment, task.kind),
+                    "answer": read_json(raw),
+                },
             )
             raw.unlink()
 
     def answer(self, experiment: str, kind: str) -> Mapping[str, Any] | None:
-        """Return what the export or bench of an experiment said; None: nothing, or of another run.
+        """Return what an import, export or bench said; None: nothing, or of something else.
 
         Whatever it was made from has been made anew since, if that is another now.
         """
@@ -157,12 +161,19 @@ class Work:
     def certify(self, task: Task) -> Outcome:
         """Certify the run of ``task`` for what is asked of it; nothing is trained here."""
         experiment = self.study.spec.experiment(task.experiment)
-        folds = self.study.configs[experiment.of or experiment.id].calibration.crossfit
         try:
-            if folds is not None and not experiment.of:
-                # Again each time: the folds may be others than those that were pooled before.
-                certify_on_folds(read_run_predictions(task.folder), task.folder, folds, self.store)
-            point = self.point(experiment.of or experiment.id, alone=experiment.of is not None)
+            if experiment.of:
+                name, why = certified_run(self.study, experiment, self.folder)
+                if why and read_record(self.deployed(name)) is None:
+                    return Outcome("skipped", f"{why}, but that has no finished run")
+                point = self.point(name, alone=True)
+            else:
+                folds = self.study.configs[experiment.id].calibration.crossfit
+                if folds is not None:
+                    # Again each time: the folds may be others than those that were pooled before.
+                    run = task.folder
+                    certify_on_folds(read_run_predictions(run), run, folds, self.store)
+                point = self.point(experiment.id)
         except DrupeError as error:
             return Outcome("failed", str(error))
         if not experiment.of:
@@ -175,14 +186,16 @@ class Work:
         return Outcome("done", f"{kind} at {point.certificate.threshold:.4g}")
 
     def point(self, experiment: str, alone: bool = False) -> OperatingPoint:
-        """Return where the run to deploy of a training experiment would operate.
+        """Return where an experiment's run to deploy, or the checkpoint's, would operate.
 
         ``alone``: it is the only candidate; else one of all that the study trains.
 
         Raises:
             InputError: its files are damaged, or it has no calibration items (yet).
         """
-        spec, criteria = self.study.spec, self.study.criteria[experiment]
+        spec = self.study.spec
+        own = spec.baseline.experiment if experiment == spec.baseline.id else experiment
+        criteria = self.study.criteria.get(own or "", spec.criteria)
         model = read_run_predictions(self.deployed(experiment))
         request = Request(
             min_recall=criteria.recall or Request().min_recall,
@@ -197,14 +210,16 @@ class Work:
 
     def _made_from(self, experiment: str, kind: str) -> dict[str, Any]:
         """Return what an answer depends on: another one makes it out of date."""
+        if kind == "import":
+            return made_from(self.study, self.fingerprint)
         run, bundle = self.deployed(experiment), self.folder / experiment / BUNDLE
-        made_from = {
+        of_run = {
             "weights": file_hash(run / MODEL_FILE),
             "certificate": read_json(run / "evaluation.json").get("certificate"),
         }
         if kind == "export":
-            return made_from
-        return {**made_from, "bundle": file_hash(bundle / "bundle.json")}
+            return of_run
+        return {**of_run, "bundle": file_hash(bundle / "bundle.json")}
 
     def _answer_file(self, experiment: str, kind: str) -> Path:
         return self.folder / experiment / f"{kind}.json"
@@ -217,24 +232,6 @@ class Work:
             return config
         training = config.training.model_copy(update={"threads": self.threads})
         return config.model_copy(update={"training": training})
-
-    def _import_words(self, task: Task) -> tuple[str, ...]:
-        checkpoint = self.study.spec.baseline.checkpoint
-        assert checkpoint is not None
-        configs, stands_for = self.study.configs, self.study.spec.baseline.experiment
-        config = configs[stands_for or next(iter(configs))]
-        document = config.model_dump(mode="json", exclude_defaults=True, exclude={"data": {"root"}})
-        words = (str(checkpoint.file), *_settings(document, ("input", "data")))
-        words += ("--architecture", checkpoint.architecture, "--data", str(config.data.root))
-        words += ("--trained-on", checkpoint.trained_on, "--out", str(task.folder))
-        return (*words, *(("--picked-on-test",) if checkpoint.picked_on_test else ()))
-
-
-def _settings(document: Mapping[str, Any], sections: Sequence[str]) -> Iterator[str]:
-    """Yield ``SECTION.KEY=VALUE`` for each key of ``sections``."""
-    for section in sections:
-        for key, value in document.get(section, {}).items():
-            yield f"{section}.{key}={json.dumps(value)}"
 
 
 def _write_config(file: Path, config: ExperimentConfig) -> None:
