@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from drupe.study.plan import plan
 from drupe.study.scheduler import Scheduler
 from drupe.study.smoke import smoke_checks
 from drupe.study.work import Work
+from study_files import checkpoint_in
 
 STUDY = {
     "study": "small",
@@ -49,6 +51,16 @@ def test_only_what_was_chosen_is_checked(work) -> None:
     assert found["graphs exported and gated"].passed
     assert not any("smoothed loss" in name for name in found)
     assert [check.name for check in smoke_checks(work, {})] == ["configurations parsed"]
+
+
+def test_a_smoothed_pair_is_checked_though_a_checkpoint_takes_ones_place(work, tmp_path) -> None:
+    baseline = {"experiment": "PLAIN", "checkpoint": checkpoint_in(tmp_path)}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({**STUDY, "baseline": baseline}))
+    replaced = replace(work, study=load_study(tmp_path / "small.yaml").smoke())
+
+    checks = smoke_checks(replaced, outcomes_of(replaced, Outcome("done"), "PLAIN", "SMOOTH"))
+
+    assert "smoothed loss differs: SMOOTH, PLAIN" in {check.name for check in checks}
 
 
 def test_a_smoothed_pair_that_was_chosen_is_checked(work) -> None:
