@@ -8,7 +8,13 @@ from scipy.stats import binomtest
 
 from drupe.errors import InputError
 from drupe.evaluation.lanes import Costs
-from drupe.evaluation.operating_point import Request, operating_point, record_certificate
+from drupe.evaluation.operating_point import (
+    Recorded,
+    Request,
+    operating_point,
+    read_recorded,
+    record_certificate,
+)
 from drupe.evaluation.source import read_run_predictions
 from run_files import predictions, write_run
 
@@ -94,3 +100,35 @@ def test_the_certificate_goes_into_the_run_s_evaluation(model, tmp_path) -> None
     assert distinct["accuracy"]["trials"] == 798
     assert distinct["misses"] == point.test.counts.defects_accepted
     assert document["temperature"] == 1.3
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Request(0.98, 0.9),
+        Request(0.98, review_budget=0.1, prevalence=0.02),
+        Request(0.9, reject_precision=0.9),
+        Request(0.9, high=0.95),
+    ],
+)
+def test_what_was_asked_is_read_back(model, tmp_path, asked) -> None:
+    run = tmp_path / "run"
+    assert read_recorded(run) == Recorded()
+    record_certificate(run, operating_point(model, asked))
+    assert read_recorded(run) == Recorded(asked, model.data_fingerprint)
+
+
+def test_a_confidence_raised_for_candidates_is_read_back_as_asked(model, tmp_path) -> None:
+    record_certificate(tmp_path / "run", operating_point(model, Request(0.9, 0.95, candidates=4)))
+    request = read_recorded(tmp_path / "run").request
+    assert request.candidates == 4
+    assert request.confidence == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize("damaged", ['{"threshold": 1}', "[]", '"no"', '{"candidates": 1}'])
+def test_a_damaged_certificate_is_one_message(model, tmp_path, damaged) -> None:
+    path = tmp_path / "run" / "evaluation.json"
+    document = json.loads(path.read_text()) | {"certificate": json.loads(damaged)}
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"damaged; drupe evaluate .* writes it anew"):
+        read_recorded(tmp_path / "run")

@@ -29,6 +29,9 @@ from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.source import ModelPredictions
 from drupe.files import read_json, write_json
 
+CHOOSES_HIGH = ("review_budget", "reject_precision", "prevalence", "high")
+"""The fields of a :class:`Request` that :attr:`Thresholds.high` follows from."""
+
 GIVEN = "given"
 """The method of a threshold that a person chose: judged, never certified."""
 
@@ -222,7 +225,8 @@ def record_certificate(run: Path, point: OperatingPoint) -> None:
     """Write the certificate, and the test figures at it, into the run's ``evaluation.json``.
 
     What was certified before is replaced, and withdrawn where ``point`` holds no certificate: a run
-    has one operating point.
+    has one operating point. Beside the certificate stands how ``high`` was chosen, so that an
+    export can choose it alike (:func:`read_recorded`).
     """
     certificate, test = point.certificate, point.model.test
     if test is None:
@@ -232,10 +236,46 @@ def record_certificate(run: Path, point: OperatingPoint) -> None:
     tested = document.get("test") if isinstance(document, dict) else None
     if not isinstance(tested, dict) or not isinstance(tested.get("distinct"), dict):
         raise InputError(f"{path}: damaged; drupe evaluate {run} writes it anew")
-    document["certificate"] = certificate.to_json() if certificate else None
+    document["certificate"] = None
+    if certificate:
+        chosen = {name: getattr(point.request, name) for name in CHOOSES_HIGH}
+        document["certificate"] = certificate.to_json() | {"review": chosen}
     tested["certified"] = _figures(test.table, certificate)
     tested["distinct"]["certified"] = _figures(test.distinct, certificate)
     write_json(path, document)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run's certificate was made for, and the fingerprint of the data it was made on.
+
+    Without a certificate the request is the default one and the fingerprint None.
+    """
+
+    request: Request = Request()
+    data_fingerprint: str | None = None
+
+
+def read_recorded(run: Path) -> Recorded:
+    """Read what :func:`record_certificate` wrote; damage is an :class:`InputError`."""
+    path = run / "evaluation.json"
+    document = read_json(path)
+    certificate = document.get("certificate") if isinstance(document, dict) else None
+    if certificate is None:
+        return Recorded()
+    try:
+        candidates, confidence = certificate["candidates"], certificate["confidence"]
+        if candidates > 1:  # whoever certifies anew raises it again
+            confidence = 1 - (1 - confidence) * candidates
+        request = Request(
+            min_recall=certificate["min_recall"],
+            confidence=confidence,
+            candidates=candidates,
+            **certificate.get("review", {}),
+        )
+        return Recorded(request, certificate["data_fingerprint"])
+    except (AttributeError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged; drupe evaluate {run} writes it anew") from None
 
 
 def _figures(table: Predictions, certificate: Certificate | None) -> dict[str, Any] | None:
