@@ -71,6 +71,49 @@ def test_export_then_verify(drupe, line) -> None:
     assert "all files are as they were written" in drupe("bundle", "verify", "new").stdout
 
 
+def test_a_recheck_reaches_the_bundle(quick, line, tmp_path) -> None:
+    from drupe.data.synthetic import synthesise
+    from drupe.deployment.runtime import load
+
+    run = shutil.copytree(line / "run", tmp_path / "run")
+    synthesise(tmp_path / "fresh", images=80, size=64, seed=48)
+    on_fresh = ("--data", "fresh", "--store", line / "store", "--json")
+    asked = ("--min-recall", "0.8", "--confidence", "0.8", "--review-budget", "0.2")
+    recheck = json.loads(quick("threshold", run, *on_fresh, *asked).stdout)
+    assert recheck["certified"] is True
+    assert recheck["high"] > recheck["threshold"]
+
+    result = quick("export", run, "new.bundle", *on_fresh)
+
+    assert result.code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["calibration"]["is_new"] is True
+    assert document["calibration"]["defects"] == recheck["defects"]
+    classifier = load(tmp_path / "new.bundle", backend="onnxruntime")
+    deployed = classifier.function.low, classifier.function.high
+    assert deployed == (recheck["threshold"], recheck["high"])
+    given = recheck["certificate"] | {"measured_on": None}
+    assert classifier.function.certificate | {"measured_on": None} == given
+    images = document["functions"][0]["images"]
+    assert images > 80 + 50, "the run's own calibration and test are compared, too"
+
+
+def test_options_outdo_what_the_run_was_certified_for(quick, line, tmp_path) -> None:
+    from drupe.data.synthetic import synthesise
+
+    synthesise(tmp_path / "fresh", images=80, size=64, seed=48)
+    words = ("export", line / "run", "new", "--data", "fresh", "--store", line / "store")
+    refused = quick(*words, "--json")
+    assert refused.code == 1
+    assert "takes at least 299 distinct defects" in refused.stderr
+    assert json.loads(refused.stdout)["bundle"] is None
+    assert not (tmp_path / "new").exists()
+    done = quick(*words, "--min-recall", "0.8", "--confidence", "0.8")
+    assert done.code == 0, done.stderr
+    assert "Calibration: new crops (data " in done.stdout
+    assert "80 images" in " ".join(done.stdout.split())
+
+
 def test_the_line_pc_needs_no_torch(drupe, line) -> None:
     bundle = line / "bundle"
     verified = drupe("bundle", "verify", bundle, "--json", blocked=LINE_PC)
@@ -142,6 +185,8 @@ def test_json_lines_on_stdout_alone(drupe, line) -> None:
         (("bench", "absent"), "must be a bundle, but holds no bundle.json"),
         (("bundle", "verify", "absent"), "must be a bundle, but holds no bundle.json"),
         (("export", "absent", "new"), "must be a run directory"),
+        (("export", "absent", "new", "--data", "fresh"), "must be a run directory"),
+        (("export", "absent", "new", "--min-recall", "0.9"), "no such file"),
     ],
 )
 def test_wrong_input_is_one_message(drupe, arguments, message) -> None:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drupe.cli.console import print_error, print_fitting, print_json, print_line
-from drupe.cli.options import STORE, Json, Store, Threads, examples
+from drupe.cli.console import print_error, print_fitting, print_json, print_line, print_prose
+from drupe.cli.options import STORE, Fresh, Json, Store, Threads, examples
 from drupe.cli.progress import progress_on
 
 if TYPE_CHECKING:
     from drupe.deployment.export import Exported
     from drupe.deployment.functions import Judged, Tested
+    from drupe.evaluation.operating_point import Request
 
 EXAMPLES = examples(
     "drupe export drupe-store/runs/train/lite0/seed-42 cherries.bundle",
     "drupe export RUN cherries.bundle --format pt",
     "drupe export drupe-store/runs/train/lite0/seed-42 fast.bundle --precision auto",
+    "drupe export RUN week-47.bundle --data fresh/crops  certified on the line as it is now",
     "drupe bundle verify cherries.bundle",
 )
 
@@ -43,6 +46,23 @@ class Precision(StrEnum):
     auto = "auto"
 
 
+MinRecall = Annotated[
+    float | None,
+    typer.Option(
+        metavar="R",
+        help="Share of defects that must be caught; without it, as the run was certified for, "
+        "or 0.99.",
+    ),
+]
+Confidence = Annotated[
+    float | None,
+    typer.Option(
+        metavar="C",
+        help="With which that must hold; without it, as the run was certified for, or 0.95.",
+    ),
+]
+
+
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run directory.")],
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="New directory to write.")],
@@ -54,6 +74,9 @@ def export(
             "load a network themselves.",
         ),
     ] = None,
+    data: Fresh = None,
+    min_recall: MinRecall = None,
+    confidence: Confidence = None,
     precision: Annotated[
         Precision,
         typer.Option(
@@ -67,8 +90,9 @@ def export(
 ) -> None:
     """Export a run as a bundle that decides without PyTorch, proven equal to what was tested.
 
-    Every backend that is installed is run on the run's calibration and test crops; one decision
-    turned in fp32, and nothing is written (exit code 1).
+    Every backend that is installed is run on the run's calibration and test crops, and on those of
+    --data; one decision turned in fp32, or too few defects in --data, and nothing is written (exit
+    code 1).
     """
     from drupe.deployment.export import export_run
     from drupe.deployment.gate import GateError
@@ -78,7 +102,9 @@ def export(
             run,
             bundle,
             store,
+            fresh=data,
             precision=precision.value,
+            request=_request(run, min_recall, confidence),
             threads=threads,
             state_dict=format is Format.PT,
             progress=progress_on(),
@@ -93,7 +119,17 @@ def export(
         return
     print_line(f"Bundle: {bundle}", style="bold")
     _print_functions(done)
+    _print_calibration(done)
     print_line(f"\nOn the line PC: drupe bundle verify {bundle}")
+
+
+def _request(run: Path, min_recall: float | None, confidence: float | None) -> Request | None:
+    """Return what is asked instead of what the run was certified for; None: nothing else."""
+    from drupe.evaluation.operating_point import read_recorded
+
+    asked = {"min_recall": min_recall, "confidence": confidence}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    return replace(read_recorded(run).request, **given) if given else None
 
 
 def _print_functions(done: Exported) -> None:
@@ -132,6 +168,16 @@ def _print_functions(done: Exported) -> None:
                 f"{one.function.name}: no certificate for low = {one.function.low:g}: {one.refusal}"
             )
             print_line(f"\n{words}", style="yellow")
+
+
+def _print_calibration(done: Exported) -> None:
+    made_on = done.manifest.provenance["calibration"]
+    whose = "new crops" if made_on["is_new"] else "the run's own crops"
+    print_line("")
+    print_prose(
+        f"Calibration: {whose} (data {made_on['data_fingerprint'][:12]}), {made_on['images']:,} "
+        f"images, of them distinct {made_on['defects']:,} defects and {made_on['clean']:,} clean."
+    )
 
 
 def _certified(one: Judged) -> str:

@@ -29,6 +29,13 @@ Defect = Annotated[
     ),
 ]
 
+Fresh = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Certify a run on these newly collected, labelled crops instead."
+    ),
+]
+
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
 ]

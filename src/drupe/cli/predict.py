@@ -158,7 +158,7 @@ def _warn(drift: Drift, low: float) -> None:
         f"{100 * drift.expected_below:.1f} % (p = {drift.p_value:.2g}; {drift.images:,} scores). "
         f"What was certified for the threshold {low:.3g} may not hold on this line as it is now: "
         "look at camera, light and product, then label a few hundred fresh crops and run "
-        "drupe threshold RUN --data FRESH.",
+        "drupe threshold RUN --data FRESH; drupe export RUN BUNDLE --data FRESH certifies anew.",
         markup=False,
         style="yellow",
         soft_wrap=True,

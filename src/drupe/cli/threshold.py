@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drupe.cli.console import print_json
-from drupe.cli.options import STORE, Defect, Json, Logits, Store, examples
+from drupe.cli.options import STORE, Defect, Fresh, Json, Logits, Store, examples
 from drupe.cli.progress import progress_on
 from drupe.errors import InputError
 
@@ -30,12 +30,6 @@ Source = Annotated[
     Path,
     typer.Argument(
         metavar="RUN|CSV", help="A finished run, or a CSV path,label,score of one split."
-    ),
-]
-Fresh = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR", help="Certify a run on these newly collected, labelled crops instead."
     ),
 ]
 MinRecall = Annotated[
@@ -161,7 +155,7 @@ def _model(
     if data:
         from drupe.training.fresh import certify_on_fresh
 
-        return certify_on_fresh(model, source, data, store, progress_on())
+        return certify_on_fresh(model, source, data, store, progress_on()).model
     if cross_fit:
         from drupe.training.crossfit import certify_on_folds
 

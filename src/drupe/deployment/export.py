@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from drupe.deployment.bundle import (
     write_bundle,
 )
 from drupe.deployment.drift import CALIBRATION_FILE, calibration_file
+from drupe.deployment.evidence import Evidence, gather_evidence
 from drupe.deployment.functions import Backend, Judge, Judgement, Way, line_reference
 from drupe.deployment.gate import Crops, GateError, require_no_flips
 from drupe.deployment.graph import export_graph
@@ -28,18 +29,16 @@ from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest
 from drupe.deployment.model_card import CARD_FILE, ModelCard
 from drupe.deployment.search import LayerSearch, QuantisedGraph
 from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_torchvision
-from drupe.errors import InputError
 from drupe.evaluation.certificate import NotCertifiableError
 from drupe.evaluation.lanes import Thresholds
-from drupe.evaluation.operating_point import Request
-from drupe.evaluation.source import ModelPredictions, file_hash, read_run_predictions
-from drupe.files import read_json
+from drupe.evaluation.operating_point import Request, operating_point, read_recorded
+from drupe.evaluation.source import file_hash
 from drupe.host import available_cores
 from drupe.models.network import Network
 from drupe.progress import Progress, silent
 from drupe.training.precision import native_reduced
-from drupe.training.preparation import PreparedData, prepare_data
-from drupe.training.record import RunRecord, read_config, read_record
+from drupe.training.preparation import PreparedData
+from drupe.training.record import RunRecord, read_record
 from drupe.training.saved import MODEL_FILE, NetworkMetadata, load_network
 
 FP32_GRAPH, INT8_GRAPH = "fp32.onnx", "int8.onnx"
@@ -70,6 +69,7 @@ class Exported:
         return {
             "bundle": str(self.bundle),
             "flushed_weights": self.flushed_weights,
+            "calibration": self.manifest.provenance["calibration"],
             "tested_network": self.judgement.reference.to_json(),
             "alternatives": self.judgement.alternatives,
             "certified_together": self.judgement.certified,
@@ -99,6 +99,7 @@ def export_run(
     bundle: Path,
     store: Path,
     *,
+    fresh: Path | None = None,
     precision: Precision = "fp32",
     request: Request | None = None,
     threads: int | None = None,
@@ -110,20 +111,25 @@ def export_run(
     ``precision`` int8 quantises the layers that bear it, by crops of ``fit``; auto offers fp32,
     int8 and, where the processor computes it natively, bf16, and puts first the fastest that is
     certified and wastes no clean items. The thresholds are those of ``request`` (by default those
-    that the run's certificate was made for), certified on the calibration crops. Where there are
-    too few defects the bundle is written without a certificate, at the threshold 0.5.
-    ``state_dict`` adds the plain weights under torchvision's names.
+    that the run's certificate was made for), certified on the calibration crops, or on newly
+    collected ones in the folder ``fresh``, labelled as ``drupe threshold --data`` takes them.
+    Where calibration has too few defects the bundle is written without a certificate, at the
+    threshold 0.5. ``state_dict`` adds the plain weights under torchvision's names.
 
     Raises:
-        InputError: no finished run, other data, or a ``bundle`` that exists.
-        GateError: a function in fp32 turned a decision, or int8 was asked for and no layer bears
-            it; nothing is written.
+        InputError: no finished run, other data, a ``bundle`` that exists, or crops in ``fresh``
+            that aren't new or can't be read.
+        GateError: a function in fp32 turned a decision, int8 was asked for and no layer bears it,
+            or ``fresh`` has too few defects; nothing is written.
     """
     require_new(bundle)
-    model, record = read_run_predictions(run), read_record(run)
+    evidence = gather_evidence(run, fresh, store, progress)
+    record = read_record(run)
     assert record is not None
-    data = _data(run, model, store, progress)
-    request = request or _recorded_request(run)
+    request = request or read_recorded(run).request
+    if fresh is not None:
+        _require_certifiable(fresh, evidence, request)
+    data, splits = evidence.data, evidence.splits
     network, metadata = load_network(run)
     if state_dict:
         require_torchvision(metadata)
@@ -136,18 +142,19 @@ def export_run(
     if quantised is not None:
         graphs[INT8_GRAPH] = quantised.content
     golden = golden_images(metadata.input.size)
-    splits = _crops(model, data)
-    judgement = Judge(model, splits, request, golden, threads, progress).judge(ways, graphs)
+    judgement = Judge(evidence.model, splits, request, golden, threads, progress).judge(
+        ways, graphs
+    )
     files = _measured_files(graphs, golden, judgement)
-    provenance = _provenance(run, record, metadata.architecture)
+    provenance = _provenance(run, record, metadata.architecture, evidence)
     if state_dict:
         thresholds = judgement.thresholds
         _add_state_dict(files, provenance, network, metadata, splits, thresholds, progress)
-    card = ModelCard.of(model, record, metadata, network, judgement, provenance, _sizes(graphs))
+    card = ModelCard.of(evidence, record, metadata, network, judgement, provenance, _sizes(graphs))
     files[CARD_FILE] = card.render().encode()
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
-        name=model.name,
+        name=evidence.model.name,
         classes=record.data.classes,
         input=GraphInput(size=metadata.input.size),
         functions=tuple(one.function for one in judgement.functions),
@@ -186,7 +193,7 @@ def _add_state_dict(
     provenance: dict[str, Any],
     network: Network,
     metadata: NetworkMetadata,
-    splits: list[Crops],
+    splits: Sequence[Crops],
     thresholds: Thresholds,
     progress: Progress,
 ) -> None:
@@ -199,21 +206,14 @@ def _sizes(files: Mapping[str, bytes]) -> dict[str, int]:
     return {name: len(content) for name, content in files.items()}
 
 
-def _data(run: Path, model: ModelPredictions, store: Path, progress: Progress) -> PreparedData:
-    """Return the run's data, which must be what it was when the run was trained."""
-    if model.calibration is None:
-        raise InputError(
-            f"{run}: must have calibration scores to be exported: drupe threshold {run} "
-            "--cross-fit K gives them"
+def _require_certifiable(fresh: Path, evidence: Evidence, request: Request) -> None:
+    """Refuse new crops that certify nothing, before anything is exported for them."""
+    refusal = operating_point(evidence.model, request).refusal
+    if refusal:
+        raise GateError(
+            f"{fresh}: {refusal}: nothing was exported; collect more, or ask for less with "
+            "--min-recall"
         )
-    config = read_config(run)
-    data = prepare_data(config, store, progress)
-    if data.dataset.fingerprint != model.data_fingerprint:
-        raise InputError(
-            f"{config.data.root}: must be the data of the run ({model.data_fingerprint[:12]}), "
-            f"got other images, labels or fixes ({data.dataset.fingerprint[:12]})"
-        )
-    return data
 
 
 def _quantised(
@@ -259,43 +259,16 @@ def _ways(precision: Precision, has_int8: bool) -> list[Way]:
     return ways
 
 
-def _provenance(run: Path, record: RunRecord, architecture: str) -> dict[str, Any]:
+def _provenance(
+    run: Path, record: RunRecord, architecture: str, evidence: Evidence
+) -> dict[str, Any]:
     return {
         "run": f"{record.experiment} seed {record.seed}",
         "architecture": architecture,
         "weights_sha256": file_hash(run / MODEL_FILE),
         "config_sha256": file_hash(run / "config.yaml"),
         "data_fingerprint": record.data.fingerprint,
+        "calibration": evidence.calibration_json(),
         "identity": record.identity,
         "versions": record.versions,
     }
-
-
-def _recorded_request(run: Path) -> Request:
-    """Return what the run's certificate was made for; without one, the defaults."""
-    document = read_json(run / "evaluation.json")
-    certificate = document.get("certificate") if isinstance(document, dict) else None
-    if not isinstance(certificate, dict):
-        return Request()
-    candidates = certificate["candidates"]
-    confidence = certificate["confidence"]
-    if candidates > 1:  # what it was raised for is raised again with every alternative
-        confidence = 1 - (1 - confidence) * candidates
-    return Request(
-        min_recall=certificate["min_recall"], confidence=confidence, candidates=candidates
-    )
-
-
-def _crops(model: ModelPredictions, data: PreparedData) -> list[Crops]:
-    """Return the images of calibration and test in the order of their predictions.
-
-    Cross-fitted scores of calibration are those of other networks: there is nothing to compare.
-    """
-    place = {path: index for index, path in enumerate(data.dataset.paths)}
-    splits = []
-    for name, split in (("calibration", model.calibration), ("test", model.test)):
-        if split is None or (name == "calibration" and model.approximate):
-            continue
-        items = [place[path] for path in split.table.paths]
-        splits.append(Crops(name, data.dataset.images[items], split.table.scores))
-    return splits

@@ -111,8 +111,7 @@ def line_reference(model: ModelPredictions) -> CalibrationScores:
     """
     split = model.test if model.approximate or model.in_sample else model.calibration
     assert split is not None
-    _, first = np.unique(split.groups, return_index=True)
-    return CalibrationScores.of(split.table.scores[first], split.table.is_defect[first])
+    return CalibrationScores.of(split.distinct.scores, split.distinct.is_defect)
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,8 @@ class Judge:
     """What every function is judged on: the tested model, its crops, and what is asked of it.
 
     ``splits`` are calibration and test, or test alone where calibration's scores are those of
-    other networks (cross-fitting): then no function but fp32 can be certified.
+    other networks (cross-fitting): then no function but fp32 can be certified. Splits of other
+    names are only compared.
     """
 
     model: ModelPredictions

@@ -1,7 +1,8 @@
 """The gate: does an exported function say what the tested network said?
 
-A function is a graph × backend × precision. It is run on the run's own calibration and test crops
-and compared with the predictions that the certificate and the report rest on.
+A function is a graph × backend × precision. It is run on the run's own calibration and test crops,
+and on newly collected ones where those certify, and compared with the predictions that the
+certificate and the report rest on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ BATCH = 64
 
 
 class GateError(DrupeError):
-    """What was exported decides otherwise than the network that was tested."""
+    """What would be exported decides otherwise than the tested network, or proves too little."""
 
 
 @dataclass(frozen=True)

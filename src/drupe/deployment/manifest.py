@@ -39,7 +39,7 @@ class GraphInput(Section):
 
 
 class Gate(Section):
-    """How a function compares with PyTorch on the run's calibration and test crops."""
+    """How a function compares with PyTorch on the run's crops, and on new ones if given."""
 
     images: int
     max_score_difference: float
@@ -79,7 +79,8 @@ class Manifest(Section):
     ``functions`` stand in the order of preference. ``files`` maps every other file of the
     bundle to the SHA-256 (hex) of its bytes. ``calibration`` names the file of each function's
     calibration scores (see :mod:`drupe.deployment.drift`), None where there are none to compare
-    a line with. ``provenance`` says where the weights come from.
+    a line with. ``provenance`` says where the weights come from, and on which crops certificates
+    were made.
     """
 
     schema_version: int

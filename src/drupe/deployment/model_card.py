@@ -8,9 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from drupe.deployment.evidence import Evidence
 from drupe.deployment.functions import Judged, Judgement
 from drupe.evaluation.intervals import Proportion, format_confidence, format_target
-from drupe.evaluation.source import ModelPredictions
 from drupe.models.network import Network
 from drupe.training.record import RunRecord
 from drupe.training.saved import NetworkMetadata
@@ -63,7 +63,10 @@ class FunctionCard:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Everything that the card says; :meth:`render` puts it on a page."""
+    """Everything that the card says; :meth:`render` puts it on a page.
+
+    ``compared``: name and images of each split that the gate looked at.
+    """
 
     name: str
     clean: str
@@ -83,12 +86,13 @@ class ModelCard:
     alternatives: int
     certified_together: int
     functions: tuple[FunctionCard, ...]
+    compared: tuple[tuple[str, int], ...]
     provenance: Mapping[str, Any]
 
     @classmethod
     def of(
         cls,
-        model: ModelPredictions,
+        evidence: Evidence,
         record: RunRecord,
         metadata: NetworkMetadata,
         network: Network,
@@ -100,7 +104,7 @@ class ModelCard:
         clean, defect = record.data.classes
         functions = judgement.functions
         return cls(
-            name=model.name,
+            name=evidence.model.name,
             clean=clean,
             defect=defect,
             size=metadata.input.size,
@@ -118,6 +122,7 @@ class ModelCard:
             alternatives=judgement.alternatives,
             certified_together=judgement.certified,
             functions=tuple(FunctionCard.of(one, sizes[one.function.graph]) for one in functions),
+            compared=tuple((one.name, len(one.images)) for one in evidence.splits),
             provenance=provenance,
         )
 

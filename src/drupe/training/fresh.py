@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,17 @@ from drupe.training.source import ImageSource
 from drupe.training.trained_on import read_digests
 
 
+@dataclass(frozen=True)
+class FreshCalibration:
+    """A ``model`` whose calibration are new crops, and their ``images`` (uint8 [n, S, S, 3])."""
+
+    model: ModelPredictions
+    images: NDArray[np.uint8]
+
+
 def certify_on_fresh(
     model: ModelPredictions, run: Path, root: Path, store: Path, progress: Progress = silent
-) -> ModelPredictions:
+) -> FreshCalibration:
     """Return ``model`` with the run's predictions on the crops in ``root`` as calibration.
 
     ``root`` is a folder of labelled crops with the run's classes; train/ and val/ in it, if any,
@@ -78,7 +87,9 @@ def certify_on_fresh(
         scores=scores_from_logits(logits, metadata.temperature),
         classes=fresh.classes,
     )
-    return model.with_calibration(JudgedSplit(table, groups), fresh.fingerprint, is_new=True)
+    split = JudgedSplit(table, groups)
+    renewed = model.with_calibration(split, fresh.fingerprint, is_new=True)
+    return FreshCalibration(renewed, fresh.images)
 
 
 def _groups_if_new(
