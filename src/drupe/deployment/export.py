@@ -32,7 +32,7 @@ from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_
 from drupe.evaluation.certificate import NotCertifiableError
 from drupe.evaluation.lanes import Thresholds
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
-from drupe.evaluation.source import file_hash
+from drupe.evaluation.source import ModelPredictions, file_hash
 from drupe.host import available_cores
 from drupe.models.network import Network
 from drupe.progress import Progress, silent
@@ -126,10 +126,9 @@ def export_run(
     evidence = gather_evidence(run, fresh, store, progress)
     record = read_record(run)
     assert record is not None
+    model, data, splits = evidence.model, evidence.data, evidence.splits
     request = request or read_recorded(run).request
-    if fresh is not None:
-        _require_certifiable(fresh, evidence, request)
-    data, splits = evidence.data, evidence.splits
+    _require_certifiable(fresh, model, request)
     network, metadata = load_network(run)
     if state_dict:
         require_torchvision(metadata)
@@ -142,9 +141,7 @@ def export_run(
     if quantised is not None:
         graphs[INT8_GRAPH] = quantised.content
     golden = golden_images(metadata.input.size)
-    judgement = Judge(evidence.model, splits, request, golden, threads, progress).judge(
-        ways, graphs
-    )
+    judgement = Judge(model, splits, request, golden, threads, progress).judge(ways, graphs)
     files = _measured_files(graphs, golden, judgement)
     provenance = _provenance(run, record, metadata.architecture, evidence)
     if state_dict:
@@ -154,7 +151,7 @@ def export_run(
     files[CARD_FILE] = card.render().encode()
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
-        name=evidence.model.name,
+        name=model.name,
         classes=record.data.classes,
         input=GraphInput(size=metadata.input.size),
         functions=tuple(one.function for one in judgement.functions),
@@ -206,10 +203,9 @@ def _sizes(files: Mapping[str, bytes]) -> dict[str, int]:
     return {name: len(content) for name, content in files.items()}
 
 
-def _require_certifiable(fresh: Path, evidence: Evidence, request: Request) -> None:
+def _require_certifiable(fresh: Path | None, model: ModelPredictions, request: Request) -> None:
     """Refuse new crops that certify nothing, before anything is exported for them."""
-    refusal = operating_point(evidence.model, request).refusal
-    if refusal:
+    if fresh is not None and (refusal := operating_point(model, request).refusal):
         raise GateError(
             f"{fresh}: {refusal}: nothing was exported; collect more, or ask for less with "
             "--min-recall"
