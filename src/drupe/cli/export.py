@@ -22,7 +22,7 @@ EXAMPLES = examples(
     "drupe export drupe-store/runs/train/lite0/seed-42 cherries.bundle",
     "drupe export RUN cherries.bundle --format pt",
     "drupe export drupe-store/runs/train/lite0/seed-42 fast.bundle --precision auto",
-    "drupe export RUN week-47.bundle --data fresh/crops  certified on the line as it is now",
+    "drupe export RUN new.bundle --data fresh/crops  certified on the line today",
     "drupe bundle verify cherries.bundle",
 )
 
