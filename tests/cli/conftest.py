@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from drupe.study.process import CommandProcess
+
 
 @dataclass(frozen=True)
 class Result:
@@ -33,22 +35,41 @@ sys.meta_path.insert(0, NotInstalled())
 
 
 @pytest.fixture
-def drupe(tmp_path: Path) -> Drupe:
-    """Run ``drupe ARGUMENTS…`` in a process of its own, in an empty folder."""
+def drupe(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Drupe:
+    """Run ``drupe ARGUMENTS…`` in a process of its own, in an empty folder.
+
+    Where nothing is ``blocked`` it begins as runs of a study do, with PyTorch loaded: seconds
+    faster. A study starts such processes itself, and can't be one.
+    """
 
     def run(*arguments: str | Path, columns: int = 80, blocked: tuple[str, ...] = ()) -> Result:
-        program = WITHOUT.format(blocked=blocked) + "from drupe.cli.app import main; main()"
+        words = [str(argument) for argument in arguments]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRUPE_")}
-        done = subprocess.run(
-            [sys.executable, "-c", program, *map(str, arguments)],
-            cwd=tmp_path,
-            env=inherited | {"COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Result(done.returncode, done.stdout, done.stderr)
+        environment = inherited | {"COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"}
+        if blocked or words[:2] == ["study", "run"]:
+            program = WITHOUT.format(blocked=blocked) + "from drupe.cli.app import main; main()"
+            done = subprocess.run(
+                [sys.executable, "-c", program, *words],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            result = Result(done.returncode, done.stdout, done.stderr)
+        else:
+            said = tmp_path_factory.mktemp("said")
+            with monkeypatch.context() as patched:
+                patched.chdir(tmp_path)
+                process = CommandProcess(words, environment, said / "stderr", said / "stdout")
+            while process.exit_code is None:
+                CommandProcess.wait_for_any([process], 60.0)
+            printed, warned = ((said / name).read_text() for name in ("stdout", "stderr"))
+            result = Result(process.exit_code, printed, warned)
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
 
     return run
 
