@@ -238,6 +238,17 @@ def test_without_a_verdict_the_runs_speak_for_themselves(tmp_path):
     assert [chart["id"] for chart in page.data["charts"]] == ["roc", "recall-yield", "reliability"]
 
 
+@pytest.mark.parametrize(("epochs", "step"), [(3, 1), (10, 1), (30, 3), (31, 4)])
+def test_the_axis_of_the_curves_has_a_tick_only_where_an_epoch_ends(tmp_path, epochs, step):
+    folder = tmp_path / "runs" / "small"
+    write_study_run(folder, "A", 1, epochs=epochs)
+
+    charts = {one["id"]: one for one in Page.of(render(built(folder))).data["charts"]}
+
+    axis = charts["training-loss"]["layout"]["xaxis"]
+    assert (axis["tick0"], axis["dtick"]) == (1, step)
+
+
 def test_pictures_come_from_the_dataset(study, small_synthetic, tmp_path):
     folder = tmp_path / "runs" / "small"
     crops = sorted((small_synthetic / "val").rglob("*.png"))

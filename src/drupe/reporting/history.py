@@ -11,6 +11,8 @@ from drupe.evaluation.intervals import format_percent
 from drupe.reporting.charts import Chart, Trace
 from drupe.reporting.study_files import Epoch, Model, StudyFiles
 
+TICKS = 10
+"""At most, and only where an epoch ends."""
 NO_EPOCHS = "No run recorded any epoch: the networks were trained elsewhere."
 
 
@@ -63,8 +65,9 @@ def _chart(
                 ends,
             )
         )
+    epochs = max(len(run.epochs) for model in models for run in model.runs)
     layout: dict[str, Any] = {
-        "xaxis": {"title": {"text": "epoch"}},
+        "xaxis": {"title": {"text": "epoch"}, "tick0": 1, "dtick": -(-epochs // TICKS)},
         "yaxis": {"title": {"text": axis}},
     }
     if axis == "accuracy":
