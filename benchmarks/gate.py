@@ -4,8 +4,8 @@ python benchmarks/gate.py --run STORE/runs/train/lite0/seed-42 --store STORE
 python benchmarks/gate.py --data CROPS --store STORE --architecture resnet50 --per-class 200
 
 With ``--run`` a trained run is exported as ``drupe export --precision auto`` does. With
-``--architecture`` a network is first trained for one epoch from random weights on a small
-subset: its scores are poor, but its graph, its size and the error of int8 on it are measured alike.
+``--architecture`` a network is first trained for a few epochs from random weights on a subset: its
+scores are poor, but its graph, its size and the error of int8 on it are measured alike.
 Prints one row (JSON) per network.
 """
 
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--architecture", nargs="*", default=[])
     parser.add_argument("--per-class", type=int, default=200, help="training crops of a class")
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--min-recall", type=float, default=0.99)
     parser.add_argument("--confidence", type=float, default=0.95)
     parser.add_argument("--threads", type=int, default=2)
@@ -47,7 +48,8 @@ def main() -> None:
         for architecture in arguments.architecture:
             run = scratch / architecture
             train(architecture, scratch / "crops", run, arguments)
-            trained = f"1 epoch from random weights on {2 * arguments.per_class} crops"
+            crops = 2 * arguments.per_class
+            trained = f"{arguments.epochs} epochs from random weights on {crops} crops"
             measure(run, scratch / f"{architecture}.bundle", trained, arguments)
 
 
@@ -68,7 +70,8 @@ def train(architecture: str, crops: Path, run: Path, arguments: argparse.Namespa
             "input": {"size": 128, "crop": 96},
             "data": {"root": str(crops)},
             "training": {
-                "epochs": 1,
+                "epochs": arguments.epochs,
+                "batch_size": 32,
                 "learning_rate": 1e-3,
                 "precision": "fp32",
                 "threads": arguments.threads,
