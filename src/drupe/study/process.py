@@ -33,6 +33,7 @@ than OpenBLAS's, which knows of forks; ONNX Runtime and Polars would.
 _CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 _CONTEXT = cast("SpawnContext", multiprocessing.get_context("forkserver" if _CAN_FORK else "spawn"))
 SERVER_TRIES = 50
+"""At 0.1 s each: what a killed server may take to be cleared away. A start takes one."""
 _SERVER_DIED = 255
 """Exit code that multiprocessing gives when the process that knows the true one was killed."""
 
