@@ -116,6 +116,29 @@ def test_one_can_be_started_after_the_server_was_killed(tmp_path) -> None:
     assert end(command(tmp_path, "--version")) == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is a server for sure")
+def test_a_server_that_cannot_load_is_one_message(tmp_path) -> None:
+    code = f"""
+import os
+from pathlib import Path
+import drupe.study.process as process
+from drupe.errors import DrupeError
+(Path({str(tmp_path)!r}) / "breaks.py").write_text("import os; os._exit(1)")
+process.LOADED = ("breaks",)
+files = Path({str(tmp_path)!r})
+try:
+    process.CommandProcess(["--version"], os.environ, files / "log", files / "out")
+except DrupeError as error:
+    print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout.startswith("a process that loads breaks for all runs ended"), done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_terminals_ctrl_c_spares_what_has_just_been_started(tmp_path) -> None:
     code = f"""

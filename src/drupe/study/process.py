@@ -20,6 +20,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from drupe.errors import DrupeError
 from drupe.host import share_cores
 from drupe.study.child import hear_signals
 
@@ -61,7 +62,20 @@ class CommandProcess:
             self._start()
 
     def _start(self) -> None:
-        """Start, with another server if the last one was killed and is still being cleared away."""
+        """Start, with another server if the last one was killed and is still being cleared away.
+
+        Raises:
+            DrupeError: the server ended while it was loading.
+        """
+        try:
+            self._start_with_server()
+        except EOFError:
+            raise DrupeError(
+                f"a process that loads {', '.join(LOADED)} for all runs ended before it had: "
+                "what it said stands above; was it killed for memory?"
+            ) from None
+
+    def _start_with_server(self) -> None:
         for _ in range(SERVER_TRIES - 1):
             try:
                 self._process.start()
