@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from drupe.deployment import export, functions
-from drupe.deployment.backends import open_session
+from drupe.deployment.backends import open_session, runs_here
 from drupe.deployment.bundle import golden_images, verify_bundle
 from drupe.deployment.export import export_run
 from drupe.deployment.functions import Way, line_reference
@@ -33,6 +33,8 @@ from drupe.training.run import train_run
 from drupe.training.saved import load_network
 from run_files import predictions
 
+COMPUTES_BF16 = runs_here("openvino", "bf16")
+
 
 def network_of(architecture: str, **keys):
     torch.manual_seed(0)
@@ -45,6 +47,7 @@ def network_of(architecture: str, **keys):
     ("architecture", "keys"),
     [
         ("test_resnet", {}),
+        ("test_resnet", {"input_range": "imagenet"}),  # its first convolution pads
         ("test_convnext", {"input_range": "imagenet"}),
         ("test_efficientnet", {"input_range": "unit", "crop": 48}),
     ],
@@ -71,8 +74,22 @@ def test_batch_norm_is_folded_and_the_input_is_bytes() -> None:
     assert [dim.dim_value for dim in image.type.tensor_type.shape.dim] == [0, 64, 64, 3]
 
 
+@pytest.mark.parametrize(
+    ("input_range", "expected"),
+    [
+        ("raw", ["Transpose", "Cast", "Conv"]),
+        ("unit", ["Transpose", "Cast", "Conv"]),
+        ("imagenet", ["Transpose", "Cast", "Sub", "Conv"]),
+    ],
+)
+def test_the_scale_of_the_input_costs_no_more_than_a_subtraction(input_range, expected) -> None:
+    network = network_of("test_resnet", input_range=input_range)
+    graph = onnx.load_from_string(export_graph(network, 1.0).content).graph
+    assert [node.op_type for node in graph.node][: len(expected)] == expected
+
+
 def test_exporting_leaves_the_network_as_it_was() -> None:
-    network = network_of("test_resnet")
+    network = network_of("test_resnet", input_range="imagenet")
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     export_graph(network, 2.0)
     after = network.state_dict()
@@ -143,11 +160,14 @@ def test_too_few_defects_export_without_a_certificate(deployed, tmp_path) -> Non
     json.dumps(done.to_json(), allow_nan=False)
 
 
-def test_int8_is_certified_by_its_own_scores(deployed, quantised) -> None:
+def test_what_computes_otherwise_is_certified_by_its_own_scores(deployed, quantised) -> None:
     run, store, _ = deployed
     done = quantised
-    assert [one.function.is_certified for one in done.judgement.functions] == [True] * 4
-    assert (done.judgement.alternatives, done.judgement.certified) == (3, 3)
+    functions = [one.function for one in done.judgement.functions]
+    assert len(functions) == 4 + COMPUTES_BF16
+    assert all(function.is_certified for function in functions)
+    others = 3 + COMPUTES_BF16  # fp32 counts once, for both backends
+    assert (done.judgement.alternatives, done.judgement.certified) == (others, others)
     config = read_config(run)
     images = prepare_data(config, store)
     place = {path: index for index, path in enumerate(images.dataset.paths)}
@@ -155,12 +175,11 @@ def test_int8_is_certified_by_its_own_scores(deployed, quantised) -> None:
     assert calibration is not None
     table = calibration.distinct
     crops = images.dataset.images[[place[path] for path in table.paths]]
-    for one in done.judgement.functions:
-        function = one.function
+    for function in functions:
         graph = (done.bundle / function.graph).read_bytes()
         scores = open_session(graph, function.backend, function.precision, 1)(crops)
         certificate = certify_threshold(
-            scores, table.is_defect, min_recall=0.8, confidence=0.8, candidates=3
+            scores, table.is_defect, min_recall=0.8, confidence=0.8, candidates=others
         )
         assert function.certificate is not None
         assert function.certificate["confidence"] == certificate.confidence
@@ -172,8 +191,8 @@ def test_int8_is_certified_by_its_own_scores(deployed, quantised) -> None:
             function.precision,
         )
         assert measured["graph"] == done.manifest.files[function.graph]
-    int8 = [one.function for one in done.judgement.functions if one.function.precision == "int8"]
-    assert all(0 < function.gate.max_score_difference < 0.2 for function in int8)
+    reduced = [function for function in functions if function.precision != "fp32"]
+    assert all(0 < function.gate.max_score_difference < 0.2 for function in reduced)
     assert done.sizes["int8.onnx"] < done.sizes["fp32.onnx"]
     document = done.to_json()
     json.dumps(document, allow_nan=False)
@@ -181,7 +200,7 @@ def test_int8_is_certified_by_its_own_scores(deployed, quantised) -> None:
 
 
 def test_a_quantised_bundle_verifies_and_runs_what_is_asked(quantised) -> None:
-    assert [one.passed for one in verify_bundle(quantised.bundle)] == [True] * 4
+    assert [one.passed for one in verify_bundle(quantised.bundle)] == [True] * (4 + COMPUTES_BF16)
     classifier = load(quantised.bundle, backend="onnxruntime", precision="int8")
     assert classifier.function.graph == "int8.onnx"
 

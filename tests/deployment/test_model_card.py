@@ -27,7 +27,7 @@ def test_the_card_says_what_the_bundle_holds(card, quantised) -> None:
         manifest.provenance["data_fingerprint"],
         manifest.provenance["weights_sha256"],
         "Recheck weekly",
-        "The certificates of 3 alternatives hold together",
+        f"The certificates of {quantised.judgement.certified} alternatives hold together",
     ):
         assert words in card
     for one in quantised.judgement.functions:
@@ -36,7 +36,10 @@ def test_the_card_says_what_the_bundle_holds(card, quantised) -> None:
         rows = [line for line in card.splitlines() if line.startswith(f"| {function.name} |")]
         assert f"| {function.gate.flips} |" in rows[0]
         assert one.test.argmax.accuracy().percent() in rows[1]
-    assert f"with confidence {format_confidence(1 - 0.2 / 3)} at least 80 %" in card
+    assert (
+        f"with confidence {format_confidence(1 - 0.2 / quantised.judgement.certified)} at least 80 %"
+        in card
+    )
     assert "Nothing here is certified" not in card
     assert "None" not in card
 

@@ -14,7 +14,7 @@ import onnx
 import torch
 from torch import nn
 
-from drupe.models.network import CLEAN, DEFECT, Network
+from drupe.models.network import CLEAN, DEFECT, InputScale, Network
 from drupe.models.subnormal import flush_subnormals
 
 INPUT, OUTPUT = "images", "score"
@@ -32,14 +32,18 @@ class ExportedGraph:
 class ScoreGraph(nn.Module):
     """uint8 [N, S, S, 3] to sigmoid(z / T), float32 [N].
 
-    A last linear layer becomes one output instead of two: z and the temperature are linear.
+    A last linear layer becomes one output instead of two: z and the temperature are linear. The
+    first convolution divides by the deviations of the input's scale; the means are subtracted
+    before it, because its padding of zeros stands for them.
     """
 
     def __init__(self, network: Network, temperature: float) -> None:
         super().__init__()
         self.backbone = copy.deepcopy(network.backbone).eval()
         _plain_pools(self.backbone)
-        self.scale, self.size, self.crop = network.scale, network.size, network.crop
+        self.size, self.crop = network.size, network.crop
+        side = network.crop or network.size
+        self.scale = _folded_scale(self.backbone, network.scale, side)
         head = self.backbone.get_classifier()  # type: ignore[operator]
         self.is_folded = isinstance(head, nn.Linear)
         self.temperature = temperature
@@ -76,6 +80,46 @@ def _plain_pools(module: nn.Module) -> None:
             setattr(module, name, _Mean())
         else:
             _plain_pools(child)
+
+
+class _Centre(nn.Module):
+    """Subtract the mean of each channel."""
+
+    def __init__(self, mean: torch.Tensor) -> None:
+        super().__init__()
+        self.mean: torch.Tensor
+        self.register_buffer("mean", mean, persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels - self.mean
+
+
+def _folded_scale(backbone: nn.Module, scale: InputScale, side: int) -> nn.Module:
+    """Return what is left of ``scale`` once the first convolution divides by the deviations.
+
+    All of it, where no single convolution takes the pixels as they are.
+    """
+    first = _first_convolution(backbone, side)
+    if first is None:
+        return scale
+    with torch.no_grad():
+        first.weight = nn.Parameter(first.weight / scale.std)
+    return _Centre(scale.mean) if scale.mean.any() else nn.Identity()
+
+
+def _first_convolution(backbone: nn.Module, side: int) -> nn.Conv2d | None:
+    """Return the convolution that timm names as the first, if the pixels reach it unchanged."""
+    name: object = backbone.pretrained_cfg["first_conv"]  # type: ignore[index]
+    first = backbone.get_submodule(name) if isinstance(name, str) else None
+    if not isinstance(first, nn.Conv2d):
+        return None
+    seen: list[torch.Tensor] = []
+    hook = first.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    pixels = torch.linspace(0, 255, 3 * side * side).view(1, 3, side, side)
+    with torch.inference_mode():
+        backbone(pixels)
+    hook.remove()
+    return first if len(seen) == 1 and torch.equal(seen[0], pixels) else None
 
 
 def _fold_head(head: nn.Linear, temperature: float) -> None:
