@@ -233,6 +233,28 @@ def test_bf16_is_offered_only_where_the_processor_has_it(monkeypatch) -> None:
     monkeypatch.setattr(export, "runs_here", lambda backend, precision: True)
     assert bf16 in export._ways("auto", False)
     assert bf16 not in export._ways("fp32", False)
+    assert export._ways("bf16", False) == [bf16]
+
+
+def test_bf16_is_refused_where_the_processor_lacks_it(deployed, tmp_path, monkeypatch) -> None:
+    run, store, _ = deployed
+    monkeypatch.setattr(export, "native_reduced", lambda device: None)
+    with pytest.raises(InputError, match="--precision bf16: needs OpenVINO"):
+        export_run(run, tmp_path / "bundle", store, precision="bf16")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not COMPUTES_BF16, reason="this processor doesn't compute bf16")
+def test_bf16_alone_pays_for_no_alternative(deployed, tmp_path) -> None:
+    run, store, _ = deployed
+    request = Request(min_recall=0.9, confidence=0.9)
+    done = export_run(run, tmp_path / "bundle", store, precision="bf16", request=request)
+    (function,) = done.manifest.functions
+    assert function.name == "openvino bf16"
+    assert function.certificate is not None
+    assert function.certificate["confidence"] == 0.9
+    assert done.judgement.alternatives == 1
+    assert load(tmp_path / "bundle").function == function
 
 
 def test_nothing_can_be_written_there(deployed, tmp_path) -> None:

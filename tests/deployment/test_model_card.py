@@ -36,10 +36,8 @@ def test_the_card_says_what_the_bundle_holds(card, quantised) -> None:
         rows = [line for line in card.splitlines() if line.startswith(f"| {function.name} |")]
         assert f"| {function.gate.flips} |" in rows[0]
         assert one.test.argmax.accuracy().percent() in rows[1]
-    assert (
-        f"with confidence {format_confidence(1 - 0.2 / quantised.judgement.certified)} at least 80 %"
-        in card
-    )
+    confidence = format_confidence(1 - 0.2 / quantised.judgement.certified)
+    assert f"with confidence {confidence} at least 80 %" in card
     assert "Nothing here is certified" not in card
     assert "None" not in card
 

@@ -29,6 +29,7 @@ from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest
 from drupe.deployment.model_card import CARD_FILE, ModelCard
 from drupe.deployment.search import LayerSearch, QuantisedGraph
 from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_torchvision
+from drupe.errors import InputError
 from drupe.evaluation.certificate import NotCertifiableError
 from drupe.evaluation.lanes import Thresholds
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
@@ -45,7 +46,7 @@ FP32_GRAPH, INT8_GRAPH = "fp32.onnx", "int8.onnx"
 
 BACKENDS: tuple[Backend, ...] = ("onnxruntime", "openvino")
 
-Precision = Literal["fp32", "int8", "auto"]
+Precision = Literal["fp32", "bf16", "int8", "auto"]
 
 
 @dataclass(frozen=True)
@@ -108,21 +109,27 @@ def export_run(
 ) -> Exported:
     """Export a finished run for every backend that is installed, and write the bundle.
 
-    ``precision`` int8 quantises the layers that bear it, by crops of ``fit``; auto offers fp32,
-    int8 and, where the processor computes it natively, bf16, and puts first the fastest that is
-    certified and wastes no clean items. The thresholds are those of ``request`` (by default those
-    that the run's certificate was made for), certified on the calibration crops, or on newly
-    collected ones in the folder ``fresh``, labelled as ``drupe threshold --data`` takes them.
+    ``precision`` int8 quantises the layers that bear it, by crops of ``fit``; bf16 is OpenVINO's,
+    on processors that compute it natively; auto offers fp32, int8 and, where it can be had, bf16,
+    and puts first the fastest that is certified and wastes no clean items. The thresholds are those
+    of ``request`` (by default those that the run's certificate was made for), certified on the
+    calibration crops, or on newly collected ones in the folder ``fresh``, labelled as ``drupe
+    threshold --data`` takes them.
     Where calibration has too few defects the bundle is written without a certificate, at the
     threshold 0.5. ``state_dict`` adds the plain weights under torchvision's names.
 
     Raises:
-        InputError: no finished run, other data, a ``bundle`` that exists, or crops in ``fresh``
-            that aren't new or can't be read.
+        InputError: no finished run, other data, a ``bundle`` that exists, crops in ``fresh`` that
+            aren't new or can't be read, or bf16 where this machine doesn't compute it.
         GateError: a function in fp32 turned a decision, int8 was asked for and no layer bears it,
             or ``fresh`` has too few defects; nothing is written.
     """
     require_new(bundle)
+    if precision == "bf16" and not _computes_bf16():
+        raise InputError(
+            "--precision bf16: needs OpenVINO (drupe[openvino]) and a processor that computes bf16 "
+            "(AVX-512 BF16 or AMX), which this machine lacks; fp32 and int8 run anywhere"
+        )
     evidence = gather_evidence(run, fresh, store, progress)
     record = read_record(run)
     assert record is not None
@@ -221,7 +228,7 @@ def _quantised(
     progress: Progress,
 ) -> QuantisedGraph | None:
     """Return the int8 graph, None where none is wanted or, with auto, no layer bears it."""
-    if precision == "fp32":
+    if precision not in ("int8", "auto"):
         return None
     fit = data.split.fit
     search = LayerSearch(
@@ -245,14 +252,18 @@ def _ways(precision: Precision, has_int8: bool) -> list[Way]:
     """Return what ``precision`` asks for and this machine can measure."""
     installed: list[Backend] = [one for one in BACKENDS if available(one)]
     ways = []
-    if precision != "int8":
+    if precision in ("fp32", "auto"):
         ways += [Way(FP32_GRAPH, backend, "fp32") for backend in installed]
     if has_int8:
         ways += [Way(INT8_GRAPH, backend, "int8") for backend in installed]
-    native = native_reduced(torch.device("cpu")) == "bf16"
-    if precision == "auto" and native and runs_here("openvino", "bf16"):
+    if precision == "bf16" or (precision == "auto" and _computes_bf16()):
         ways.append(Way(FP32_GRAPH, "openvino", "bf16"))
     return ways
+
+
+def _computes_bf16() -> bool:
+    native = native_reduced(torch.device("cpu")) == "bf16"
+    return native and runs_here("openvino", "bf16")
 
 
 def _provenance(
