@@ -10,8 +10,9 @@ the ratio of a turn's medians, with the range from the smallest to the largest t
 - ``eager``: every function of each BUNDLE (raw bytes to decision) against ResNet50 at 128 × 128
   pixels run by PyTorch (raw bytes to decision, random weights).
 - ``plain``: each network of the zoo (random weights, 128 × 128): Drupe's graph from raw bytes to
-  decision in ONNX Runtime against what ``torch.onnx.export`` makes of the bare timm network, run
-  by ONNX Runtime on a float tensor that is scaled already: Drupe's part has more to do.
+  decision, in every backend and floating-point precision that this machine computes, against what
+  ``torch.onnx.export`` makes of the bare timm network, run by ONNX Runtime on a float tensor that
+  is scaled already: Drupe's part has more to do.
 - ``overhead``: ``Classifier.decide`` against the bare ONNX Runtime session on the same image, on a
   tiny network, whose own noise is small: the difference of medians in microseconds.
 """
@@ -24,6 +25,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,30 +77,30 @@ def eager(bundles: Sequence[Path], threads: int, samples: int) -> dict[str, Any]
         "eager resnet50", untrained_network("resnet50", SIZE, None, "raw"), 1, threads
     )
     ours = [one for path in bundles for one in open_subjects(path, threads, every_function=True)]
-    slow, *fast = bench([rival, *ours], samples=samples)
-    return {
-        "samples": samples,
-        "rival": figures(slow),
-        "functions": [{**figures(one), "times_faster": ratio(slow, one)} for one in fast],
-    }
+    return against(rival, ours, samples)
 
 
 def plain(scratch: Path, name: str, threads: int, samples: int) -> dict[str, Any]:
     folder = untrained_bundle(scratch / name, name, SIZE)
-    ours = next(one for one in open_subjects(folder, threads, True) if one.backend == "onnxruntime")
     session = open_plain(plain_graph(name), threads)
     image = np.random.default_rng(0).normal(size=(1, 3, SIZE, SIZE)).astype(np.float32)
     inputs = {session.get_inputs()[0].name: image}
     rival = Subject(
         "plain", "onnxruntime", "fp32", threads, SIZE, lambda _: session.run(None, inputs)
     )
-    bare, exported = bench([rival, ours], samples=samples)
+    ours = [
+        replace(one, name=f"{one.backend} {one.precision}")
+        for one in open_subjects(folder, threads, every_function=True)
+    ]
+    return {"network": name, **against(rival, ours, samples)}
+
+
+def against(rival: Subject, ours: Sequence[Subject], samples: int) -> dict[str, Any]:
+    slow, *fast = bench([rival, *ours], samples=samples)
     return {
-        "network": name,
         "samples": samples,
-        "plain": figures(bare),
-        "drupe": figures(exported),
-        "times_faster": ratio(bare, exported),
+        "rival": figures(slow),
+        "functions": [{**figures(one), "times_faster": ratio(slow, one)} for one in fast],
     }
 
 

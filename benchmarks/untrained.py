@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from drupe.deployment.backends import available, open_session
+from drupe.deployment.backends import open_session, runs_here
 from drupe.deployment.bundle import (
     GOLDEN_FILE,
     digests,
@@ -19,6 +19,8 @@ from drupe.deployment.manifest import SCHEMA_VERSION, Function, Gate, GraphInput
 from drupe.models.network import InputRange, Network, build_network
 
 GRAPH = "fp32.onnx"
+
+WAYS = (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
 
 
 def untrained_network(
@@ -41,10 +43,8 @@ def untrained_bundle(folder: Path, architecture: str, size: int, crop: int | Non
     """Write a bundle without certificate, as ``drupe export`` would; return ``folder``."""
     content = export_graph(untrained_network(architecture, size, crop), 1.0).content
     golden = golden_images(size)
-    backends = [name for name in ("onnxruntime", "openvino") if available(name)]
-    scores = {
-        f"{name} fp32": open_session(content, name, "fp32", None)(golden) for name in backends
-    }
+    ways = [one for one in WAYS if runs_here(*one)]
+    scores = {" ".join(way): open_session(content, *way, None)(golden) for way in ways}
     files = {GRAPH: content, GOLDEN_FILE: golden_file(golden, scores)}
     untested = Gate(images=0, max_score_difference=0, mean_score_difference=0, flips=0)
     manifest = Manifest(
@@ -55,14 +55,14 @@ def untrained_bundle(folder: Path, architecture: str, size: int, crop: int | Non
         functions=tuple(
             Function(
                 graph=GRAPH,
-                backend=name,
-                precision="fp32",
+                backend=backend,
+                precision=precision,
                 low=0.5,
                 high=0.5,
                 certificate=None,
                 gate=untested,
             )
-            for name in backends
+            for backend, precision in ways
         ),
         golden=GOLDEN_FILE,
         files=digests(files),

@@ -114,9 +114,9 @@ def export_run(
     and puts first the fastest that is certified and wastes no clean items. The thresholds are those
     of ``request`` (by default those that the run's certificate was made for), certified on the
     calibration crops, or on newly collected ones in the folder ``fresh``, labelled as ``drupe
-    threshold --data`` takes them.
-    Where calibration has too few defects the bundle is written without a certificate, at the
-    threshold 0.5. ``state_dict`` adds the plain weights under torchvision's names.
+    threshold --data`` takes them. Where calibration has too few defects the bundle is written
+    without a certificate, at the threshold 0.5. ``state_dict`` adds the plain weights under
+    torchvision's names.
 
     Raises:
         InputError: no finished run, other data, a ``bundle`` that exists, crops in ``fresh`` that
