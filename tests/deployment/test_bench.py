@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 from math import comb
+from time import perf_counter
 
 import numpy as np
 import pytest
 
 from drupe.deployment.bench import (
     CONFIDENCE,
+    REST,
+    WARM_UP,
     Subject,
     bench,
     bench_bundle,
@@ -71,6 +75,28 @@ def test_intervals_hold_the_true_quantile_as_often_as_they_say() -> None:
         assert found.high is not None
         held += found.low <= true <= found.high
     assert 0.92 <= held / 400 <= 1
+
+
+def test_a_subject_starts_when_the_threads_of_the_one_before_have_gone_to_sleep() -> None:
+    at: list[tuple[str, float]] = []
+    subjects = [
+        Subject(name, "stub", "fp32", 1, 32, lambda _, name=name: at.append((name, perf_counter())))
+        for name in "ab"
+    ]
+    bench(subjects, samples=50)
+    timed = at[2 * WARM_UP :]
+    changes = [now[1] - was[1] for was, now in pairwise(timed) if was[0] != now[0]]
+    assert len(changes) == 3
+    assert min(changes) >= REST
+
+
+def test_calls_with_a_pause_as_between_frames() -> None:
+    at: list[float] = []
+    one = Subject("a", "stub", "fp32", 1, 32, lambda _: at.append(perf_counter()))
+    (timing,) = bench([one], samples=5, pause_ms=10)
+    gaps = np.diff(at)[-5:]
+    assert gaps.min() >= 0.01
+    assert np.median(timing.milliseconds) < 10  # the pause is not in the time
 
 
 def test_a_bundle_from_python(bundle) -> None:

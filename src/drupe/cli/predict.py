@@ -175,6 +175,16 @@ def bench(
         list[int] | None, typer.Option(metavar="N", min=1, help="Images of one call; repeatable.")
     ] = None,
     samples: Annotated[int, typer.Option(metavar="N", min=1, help="Timed calls of each.")] = 500,
+    pause_ms: Annotated[
+        float,
+        typer.Option(
+            "--pause",
+            metavar="MS",
+            min=0,
+            max=60_000,
+            help="Idle milliseconds before each call, as between the frames of a camera.",
+        ),
+    ] = 0,
     every_function: Annotated[
         bool, typer.Option("--all", help="Every function of a bundle, not only the one in use.")
     ] = False,
@@ -191,6 +201,7 @@ def bench(
         threads=threads,
         batches=batch or [1],
         samples=samples,
+        pause_ms=pause_ms,
         every_function=every_function,
         progress=progress_on(),
     )
@@ -212,7 +223,7 @@ def bench(
     at = found.circumstances
     print_line(
         f"{at['processor']}, {at['cores']} cores, load at start {at['load_at_start']}, "
-        f"{samples:,} calls each"
+        f"{samples:,} calls each, " + (f"{pause_ms:g} ms apart" if pause_ms else "without a pause")
     )
 
 

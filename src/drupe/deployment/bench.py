@@ -40,9 +40,16 @@ ROUND = 25
 SETTLE = 3
 """Untimed calls at the start of a turn: the others had the caches."""
 
+REST = 0.06
+"""Seconds before a turn in which nothing is called.
+
+For some 35 ms after a call ONNX Runtime's threads go on waiting actively, on the cores that the
+next subject needs: it would look up to twice as slow.
+"""
+
 WARM_UP = 25
 
-TURNS, TURN_CALLS = 4, 10
+TURNS, TURN_CALLS = 2, 20
 """Turns of a session, and its calls in each, when an export decides which function comes first."""
 
 
@@ -127,15 +134,18 @@ def bench_bundle(
     threads: int | None = None,
     batch: int = 1,
     samples: int = 500,
+    pause_ms: float = 0,
 ) -> Timing:
     """Time one function of a bundle, the one that :func:`drupe.load` takes unless named.
+
+    ``pause_ms``: idle milliseconds before each call, as between the frames of a camera.
 
     Raises:
         InputError: what :func:`drupe.load` raises.
     """
     with pinned(threads) as count:
         subject = _bundle_subject(bundle, str(bundle), backend, precision, count)
-        (timing,) = bench([subject], batches=(batch,), samples=samples)
+        (timing,) = bench([subject], batches=(batch,), samples=samples, pause_ms=pause_ms)
     return timing
 
 
@@ -145,10 +155,13 @@ def bench_paths(
     threads: int | None = None,
     batches: Sequence[int] = (1,),
     samples: int = 500,
+    pause_ms: float = 0,
     every_function: bool = False,
     progress: Progress = silent,
 ) -> Bench:
     """Time bundles and runs in turns. A run is timed as PyTorch computes it, without export.
+
+    ``pause_ms``: idle milliseconds before each call, as between the frames of a camera.
 
     Raises:
         InputError: a path that is neither a bundle nor a finished run.
@@ -157,10 +170,12 @@ def bench_paths(
     with pinned(threads) as count:
         found = circumstances()
         subjects = [one for path in paths for one in open_subjects(path, count, every_function)]
-        timings = bench(subjects, batches=batches, samples=samples, progress=progress)
+        timings = bench(
+            subjects, batches=batches, samples=samples, pause_ms=pause_ms, progress=progress
+        )
         sizes = sorted({one.size for one in subjects})
         decoding = [time_decoding(size, samples) for size in sizes]
-    return Bench(timings, decoding, found)
+    return Bench(timings, decoding, found | {"pause_ms": pause_ms})
 
 
 def open_subjects(path: Path, threads: int, every_function: bool) -> list[Subject]:
@@ -195,9 +210,13 @@ def bench(
     *,
     batches: Sequence[int] = (1,),
     samples: int = 500,
+    pause_ms: float = 0,
     progress: Progress = silent,
 ) -> Sequence[Timing]:
-    """Time ``decide`` on synthetic crops: ``samples`` calls of each subject and batch, in turns."""
+    """Time ``decide`` on synthetic crops: ``samples`` calls of each subject and batch, in turns.
+
+    ``pause_ms``: idle milliseconds before each call.
+    """
     pairs = [(one, batch) for batch in batches for one in subjects]
     images = [_images(one.size, batch) for one, batch in pairs]
     taken: list[list[float]] = [[] for _ in pairs]
@@ -208,9 +227,12 @@ def bench(
         for start in range(0, samples, ROUND):
             count = min(ROUND, samples - start)
             for (one, _), batch, times in zip(pairs, images, taken, strict=True):
+                time.sleep(REST)
                 for _ in range(SETTLE):
                     one.decide(batch)
                 for _ in range(count):
+                    if pause_ms:
+                        time.sleep(pause_ms / 1000)
                     times.append(_milliseconds(one.decide, batch))
                 tracker.advance(count)
     return [
@@ -281,6 +303,7 @@ def medians_ms(sessions: Sequence[Session], image: Images) -> list[float]:
     taken: list[list[float]] = [[] for _ in sessions]
     for turn in range(TURNS + 1):
         for session, times in zip(sessions, taken, strict=True):
+            time.sleep(REST)
             turn_ms = [_milliseconds(session, image) for _ in range(TURN_CALLS)]
             times += turn_ms if turn else []
     return [float(np.median(times)) for times in taken]
