@@ -215,6 +215,7 @@ def bench(
 ) -> Sequence[Timing]:
     """Time ``decide`` on synthetic crops: ``samples`` calls of each subject and batch, in turns.
 
+    Every other round goes backwards: what one leaves behind doesn't always hit the same other.
     ``pause_ms``: idle milliseconds before each call.
     """
     pairs = [(one, batch) for batch in batches for one in subjects]
@@ -224,9 +225,10 @@ def bench(
         for _ in range(WARM_UP):
             one.decide(batch)
     with progress("bench", samples * len(pairs), "calls") as tracker:
+        turns = list(zip(pairs, images, taken, strict=True))
         for start in range(0, samples, ROUND):
             count = min(ROUND, samples - start)
-            for (one, _), batch, times in zip(pairs, images, taken, strict=True):
+            for (one, _), batch, times in turns:
                 time.sleep(REST)
                 for _ in range(SETTLE):
                     one.decide(batch)
@@ -235,6 +237,7 @@ def bench(
                         time.sleep(pause_ms / 1000)
                     times.append(_milliseconds(one.decide, batch))
                 tracker.advance(count)
+            turns.reverse()
     return [
         Timing(one.name, one.backend, one.precision, one.threads, batch, np.array(times))
         for (one, batch), times in zip(pairs, taken, strict=True)
