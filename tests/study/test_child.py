@@ -56,7 +56,7 @@ def ignore() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize(("before", "one"), zip((block, ignore), STOPPING, strict=True))
+@pytest.mark.parametrize(("before", "one"), list(zip((block, ignore), STOPPING, strict=True)))
 def test_a_command_hears_what_its_starter_does_not(tmp_path, before, one) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

@@ -125,11 +125,7 @@ def export_run(
             or ``fresh`` has too few defects; nothing is written.
     """
     require_new(bundle)
-    if precision == "bf16" and not _computes_bf16():
-        raise InputError(
-            "--precision bf16: needs OpenVINO (drupe[openvino]) and a processor that computes bf16 "
-            "(AVX-512 BF16 or AMX), which this machine lacks; fp32 and int8 run anywhere"
-        )
+    _require_computable(precision)
     evidence = gather_evidence(run, fresh, store, progress)
     record = read_record(run)
     assert record is not None
@@ -208,6 +204,14 @@ def _add_state_dict(
 
 def _sizes(files: Mapping[str, bytes]) -> dict[str, int]:
     return {name: len(content) for name, content in files.items()}
+
+
+def _require_computable(precision: Precision) -> None:
+    if precision == "bf16" and not _computes_bf16():
+        raise InputError(
+            "--precision bf16: needs OpenVINO (drupe[openvino]) and a processor that computes bf16 "
+            "(AVX-512 BF16 or AMX), which this machine lacks; fp32 and int8 run anywhere"
+        )
 
 
 def _require_certifiable(fresh: Path | None, model: ModelPredictions, request: Request) -> None:
