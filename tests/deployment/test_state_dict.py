@@ -126,7 +126,7 @@ def test_a_turned_decision_stops_the_export(imported, tmp_path, monkeypatch) -> 
             return 1 - super().__call__(images)
 
     monkeypatch.setattr(state_dict, "_Line", Lying)
-    monkeypatch.setattr(export, "available", lambda backend: backend == "onnxruntime")
+    monkeypatch.setattr(export, "installed", lambda: ("onnxruntime",))
     with pytest.raises(GateError, match=r"the state dict in torchvision: .* decisions differ"):
         export_run(run, tmp_path / "bundle", store, state_dict=True)
     assert list(tmp_path.iterdir()) == []

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drupe.errors import InputError, MissingExtraError
 from drupe.host import available_cores
+
+Backend = Literal["onnxruntime", "openvino"]
 
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
@@ -35,6 +37,11 @@ def available(backend: str) -> bool:
         return find_spec(backend) is not None
     except ModuleNotFoundError:
         return False
+
+
+def installed() -> tuple[Backend, ...]:
+    """Return the backends whose packages are installed."""
+    return tuple(one for one in get_args(Backend) if available(one))
 
 
 def runs_here(backend: str, precision: str) -> bool:

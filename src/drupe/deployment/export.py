@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import available, runs_here
+from drupe.deployment.backends import installed, runs_here
 from drupe.deployment.bundle import (
     GOLDEN_FILE,
     digests,
@@ -22,7 +22,7 @@ from drupe.deployment.bundle import (
 )
 from drupe.deployment.drift import CALIBRATION_FILE, calibration_file
 from drupe.deployment.evidence import Evidence, gather_evidence
-from drupe.deployment.functions import Backend, Judge, Judgement, Way, line_reference
+from drupe.deployment.functions import Judge, Judgement, Way, line_reference
 from drupe.deployment.gate import Crops, GateError, require_no_flips
 from drupe.deployment.graph import export_graph
 from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest
@@ -43,8 +43,6 @@ from drupe.training.record import RunRecord, read_record
 from drupe.training.saved import MODEL_FILE, NetworkMetadata, load_network
 
 FP32_GRAPH, INT8_GRAPH = "fp32.onnx", "int8.onnx"
-
-BACKENDS: tuple[Backend, ...] = ("onnxruntime", "openvino")
 
 Precision = Literal["fp32", "bf16", "int8", "auto"]
 
@@ -240,6 +238,7 @@ def _quantised(
         data.dataset.images[fit],
         data.dataset.is_defect[fit],
         request.min_recall,
+        installed(),
         threads or available_cores(),
         progress,
     )
@@ -254,12 +253,11 @@ def _quantised(
 
 def _ways(precision: Precision, has_int8: bool) -> list[Way]:
     """Return what ``precision`` asks for and this machine can measure."""
-    installed: list[Backend] = [one for one in BACKENDS if available(one)]
     ways = []
     if precision in ("fp32", "auto"):
-        ways += [Way(FP32_GRAPH, backend, "fp32") for backend in installed]
+        ways += [Way(FP32_GRAPH, backend, "fp32") for backend in installed()]
     if has_int8:
-        ways += [Way(INT8_GRAPH, backend, "int8") for backend in installed]
+        ways += [Way(INT8_GRAPH, backend, "int8") for backend in installed()]
     if precision == "bf16" or (precision == "auto" and _computes_bf16()):
         ways.append(Way(FP32_GRAPH, "openvino", "bf16"))
     return ways

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import Session, open_session
+from drupe.deployment.backends import Backend, Session, open_session
 from drupe.deployment.bench import medians_ms
 from drupe.deployment.drift import CalibrationScores
 from drupe.deployment.gate import Crops, compare_scores, require_no_flips, run_all
@@ -30,7 +30,6 @@ from drupe.evaluation.operating_point import OperatingPoint, Request, SplitFigur
 from drupe.evaluation.source import JudgedSplit, ModelPredictions
 from drupe.progress import Progress
 
-Backend = Literal["onnxruntime", "openvino"]
 FunctionPrecision = Literal["fp32", "bf16", "int8"]
 
 NO_CERTIFICATE = Thresholds(0.5, 0.5)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from drupe.configuration import validate
+from drupe.deployment.backends import Backend
 from drupe.errors import InputError
 from drupe.files import read_json
 
@@ -54,7 +55,7 @@ class Function(Section):
     """
 
     graph: FileName
-    backend: Literal["onnxruntime", "openvino"]
+    backend: Backend
     precision: Literal["fp32", "bf16", "int8"]
     low: Score
     high: Score

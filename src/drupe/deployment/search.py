@@ -1,8 +1,10 @@
 """Which layers bear int8: measured on crops of the ``fit`` split, never on calibration or test.
 
 Each unit is quantised alone and its error measured; the units that hurt least are then quantised
-together, as many as the criterion allows. The number of graphs made is bounded by the number of
-units (at most :data:`quantise.MOST_UNITS` and a few), so a search takes minutes at most.
+together, as many as the criterion allows. A graph is measured in every backend that is to run it,
+and the worst counts: what one computes well may be far off in another. The number of graphs made
+is bounded by the number of units (at most :data:`quantise.MOST_UNITS` and a few), so a search
+takes minutes at most.
 
 Letters: n crops of the search; z the logit of a score.
 """
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import open_session
+from drupe.deployment.backends import Backend, open_session
 from drupe.deployment.gate import run_all
 from drupe.deployment.quantise import QuantisableGraph, Unit
 from drupe.deployment.ranges import RANGES
@@ -37,7 +39,7 @@ SATURATION = 1e-5
 
 @dataclass(frozen=True)
 class Closeness:
-    """How close a quantised graph is to the float one.
+    """How close a quantised graph is to the float one, in the backend where it is furthest off.
 
     ``error`` is relative (see :data:`MOST_ERROR`); ``turned_argmax`` and ``turned_low`` are the
     crops decided otherwise at 0.5, and at each graph's own threshold that catches the wanted
@@ -87,7 +89,10 @@ class QuantisedGraph:
 
 
 class LayerSearch:
-    """The search for one graph on crops uint8 [n, S, S, 3] with labels bool [n], all of ``fit``."""
+    """The search for one graph on crops uint8 [n, S, S, 3] with labels bool [n], all of ``fit``.
+
+    ``backends``: those that the graph is to run in.
+    """
 
     def __init__(
         self,
@@ -95,6 +100,7 @@ class LayerSearch:
         images: NDArray[np.uint8],
         is_defect: NDArray[np.bool_],
         min_recall: float,
+        backends: Sequence[Backend],
         threads: int,
         progress: Progress = silent,
     ) -> None:
@@ -102,9 +108,10 @@ class LayerSearch:
         count = min(RANGE_CROPS, len(order) // 2)
         ranges, search = order[:count], order[count:][:SEARCH_CROPS]
         self._images, self._is_defect = images[search], is_defect[search]
-        self._miss_share, self._threads, self._progress = 1 - min_recall, threads, progress
+        self._miss_share, self._backends = 1 - min_recall, backends
+        self._threads, self._progress = threads, progress
         self._graph = QuantisableGraph(graph, images[ranges], threads, progress)
-        self._expected = self._logits(graph, len(search))
+        self._expected = self._logits(graph, "onnxruntime", len(search))
 
     def run(self) -> QuantisedGraph | None:
         """Return the graph with most units in int8 that meets the criterion; None: not even one."""
@@ -139,7 +146,7 @@ class LayerSearch:
         while high - low > 1:
             middle = (low + high) // 2
             content = self._graph.quantised(ranked[:middle], ranges)
-            closeness = self._closeness(self._logits(content, len(self._images)))
+            closeness = self._worst(content, len(self._images))
             tracker.advance(note=f"{middle} of {len(ranked)}: off by {closeness.error:.3f}")
             if closeness.is_enough:
                 found, low = (content, closeness, middle), middle
@@ -149,13 +156,22 @@ class LayerSearch:
 
     def _probe(self, units: Sequence[Unit], ranges: str, tracker: Tracker) -> float:
         """Return the relative error with ``units`` in int8, on a few crops."""
-        found = self._logits(self._graph.quantised(units, ranges), PROBE_CROPS)
-        error = self._closeness(found).error
+        error = self._worst(self._graph.quantised(units, ranges), PROBE_CROPS).error
         tracker.advance(note=f"{units[0].kind}: off by {error:.3f}")
         return error
 
-    def _logits(self, graph: bytes, count: int) -> NDArray[np.float64]:
-        session = open_session(graph, "onnxruntime", "int8", self._threads)
+    def _worst(self, graph: bytes, count: int) -> Closeness:
+        """Return the worst of each figure that a backend gives on the first ``count`` crops."""
+        found = [self._closeness(self._logits(graph, one, count)) for one in self._backends]
+        return Closeness(
+            crops=min(one.crops for one in found),
+            error=max(one.error for one in found),
+            turned_argmax=max(one.turned_argmax for one in found),
+            turned_low=max(one.turned_low for one in found),
+        )
+
+    def _logits(self, graph: bytes, backend: Backend, count: int) -> NDArray[np.float64]:
+        session = open_session(graph, backend, "int8", self._threads)
         scores = run_all(session, self._images[:count], silent, "")
         clipped = np.clip(scores.astype(np.float64), SATURATION, 1 - SATURATION)
         logits: NDArray[np.float64] = np.log(clipped) - np.log1p(-clipped)
