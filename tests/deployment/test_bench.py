@@ -100,6 +100,12 @@ def test_calls_with_a_pause_as_between_frames() -> None:
     assert np.median(timing.milliseconds) < 10  # the pause is not in the time
 
 
+@pytest.mark.parametrize("pause", [-1, float("nan"), float("inf"), 1e9])
+def test_a_pause_that_can_not_be(pause) -> None:
+    with pytest.raises(InputError, match=r"pause: must be 0 to 60,000 ms, got"):
+        bench([subject("a", [])], samples=1, pause_ms=pause)
+
+
 def test_a_bundle_from_python(bundle) -> None:
     timing = bench_bundle(bundle, backend="onnxruntime", threads=1, batch=2, samples=30)
     assert (timing.backend, timing.batch, timing.threads) == ("onnxruntime", 2, 1)

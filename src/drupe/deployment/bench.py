@@ -49,6 +49,8 @@ next subject needs: it would look up to twice as slow.
 
 WARM_UP = 25
 
+MOST_PAUSE_MS = 60_000
+
 TURNS, TURN_CALLS = 2, 20
 """Turns of a session, and its calls in each, when an export decides which function comes first."""
 
@@ -141,7 +143,7 @@ def bench_bundle(
     ``pause_ms``: idle milliseconds before each call, as between the frames of a camera.
 
     Raises:
-        InputError: what :func:`drupe.load` raises.
+        InputError: what :func:`drupe.load` and :func:`bench` raise.
     """
     with pinned(threads) as count:
         subject = _bundle_subject(bundle, str(bundle), backend, precision, count)
@@ -164,7 +166,7 @@ def bench_paths(
     ``pause_ms``: idle milliseconds before each call, as between the frames of a camera.
 
     Raises:
-        InputError: a path that is neither a bundle nor a finished run.
+        InputError: a path that is neither a bundle nor a finished run; what :func:`bench` raises.
         MissingExtraError: a run, without ``drupe[train]``.
     """
     with pinned(threads) as count:
@@ -217,7 +219,12 @@ def bench(
 
     Every other round goes backwards: what one leaves behind doesn't always hit the same other.
     ``pause_ms``: idle milliseconds before each call.
+
+    Raises:
+        InputError: a pause that is negative, no number, or longer than a minute.
     """
+    if not 0 <= pause_ms <= MOST_PAUSE_MS:
+        raise InputError(f"pause: must be 0 to {MOST_PAUSE_MS:,} ms, got {pause_ms:g}")
     pairs = [(one, batch) for batch in batches for one in subjects]
     images = [_images(one.size, batch) for one, batch in pairs]
     taken: list[list[float]] = [[] for _ in pairs]

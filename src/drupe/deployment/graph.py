@@ -9,6 +9,7 @@ import copy
 import logging
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 import torch
@@ -109,7 +110,8 @@ def _folded_scale(backbone: nn.Module, scale: InputScale, side: int) -> nn.Modul
 
 def _first_convolution(backbone: nn.Module, side: int) -> nn.Conv2d | None:
     """Return the convolution that timm names as the first, if the pixels reach it unchanged."""
-    name: object = backbone.pretrained_cfg["first_conv"]  # type: ignore[index]
+    configuration: Any = backbone.pretrained_cfg
+    name = configuration.get("first_conv")
     first = backbone.get_submodule(name) if isinstance(name, str) else None
     if not isinstance(first, nn.Conv2d):
         return None
