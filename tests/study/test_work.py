@@ -5,6 +5,8 @@ import json
 import pytest
 import yaml
 
+from drupe.evaluation.operating_point import Request, operating_point, record_certificate
+from drupe.evaluation.source import read_run_predictions
 from drupe.study.plan import plan
 from drupe.study.work import last_lines
 from drupe.training.config import load_experiment
@@ -134,6 +136,26 @@ def test_a_certificate_that_is_no_longer_granted_is_withdrawn(tmp_path) -> None:
     document = json.loads(evaluation.read_text())
     assert document["certificate"] is None
     assert document["test"]["certified"] is None
+
+
+def test_a_certificate_given_outside_the_study_stays_where_the_study_grants_none(tmp_path) -> None:
+    study = small_study(tmp_path, criteria={"recall": 0.99})
+    work = work_on(study, tmp_path / "store")
+    task = task_of(work, "A seed 1")
+    finish(task, calibration=predictions(90, 1, prefix="train"))  # 42 defects: for 99 % too few
+    request = Request(min_recall=0.9, confidence=0.9)
+    record_certificate(task.folder, operating_point(read_run_predictions(task.folder), request))
+    evaluation = task.folder / "evaluation.json"
+    before = json.loads(evaluation.read_text())
+    assert before["certificate"]["min_recall"] == 0.9
+
+    for _ in range(2):
+        outcome = work.certify(task_of(work, "A certify"))
+        assert outcome.reason.startswith("not certified: ")
+        assert outcome.reason.endswith(
+            "the run keeps the certificate it was given outside the study"
+        )
+        assert json.loads(evaluation.read_text()) == before
 
 
 @pytest.mark.parametrize(

@@ -176,11 +176,14 @@ class Work:
                 point = self.point(experiment.id)
         except DrupeError as error:
             return Outcome("failed", str(error))
-        if not experiment.of:
+        answer = self.folder / experiment.id / THRESHOLD
+        keeps = point.refusal is not None and _holds_another_certificate(task.folder, answer)
+        if not experiment.of and not keeps:
             record_certificate(task.folder, point)
-        write_json(self.folder / experiment.id / THRESHOLD, point.to_json())
+        write_json(answer, point.to_json())
         if point.refusal:
-            return Outcome("done", f"not certified: {point.refusal}")
+            kept = "; the run keeps the certificate it was given outside the study" if keeps else ""
+            return Outcome("done", f"not certified: {point.refusal}{kept}")
         assert point.certificate is not None
         kind = "certified" if point.certificate.is_exact else "certified approximately"
         return Outcome("done", f"{kind} at {point.certificate.threshold:.4g}")
@@ -232,6 +235,19 @@ class Work:
             return config
         training = config.training.model_copy(update={"threads": self.threads})
         return config.model_copy(update={"training": training})
+
+
+def _holds_another_certificate(run: Path, answer: Path) -> bool:
+    """Return whether ``run`` has a certificate that isn't the study's: ``drupe threshold`` made it.
+
+    ``answer``: what the study found when it last certified the run, if it did.
+    """
+    document = read_json(run / "evaluation.json")
+    recorded = document.get("certificate") if isinstance(document, dict) else None
+    if recorded is None:
+        return False
+    before = read_json(answer).get("certificate") if answer.is_file() else None
+    return before != {key: value for key, value in recorded.items() if key != "review"}
 
 
 def _write_config(file: Path, config: ExperimentConfig) -> None:
