@@ -26,12 +26,14 @@ DEADLINE = 0.030  # seconds from frame to decision
 ON_FAULT = "reject"  # or "review", where a person stands by; never "accept"
 
 
-def camera(folder: Path, frames: int) -> Iterator[np.ndarray]:
-    """Yield uint8 [S, S, 3] crops, RGB, at the belt's pace."""
+def camera(folder: Path, frames: int) -> Iterator[np.ndarray | None]:
+    """Yield uint8 [S, S, 3] crops, RGB, at the belt's pace; None for one that failed."""
     files = itertools.cycle(sorted(folder.rglob("*.png")))
     for file in itertools.islice(files, frames):
-        frame = np.asarray(Image.open(file).convert("RGB"))
-        yield frame
+        try:
+            yield np.asarray(Image.open(file).convert("RGB"))
+        except OSError:
+            yield None  # as OpenCV and most grabbers do: a fault, which decide() raises
         time.sleep(1 / FRAMES_PER_SECOND)
 
 
@@ -49,9 +51,16 @@ def main(bundle: str, folder: str, frames: int = 100) -> Counter[str]:
                 print(f"fault: {type(fault).__name__} {fault}", file=sys.stderr)
                 decision = ON_FAULT
             lanes[decision] += 1  # here the valve is told
+    if not lanes:
+        raise drupe.DrupeError(f"{folder}: must hold PNG files, got none")
     print(dict(lanes))
     return lanes
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except drupe.DrupeError as error:  # no bundle, a changed one, or one that nothing certifies
+        sys.exit(f"the line must not start: {error}")

@@ -57,6 +57,22 @@ def test_a_fault_never_accepts(line_integration, crops, monkeypatch) -> None:
     assert line_integration.main("bundle", str(crops), 3) == {"reject": 3}
 
 
+def test_a_frame_that_failed_is_decided_as_a_fault(line_integration, crops, monkeypatch) -> None:
+    (crops / "crop.png").write_bytes(b"no image")
+    frames = []
+
+    def decide(frame):
+        frames.append(frame)
+        raise drupe.InputError("images: must be a path, got NoneType")
+
+    monkeypatch.setattr(drupe, "load", lambda bundle, threads: Stub(decide))
+    assert line_integration.main("bundle", str(crops), 2) == {"reject": 2}
+    assert frames == [None, None]
+    (crops / "crop.png").unlink()
+    with pytest.raises(drupe.DrupeError, match="must hold PNG files"):
+        line_integration.main("bundle", str(crops), 2)
+
+
 def test_a_missed_deadline_never_accepts(line_integration, crops, monkeypatch) -> None:
     import time
 

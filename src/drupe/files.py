@@ -21,13 +21,15 @@ from drupe.errors import InputError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and takes its place.
 
-    On any error the temporary file is removed and an existing ``path`` stays as it was. An
-    :class:`OSError` names ``path``, never the temporary file.
+    On any error the temporary file is removed and an existing ``path`` stays as it was. A link is
+    followed; a folder, a device or a pipe is never replaced. An :class:`OSError` names ``path``,
+    never the temporary file.
     """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     prefix = f".{path.name}."
     temporary = None
     try:
-        _refuse_folder(path)  # which otherwise the rename alone would find out
+        _require_file(path)  # a folder the rename alone would find out, a device it would replace
         _make_folder(path.parent)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
         os.close(handle)
@@ -54,7 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def check_replaceable(path: Path) -> None:
     """Raise what :func:`replacing` would, before the work is done; nothing is left behind."""
     try:
-        _refuse_folder(path)
+        _require_file(path)
         folder = path.absolute().parent
         while not folder.exists():
             folder = folder.parent
@@ -65,9 +67,11 @@ def check_replaceable(path: Path) -> None:
         raise
 
 
-def _refuse_folder(path: Path) -> None:
+def _require_file(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "A device or a pipe, not a file")
 
 
 def _make_folder(folder: Path) -> None:

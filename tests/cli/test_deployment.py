@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from drupe.deployment.drift import CalibrationScores, calibration_file
-from drupe.deployment.manifest import file_digest
+from drupe.deployment.manifest import file_digest, sealed
 
 LINE_PC = ("torch", "timm", "torchvision", "safetensors", "scipy", "polars", "onnx", "openvino")
 """What a core install does not bring."""
@@ -140,6 +144,55 @@ def test_unreadable_files_are_reviewed_and_end_with_1(drupe, line, tmp_path) -> 
     assert len(rows) == 6
 
 
+def test_outputs_never_replace_what_they_are_about(quick, line, tmp_path) -> None:
+    bundle = shutil.copytree(line / "bundle", tmp_path / "bundle")
+    crop = shutil.copy(next((line / "crops" / "val").rglob("*.png")), tmp_path / "one.png")
+    (tmp_path / "link.csv").symlink_to("one.png")
+    os.mkfifo(tmp_path / "pipe")
+    before = {path: path.read_bytes() for path in (Path(crop), bundle / "fp32.onnx")}
+    for options, message in (
+        (("--csv", "one.png"), "--csv one.png: must be a file of its own, got the image"),
+        (("--csv", "link.csv"), "got the image"),
+        (("--jsonl", "bundle/fp32.onnx"), "got bundle/fp32.onnx of the bundle"),
+        (
+            ("--csv", "out", "--jsonl", "./out"),
+            "--jsonl out: must be a file of its own, got that of",
+        ),
+        (("--csv", "-", "--jsonl", "-"), "--csv and --jsonl: only one can be written to stdout"),
+        (("--csv", "-", "--json"), "--csv and --json: only one can be written to stdout"),
+        (("--csv", "bundle"), "bundle"),
+        (("--csv", "pipe"), "pipe: A device or a pipe, not a file"),
+        (("--csv", "/dev/null"), "/dev/null: A device or a pipe, not a file"),
+    ):
+        result = quick("predict", "bundle", "one.png", *options)
+        assert result.code == 2, (options, result)
+        assert message in result.stderr, (options, result.stderr)
+        assert "Traceback" not in result.stderr
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("bundle", "link.csv", "one.png", "pipe")
+    ]
+
+
+def test_a_csv_on_stdout_alone(quick, line) -> None:
+    result = quick("predict", line / "bundle", line / "crops" / "val", "--csv", "-")
+    assert result.code == 0, result.stderr
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    assert len(rows) == 50
+    assert {row["decision"] for row in rows} <= {"accept", "review", "reject"}
+
+
+def test_what_vanished_from_a_list_is_reviewed(quick, line, monkeypatch) -> None:
+    crops = sorted(map(str, (line / "crops" / "val").rglob("*.png")))[:2]
+    names = "\n".join((crops[0], "gone.png", crops[1]))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(names))
+    result = quick("predict", line / "bundle", "-", "--jsonl", "-")
+    assert result.code == 1
+    rows = [json.loads(row) for row in result.stdout.splitlines()]
+    assert [row["path"] for row in rows] == [crops[0], "gone.png", crops[1]]
+    assert (rows[1]["decision"], rows[1]["error"]) == ("review", "no such file or directory")
+
+
 def test_a_line_that_has_drifted_is_said(quick, line, tmp_path) -> None:
     bundle = shutil.copytree(line / "bundle", tmp_path / "bundle")
     manifest = json.loads((bundle / "bundle.json").read_text())
@@ -153,7 +206,7 @@ def test_a_line_that_has_drifted_is_said(quick, line, tmp_path) -> None:
         content = calibration_file(dict.fromkeys(names, CalibrationScores(ordered, ordered)))
         (bundle / "calibration.npz").write_bytes(content)
         manifest["files"]["calibration.npz"] = file_digest(content)
-        (bundle / "bundle.json").write_text(json.dumps(manifest))
+        (bundle / "bundle.json").write_text(json.dumps(sealed(manifest)))
         found = quick("predict", bundle, line / "crops" / "train", "--csv", "out.csv", "--json")
         assert found.code == 0
         assert json.loads(found.stdout)["drift"]["drifted"] is drifted
@@ -181,9 +234,9 @@ def test_json_lines_on_stdout_alone(drupe, line) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("predict", "absent", "x.png"), "must be a bundle, but holds no bundle.json"),
-        (("bench", "absent"), "must be a bundle, but holds no bundle.json"),
-        (("bundle", "verify", "absent"), "must be a bundle, but holds no bundle.json"),
+        (("predict", "absent", "x.png"), "must be a bundle, but there is no such folder"),
+        (("bench", "absent"), "must be a bundle, but there is no such folder"),
+        (("bundle", "verify", "absent"), "must be a bundle, but there is no such folder"),
         (("export", "absent", "new"), "must be a run directory"),
         (("export", "absent", "new", "--data", "fresh"), "must be a run directory"),
         (("export", "absent", "new", "--min-recall", "0.9"), "no such file"),

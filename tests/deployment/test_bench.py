@@ -106,6 +106,11 @@ def test_a_pause_that_can_not_be(pause) -> None:
         bench([subject("a", [])], samples=1, pause_ms=pause)
 
 
+def test_a_batch_that_no_memory_holds() -> None:
+    with pytest.raises(InputError, match="batch: must be at most 4,096 images, got 1,000,000"):
+        bench([subject("a", [])], samples=1, batches=(1, 10**6))
+
+
 def test_a_bundle_from_python(bundle) -> None:
     timing = bench_bundle(bundle, backend="onnxruntime", threads=1, batch=2, samples=30)
     assert (timing.backend, timing.batch, timing.threads) == ("onnxruntime", 2, 1)

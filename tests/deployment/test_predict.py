@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -36,6 +38,34 @@ def test_files_folders_and_globs(folder) -> None:
     with pytest.raises(InputError) as caught:
         find_images([str(folder / "x*.png"), str(folder / "absent.png")])
     assert len(caught.value.problems) == 2
+
+
+def test_a_list_may_name_what_has_vanished_since(folder) -> None:
+    lines = [f"{folder / '001.png'}\n", "\n", f" {folder / 'gone.png'} \n", f"{folder / '00*.png'}"]
+    found = find_images([str(folder / "000.png"), "-"], lines)
+    assert [name.removeprefix(f"{folder}/") for name in found[:3]] == [
+        "000.png",
+        "001.png",
+        "gone.png",
+    ]
+    assert len(found) == 11
+    for name in ("", "absent", "x" * 5000, "a\0b"):
+        with pytest.raises(InputError, match="must name images, got none there"):
+            find_images([name])
+
+
+def test_a_folder_that_can_not_be_listed_is_named(folder, monkeypatch) -> None:
+    (folder / "closed").mkdir()
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)  # root may list any
+    with pytest.raises(InputError, match=r"closed: can't be listed \(permission denied\)"):
+        find_images([str(folder)])
 
 
 def test_decisions_in_order_as_if_one_by_one(classifier, folder) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import threading
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drupe.deployment.manifest import file_digest
+from drupe.deployment.bundle import verify_bundle
+from drupe.deployment.manifest import file_digest, sealed
 from drupe.deployment.runtime import load
 from drupe.errors import InputError
 from drupe.evaluation.lanes import Thresholds
@@ -105,7 +107,7 @@ def copied(bundle, tmp_path) -> Path:
 
 def change(bundle: Path, **keys) -> None:
     document = json.loads((bundle / "bundle.json").read_text())
-    (bundle / "bundle.json").write_text(json.dumps(document | keys))
+    (bundle / "bundle.json").write_text(json.dumps(sealed(document | keys)))
 
 
 @pytest.mark.parametrize("name", ["fp32.onnx", "golden.npz", "calibration.npz", "model_card.md"])
@@ -117,15 +119,50 @@ def test_one_changed_byte_is_found_in_any_file(copied, name) -> None:
         load(copied)
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"classes": ["cherry_pit", "cherry_clean"]},
+        {"name": "another"},
+        {"provenance": {}},
+        {"functions": {"low": 0.9, "high": 0.9}},
+        {"functions": {"certificate": None}},
+        {"functions": {"precision": "int8"}},
+        {"digest": None},
+    ],
+)
+def test_one_edit_of_the_manifest_is_found(copied, edit) -> None:
+    path = copied / "bundle.json"
+    document = json.loads(path.read_text())
+    if isinstance(edit.get("functions"), dict):
+        edit = {"functions": [one | edit["functions"] for one in document["functions"]]}
+    path.write_text(json.dumps(document | edit))
+    with pytest.raises(InputError, match=r"bundle\.json: changed since the bundle was made"):
+        load(copied, uncertified=True)
+
+
+def test_a_manifest_laid_out_otherwise_is_the_same(copied) -> None:
+    path = copied / "bundle.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document, sort_keys=True, separators=(",", ":")))
+    assert load(copied).is_certified
+
+
 def test_damaged_bundles_are_refused(copied, tmp_path) -> None:
     with pytest.raises(InputError, match=r"must be a bundle, but holds no bundle\.json"):
         load(tmp_path)
+    with pytest.raises(InputError, match="must be a bundle, but there is no such folder"):
+        load(tmp_path / "absent")
     (copied / "fp32.onnx").rename(copied / "other.onnx")
     with pytest.raises(InputError, match=r"fp32\.onnx: can't be read"):
         load(copied)
     change(copied, schema_version=2)
-    with pytest.raises(InputError, match="must be at most 1, got 2: the bundle was made by"):
+    with pytest.raises(InputError, match="must be 1, got 2: the bundle was made by a newer"):
         load(copied)
+    for version in ("1", True, 0, 1.0, None):
+        change(copied, schema_version=version)
+        with pytest.raises(InputError, match="schema_version: must be 1, got"):
+            load(copied)
     (copied / "bundle.json").write_text("{")
     with pytest.raises(InputError, match="not valid JSON"):
         load(copied)
@@ -156,6 +193,74 @@ def test_a_graph_of_another_shape_is_refused(copied) -> None:
     change(copied, input={"size": 32})
     with pytest.raises(InputError, match=r"graph takes .* but the bundle promises"):
         load(copied)
+    with pytest.raises(InputError, match=r"golden\.npz: images: must be uint8 \[G, 32, 32, 3\]"):
+        verify_bundle(copied)
+
+
+def rewrite(bundle: Path, name: str, content: bytes) -> None:
+    """Put ``content`` into a file, and its hash into the manifest."""
+    (bundle / name).write_bytes(content)
+    document = json.loads((bundle / "bundle.json").read_text())
+    change(bundle, files=document["files"] | {name: file_digest(content)})
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_graph_that_a_backend_can_not_load(copied, backend) -> None:
+    rewrite(copied, "fp32.onnx", b"no graph")
+    with pytest.raises(InputError, match=rf"fp32\.onnx: {backend} can't load the graph \("):
+        load(copied, backend=backend)
+    with pytest.raises(InputError, match="can't load the graph"):
+        verify_bundle(copied)
+
+
+def archive(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+IMAGES = np.zeros((2, 64, 64, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not golden samples"),
+        (archive(images=IMAGES)[:-40], "not golden samples"),
+        (archive(other=IMAGES), "not golden samples"),
+        (archive(images=IMAGES[:0]), "images: must be uint8"),
+        (archive(images=IMAGES.astype(np.float32)), "images: must be uint8"),
+        (archive(images=np.uint8(3)), "images: must be uint8"),
+        (
+            archive(images=IMAGES, onnxruntime_fp32=np.zeros(3, np.float32)),
+            r"must be float32 \[2\]",
+        ),
+        (archive(images=IMAGES, onnxruntime_fp32=np.zeros(2)), r"must be float32 \[2\]"),
+    ],
+)
+def test_golden_samples_that_are_none(copied, content, message) -> None:
+    rewrite(copied, "golden.npz", content)
+    with pytest.raises(InputError, match=rf"golden\.npz: .*{message}|golden\.npz: {message}"):
+        verify_bundle(copied)
+
+
+@pytest.mark.parametrize("images", [None, 3, object(), (one for one in ())])
+def test_what_is_no_image_is_never_decided(copied, images) -> None:
+    """None is what OpenCV returns for a frame that it couldn't read."""
+    with pytest.raises(InputError, match="images: must be a path, a uint8 array or a sequence"):
+        load(copied).decide(images)
+
+
+def test_a_name_that_no_file_can_have(copied) -> None:
+    with pytest.raises(InputError, match="can't be read"):
+        load(copied).decide("a\0b.png")
+
+
+@pytest.mark.parametrize("count", [0, -1, 10**6, 1.5, "a"])
+def test_threads_and_callers_that_can_not_be(copied, count) -> None:
+    for name in ("threads", "callers"):
+        with pytest.raises(InputError, match=rf"{name}: must be a whole number in \[1, 256\]"):
+            load(copied, **{name: count})
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.9, 0.1), (-1, 0.5), ("NaN", 0.5)])
@@ -212,12 +317,8 @@ def test_callers_get_what_one_gets(bundle, crops) -> None:
     with ThreadPoolExecutor(3) as pool:
         for scores in pool.map(classifier.scores, [crops] * 12):
             np.testing.assert_allclose(scores, expected, atol=1e-6)
-    with pytest.raises(InputError, match="callers: must be at least 1, got 0"):
-        load(bundle, callers=0)
 
 
 def test_what_was_not_exported_is_not_run(bundle) -> None:
     with pytest.raises(InputError, match=r"must be run as one of: .*; got openvino int8"):
         load(bundle, backend="openvino", precision="int8")
-    with pytest.raises(InputError, match="threads: must be at least 1, got 0"):
-        load(bundle, threads=0)

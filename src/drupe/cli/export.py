@@ -122,6 +122,12 @@ def export(
     print_line(f"Bundle: {bundle}", style="bold")
     _print_functions(done)
     _print_calibration(done)
+    if not any(one.function.is_certified for one in done.judgement.functions):
+        print_line("")
+        print_prose(
+            "No function has an exact certificate: predict and load refuse this bundle unless told "
+            "to decide all the same (--uncertified, uncertified=True)."
+        )
     print_line(f"\nOn the line PC: drupe bundle verify {bundle}")
 
 
@@ -137,7 +143,7 @@ def _request(run: Path, min_recall: float | None, confidence: float | None) -> R
 def _print_functions(done: Exported) -> None:
     columns = (
         *("", "p50", "score off by", "decisions turned", "size", "certified"),
-        *("test accuracy", "test recall", "test clean yield"),
+        *("test accuracy at 0.5", "test recall", "test clean yield"),
     )
     rows = [
         (
@@ -183,11 +189,14 @@ def _print_calibration(done: Exported) -> None:
 
 
 def _certified(one: Judged) -> str:
+    from drupe.evaluation.intervals import format_confidence
+
     certificate = one.function.certificate
     if certificate is None:
         return "no"
-    at = f"{certificate['confidence']:.1%}"
-    return f"at {at}" if one.function.is_certified else f"approximately, at {at}"
+    recall = f"{100 * certificate['min_recall']:g} %"
+    at = f"recall ≥ {recall} at {format_confidence(certificate['confidence'])}"
+    return at if one.function.is_certified else f"approximately, {at}"
 
 
 def _rates(test: Tested) -> tuple[str, str, str]:
@@ -222,9 +231,10 @@ def verify(bundle: Bundle, threads: Threads = None, as_json: Json = False) -> No
                 print_line(f"{one.function.name}: not run here ({one.reason})", style="yellow")
                 continue
             words = "as where it was made" if one.passed else "OTHER DECISIONS OR SCORES"
+            proof = "" if one.function.is_certified else ", NOT CERTIFIED"
             print_line(
                 f"{one.function.name}: {words} (scores off by {one.max_score_difference:.1e}, "
-                f"{one.flips} decisions turned)",
+                f"{one.flips} decisions turned){proof}",
                 style="green" if one.passed else "bold red",
             )
     if any(one.passed is False for one in found) or not any(one.passed for one in found):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,8 @@ import typer
 from drupe.cli.console import print_fitting, print_json, print_line, stderr
 from drupe.cli.options import Json, Threads, examples
 from drupe.cli.progress import progress_on
+from drupe.errors import InputError
+from drupe.files import check_replaceable, replacing
 
 if TYPE_CHECKING:
     from drupe.deployment.drift import Drift
@@ -33,6 +36,8 @@ BENCH_EXAMPLES = examples(
 
 LANES = ("accept", "review", "reject")
 
+STDOUT = Path("-")
+
 SHOWN = 5
 """Unreadable files that are named before they are only counted."""
 
@@ -48,7 +53,8 @@ def predict(
         typer.Argument(metavar="PATH...", help="Images, folders, globs; - reads a list on stdin."),
     ],
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write path,decision,score,error.")
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write path,decision,score,error; - is stdout."),
     ] = None,
     jsonl_file: Annotated[
         Path | None, typer.Option("--jsonl", metavar="FILE", help="A JSON line each; - is stdout.")
@@ -67,10 +73,13 @@ def predict(
     from drupe.deployment.runtime import load
     from drupe.host import available_cores
 
+    outputs = {"--csv": csv_file, "--jsonl": jsonl_file}
+    _require_one_on_stdout(outputs, as_json)
     workers = threads or available_cores()
     classifier = load(bundle, threads=1, callers=workers, uncertified=uncertified)
     monitor = DriftMonitor(classifier.calibration) if classifier.calibration else None
-    files = find_images(_with_stdin(paths))
+    files = find_images(paths, sys.stdin)
+    _require_separate(outputs, bundle, files)
     counts: Counter[str] = Counter()
     unreadable: list[Decision] = []
     with ExitStack() as stack:
@@ -87,36 +96,50 @@ def predict(
     if as_json:
         print_json(_document(classifier.function.name, counts, unreadable, drift))
     else:
-        _report(classifier.function.name, counts, unreadable, jsonl_file)
+        _report(classifier.function.name, counts, unreadable, quiet=STDOUT in outputs.values())
     if drift and drift.drifted:
         _warn(drift, classifier.function.low)
     if unreadable:
         raise typer.Exit(1)
 
 
-def _with_stdin(paths: Iterable[str]) -> Iterator[str]:
-    for path in paths:
-        if path == "-":
-            yield from (line.strip() for line in sys.stdin if line.strip())
-        else:
-            yield path
+def _require_one_on_stdout(outputs: Mapping[str, Path | None], as_json: bool) -> None:
+    there = [option for option, file in outputs.items() if file == STDOUT]
+    there += ["--json"] if as_json else []
+    if len(there) > 1:
+        raise InputError(f"{' and '.join(there)}: only one can be written to stdout")
+
+
+def _require_separate(
+    outputs: Mapping[str, Path | None], bundle: Path, images: Iterable[str]
+) -> None:
+    """Refuse to write over the bundle, an image or the other output, before anything is decided."""
+    taken = {os.path.realpath(path): f"the image {path}" for path in images}
+    taken |= {os.path.realpath(path): f"{path} of the bundle" for path in bundle.iterdir()}
+    for option, file in outputs.items():
+        if file is None or file == STDOUT:
+            continue
+        place = os.path.realpath(file)
+        if place in taken:
+            raise InputError(f"{option} {file}: must be a file of its own, got {taken[place]}")
+        taken[place] = f"that of {option}"
+        check_replaceable(file)
 
 
 def _writers(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -> list[Any]:
     """Return a function per output; files appear under their name when they are complete."""
-    from drupe.files import replacing
-
     writers: list[Any] = []
     if csv_file:
-        stream = stack.enter_context(
-            stack.enter_context(replacing(csv_file)).open("w", newline="", encoding="utf-8")
-        )
-        rows = csv.writer(stream)
+        stream: Any = sys.stdout
+        if csv_file != STDOUT:
+            temporary = stack.enter_context(replacing(csv_file))
+            stream = stack.enter_context(temporary.open("w", newline="", encoding="utf-8"))
+        rows = csv.writer(stream, lineterminator="\n" if csv_file == STDOUT else "\r\n")
         rows.writerow(("path", "decision", "score", "error"))
         writers.append(
             lambda one: rows.writerow((one.path, one.decision, one.score, one.error or ""))
         )
-    if jsonl_file == Path("-"):
+    if jsonl_file == STDOUT:
         writers.append(lambda one: print(json.dumps(asdict(one), ensure_ascii=False)))
     elif jsonl_file:
         lines = stack.enter_context(
@@ -138,12 +161,11 @@ def _document(
     }
 
 
-def _report(
-    function: str, counts: Counter[str], unreadable: list[Decision], jsonl_file: Path | None
-) -> None:
-    if jsonl_file != Path("-"):
+def _report(function: str, counts: Counter[str], unreadable: list[Decision], quiet: bool) -> None:
+    if not quiet:
         words = ", ".join(f"{counts[lane]:,} {lane}" for lane in LANES)
-        print_line(f"{counts.total():,} images with {function}: {words}")
+        noun = "image" if counts.total() == 1 else "images"
+        print_line(f"{counts.total():,} {noun} with {function}: {words}")
     for one in unreadable[:SHOWN]:
         stderr().print(f"review, unreadable: {one.path}: {one.error}", markup=False, soft_wrap=True)
     if len(unreadable) > SHOWN:
@@ -192,7 +214,7 @@ def bench(
 
     Certificates don't matter here: nothing is decided. An interval holds the true quantile at 95 %.
     """
-    from drupe.deployment.bench import bench_paths
+    from drupe.deployment.bench import QUANTILES, bench_paths
 
     found = bench_paths(
         paths,
@@ -214,10 +236,10 @@ def bench(
                 one.name,
                 f"{one.backend} {one.precision}",
                 one.batch,
-                *(_with_interval(figures, name) for name in ("p50", "p90", "p95", "p99")),
+                *(_with_interval(figures, name) for name in QUANTILES),
             )
         )
-    print_fitting(("ms", "function", "batch", "p50", "p90", "p95", "p99"), rows)
+    print_fitting(("", "function", "batch", *(f"{name}, ms" for name in QUANTILES)), rows)
     at = found.circumstances
     print_line(
         f"{at['processor']}, {at['cores']} cores, load at start {at['load_at_start']}, "

@@ -50,6 +50,8 @@ def read_file(path: Path | str) -> bytes:
             return file.read()
     except OSError as error:
         raise UnreadableImageError((error.strerror or str(error)).lower()) from None
+    except ValueError as error:  # a NUL in the name
+        raise UnreadableImageError(str(error)) from None
 
 
 def decode(path: Path | str) -> NDArray[np.uint8]:

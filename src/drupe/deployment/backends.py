@@ -10,10 +10,13 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.errors import InputError, MissingExtraError
+from drupe.errors import DrupeError, InputError, MissingExtraError
 from drupe.host import available_cores
 
 Backend = Literal["onnxruntime", "openvino"]
+
+MOST_THREADS = 256
+"""More would take minutes to start and slow every call."""
 
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
@@ -29,6 +32,10 @@ class Session(Protocol):
 
     def __call__(self, images: Images) -> Scores:
         """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+
+
+class UnusableGraphError(DrupeError):
+    """A graph that a backend can't load: damaged, or made for a newer version of it."""
 
 
 def available(backend: str) -> bool:
@@ -67,11 +74,25 @@ def open_session(
 
     ``callers``: how many threads will call at once. ONNX Runtime serves any number; OpenVINO lets
     calls wait for one another unless each has a stream of its own.
+
+    Raises:
+        InputError: a number of threads or callers that can't be, or a precision that this
+            processor doesn't compute.
+        UnusableGraphError: the backend can't load ``graph``.
     """
-    count = threads or available_cores()
-    if backend == "openvino":
-        return OpenVinoSession(graph, precision, count, callers)
-    return OnnxRuntimeSession(graph, count)
+    count = available_cores() if threads is None else threads
+    for name, value in (("threads", count), ("callers", callers)):
+        if not isinstance(value, int) or not 1 <= value <= MOST_THREADS:
+            raise InputError(f"{name}: must be a whole number in [1, {MOST_THREADS}], got {value}")
+    try:
+        if backend == "openvino":
+            return OpenVinoSession(graph, precision, count, callers)
+        return OnnxRuntimeSession(graph, count)
+    except DrupeError:
+        raise
+    except Exception as error:  # each backend raises types of its own
+        reason = str(error).strip().partition("\n")[0]
+        raise UnusableGraphError(f"{backend} can't load the graph ({reason})") from None
 
 
 class OnnxRuntimeSession:

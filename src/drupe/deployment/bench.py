@@ -49,7 +49,7 @@ next subject needs: it would look up to twice as slow.
 
 WARM_UP = 25
 
-MOST_PAUSE_MS = 60_000
+MOST_PAUSE_MS, MOST_BATCH = 60_000, 4096
 
 TURNS, TURN_CALLS = 2, 20
 """Turns of a session, and its calls in each, when an export decides which function comes first."""
@@ -221,8 +221,11 @@ def bench(
     ``pause_ms``: idle milliseconds before each call.
 
     Raises:
-        InputError: a pause that is negative, no number, or longer than a minute.
+        InputError: a pause that is negative, no number, or longer than a minute; a batch of more
+            than :data:`MOST_BATCH` images.
     """
+    if max(batches) > MOST_BATCH:
+        raise InputError(f"batch: must be at most {MOST_BATCH:,} images, got {max(batches):,}")
     if not 0 <= pause_ms <= MOST_PAUSE_MS:
         raise InputError(f"pause: must be 0 to {MOST_PAUSE_MS:,} ms, got {pause_ms:g}")
     pairs = [(one, batch) for batch in batches for one in subjects]

@@ -9,6 +9,8 @@ import io
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.rendering import render_crops
-from drupe.deployment.backends import open_session, runs_here
+from drupe.deployment.backends import runs_here
 from drupe.deployment.manifest import (
     MANIFEST,
     Function,
@@ -26,9 +28,11 @@ from drupe.deployment.manifest import (
     file_digest,
     read_files,
     read_manifest,
+    write_manifest,
 )
+from drupe.deployment.runtime import open_function, read_reference
 from drupe.errors import InputError
-from drupe.files import check_replaceable, write_text
+from drupe.files import check_replaceable
 
 GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 16
@@ -70,7 +74,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-        write_text(scratch / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+        write_manifest(scratch, manifest)
         scratch.chmod(0o755)
         if folder.is_dir():
             folder.rmdir()
@@ -85,7 +89,9 @@ def require_new(folder: Path) -> None:
     Where it can't be written, the :class:`OSError` comes before any work is done, too.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"{folder}: must be new or empty, got something that exists")
+        raise InputError(
+            f"{folder}: must be new or empty, got something that exists: name another, or delete it"
+        )
     check_replaceable(folder / MANIFEST)
 
 
@@ -126,11 +132,12 @@ def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified
     """Check every hash and replay the golden samples with every function that can run here.
 
     Raises:
-        InputError: no bundle, or changed or missing files.
+        InputError: no bundle, changed or missing files, or files that :func:`drupe.load` refuses.
     """
     manifest = read_manifest(folder)
     contents = read_files(folder, manifest)
-    golden = _read_golden(contents[manifest.golden], folder / manifest.golden)
+    size = manifest.input.size
+    golden = _read_golden(contents[manifest.golden], folder / manifest.golden, size)
     found = []
     for function in manifest.functions:
         key = function.name.replace(" ", "_")
@@ -142,9 +149,8 @@ def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified
             )
             found.append(Verified(function, None, None, reason))
             continue
-        session = open_session(
-            contents[function.graph], function.backend, function.precision, threads
-        )
+        read_reference(folder, manifest, contents, function)
+        session = open_function(folder, manifest, contents, function, threads)
         scores = session(golden["images"])
         expected = golden[key]
         decided = [
@@ -161,9 +167,24 @@ def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified
     return found
 
 
-def _read_golden(content: bytes, path: Path) -> dict[str, NDArray[Any]]:
+def _read_golden(content: bytes, path: Path, size: int) -> dict[str, NDArray[Any]]:
+    """Return ``images`` uint8 [G, size, size, 3] and each function's scores float32 [G]."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, KeyError) as error:
+            found = {name: archive[name] for name in archive.files}
+        images = found["images"]
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: not golden samples ({error})") from None
+    count = len(images) if images.ndim else 0
+    if not count or images.dtype != np.uint8 or images.shape != (count, size, size, 3):
+        raise InputError(
+            f"{path}: images: must be uint8 [G, {size}, {size}, 3], "
+            f"got {images.dtype} {list(images.shape)}"
+        )
+    for name, scores in found.items():
+        if name != "images" and (scores.dtype != np.float32 or scores.shape != (count,)):
+            raise InputError(
+                f"{path}: {name}: must be float32 [{count}], got {scores.dtype} "
+                f"{list(scores.shape)}"
+            )
+    return found

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import installed, runs_here
+from drupe.deployment.backends import available, installed, runs_here
+from drupe.deployment.bench import circumstances
 from drupe.deployment.bundle import (
     GOLDEN_FILE,
     digests,
@@ -29,12 +30,12 @@ from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest
 from drupe.deployment.model_card import CARD_FILE, ModelCard
 from drupe.deployment.search import LayerSearch, QuantisedGraph
 from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_torchvision
-from drupe.errors import InputError
+from drupe.errors import InputError, MissingExtraError
 from drupe.evaluation.certificate import NotCertifiableError
 from drupe.evaluation.lanes import Thresholds
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
 from drupe.evaluation.source import ModelPredictions, file_hash
-from drupe.host import available_cores
+from drupe.host import available_cores, cpu_name
 from drupe.models.network import Network
 from drupe.progress import Progress, silent
 from drupe.training.precision import native_reduced
@@ -119,6 +120,7 @@ def export_run(
     Raises:
         InputError: no finished run, other data, a ``bundle`` that exists, crops in ``fresh`` that
             aren't new or can't be read, or bf16 where this machine doesn't compute it.
+        MissingExtraError: bf16 without ``drupe[openvino]``.
         GateError: a function in fp32 turned a decision, int8 was asked for and no layer bears it,
             or ``fresh`` has too few defects; nothing is written.
     """
@@ -205,10 +207,14 @@ def _sizes(files: Mapping[str, bytes]) -> dict[str, int]:
 
 
 def _require_computable(precision: Precision) -> None:
-    if precision == "bf16" and not _computes_bf16():
+    if precision != "bf16":
+        return
+    if not available("openvino"):
+        raise MissingExtraError("--precision bf16", "openvino", "openvino")
+    if not _computes_bf16():
         raise InputError(
-            "--precision bf16: needs OpenVINO (drupe[openvino]) and a processor that computes bf16 "
-            "(AVX-512 BF16 or AMX), which this machine lacks; fp32 and int8 run anywhere"
+            "--precision bf16: needs a processor that computes bf16 (AVX-512 BF16 or AMX), got "
+            f"{cpu_name()}; fp32 and int8 run anywhere"
         )
 
 
@@ -280,4 +286,5 @@ def _provenance(
         "calibration": evidence.calibration_json(),
         "identity": record.identity,
         "versions": record.versions,
+        "exported_with": circumstances()["versions"],
     }

@@ -12,15 +12,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from drupe.configuration import validate
+from drupe.configuration import fingerprint, validate
 from drupe.deployment.backends import Backend
 from drupe.errors import InputError
-from drupe.files import read_json
+from drupe.files import read_json, write_json
 
 SCHEMA_VERSION = 1
 """Raised when an older runtime would misread a bundle."""
 
-MANIFEST = "bundle.json"
+MANIFEST, DIGEST = "bundle.json", "digest"
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Score = Annotated[float, Field(ge=0, le=1)]
 
@@ -75,7 +75,7 @@ class Function(Section):
 
 
 class Manifest(Section):
-    """The content of ``bundle.json``.
+    """The content of ``bundle.json``, beside ``digest``: the hash of all else that stands there.
 
     ``functions`` stand in the order of preference. ``files`` maps every other file of the
     bundle to the SHA-256 (hex) of its bytes. ``calibration`` names the file of each function's
@@ -100,22 +100,39 @@ def file_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def sealed(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest's document with its ``digest``, whatever stood there before."""
+    bare = {key: value for key, value in document.items() if key != DIGEST}
+    return bare | {DIGEST: fingerprint(bare)}
+
+
+def write_manifest(bundle: Path, manifest: Manifest) -> None:
+    """Write ``bundle.json``."""
+    write_json(bundle / MANIFEST, sealed(manifest.model_dump(mode="json")))
+
+
 def read_manifest(bundle: Path) -> Manifest:
     """Read ``bundle.json``; no other file is looked at.
 
     Raises:
-        InputError: no bundle, a newer schema, or a manifest that is damaged or contradicts itself.
+        InputError: no bundle, another schema, or a manifest that is damaged, was changed or
+            contradicts itself.
     """
     path = bundle / MANIFEST
     if not path.is_file():
-        raise InputError(f"{bundle}: must be a bundle, but holds no {MANIFEST}")
+        what = f"holds no {MANIFEST}" if bundle.is_dir() else "there is no such folder"
+        raise InputError(f"{bundle}: must be a bundle, but {what}")
     document = read_json(path)
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: must be a mapping, got {type(document).__name__}")
+    version = document.get("schema_version", SCHEMA_VERSION)
+    if type(version) is not int or version != SCHEMA_VERSION:
+        newer = type(version) is int and version > SCHEMA_VERSION
         raise InputError(
-            f"{path}: schema_version: must be at most {SCHEMA_VERSION}, got {version}: the bundle "
-            "was made by a newer Drupe"
+            f"{path}: schema_version: must be {SCHEMA_VERSION}, got {version!r}"
+            + (": the bundle was made by a newer Drupe" if newer else "")
         )
+    digest = document.pop(DIGEST, None)
     manifest = validate(Manifest, document, str(path))
     needed = {manifest.golden, *(function.graph for function in manifest.functions)}
     needed |= {manifest.calibration} if manifest.calibration else set()
@@ -127,6 +144,11 @@ def read_manifest(bundle: Path) -> Manifest:
     ]
     if problems:
         raise InputError(problems)
+    if digest != sealed(document)[DIGEST]:
+        raise InputError(
+            f"{path}: changed since the bundle was made: thresholds and certificates are never "
+            "edited; export the run again"
+        )
     return manifest
 
 

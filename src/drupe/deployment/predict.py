@@ -6,6 +6,7 @@ What can't be read is decided ``review``: a fault must never accept.
 from __future__ import annotations
 
 import glob
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,32 +41,54 @@ class Decision:
     error: str | None = None
 
 
-def find_images(paths: Iterable[str]) -> list[str]:
+def find_images(paths: Iterable[str], listed: Iterable[str] = ()) -> list[str]:
     """Return the image files that ``paths`` name: files, folders (searched below), globs.
 
-    Sorted within a folder or glob, in the order given otherwise, each once.
+    ``-`` stands for the lines of ``listed``, where a name that there is not is kept: what vanished
+    since it was listed can't be read, and is reviewed. Sorted within a folder or glob, in the order
+    given otherwise, each once.
 
     Raises:
-        InputError: every path that names nothing.
+        InputError: every path that names nothing, every folder that can't be listed.
     """
     found: dict[str, None] = {}
-    problems = []
+    problems: list[str] = []
     for name in paths:
-        path = Path(name)
-        if path.is_dir():
-            members = sorted(
-                str(item) for item in path.rglob("*") if item.suffix.lower() in SUFFIXES
-            )
-        elif path.exists():
-            members = [name]
-        else:
-            members = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (absolute ones too)
+        if name == "-":
+            for line in filter(None, map(str.strip, listed)):
+                found |= dict.fromkeys(_members(line, problems) or [line])
+            continue
+        members = _members(name, problems) if name else []
         if not members:
-            problems.append(f"{name}: must name images, got none there")
+            problems.append(f"{name or repr(name)}: must name images, got none there")
         found |= dict.fromkeys(members)
     if problems:
         raise InputError(problems)
     return list(found)
+
+
+def _members(name: str, problems: list[str]) -> list[str]:
+    """Return the images that one name stands for; a folder that can't be listed is a problem."""
+    try:
+        if Path(name).is_dir():
+            return sorted(_below(name, problems))
+        if Path(name).exists():
+            return [name]
+    except (OSError, ValueError):  # longer than names may be, or with a NUL
+        return []
+    return sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (absolute ones too)
+
+
+def _below(folder: str, problems: list[str]) -> Iterator[str]:
+    """Yield the images below ``folder``."""
+
+    def refuse(error: OSError) -> None:
+        problems.append(f"{error.filename}: can't be listed ({(error.strerror or '').lower()})")
+
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            if Path(name).suffix.lower() in SUFFIXES:
+                yield str(Path(parent, name))
 
 
 def predict(

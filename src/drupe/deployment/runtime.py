@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.decode import UnreadableImageError, decode
-from drupe.deployment.backends import Session, open_session, runs_here
+from drupe.deployment.backends import Session, UnusableGraphError, open_session, runs_here
 from drupe.deployment.drift import CalibrationScores, read_calibration
 from drupe.deployment.manifest import Function, Manifest, read_files, read_manifest
 from drupe.errors import InputError
@@ -115,6 +115,11 @@ class Classifier:
             return True, self._checked(images)[np.newaxis]
         if isinstance(images, np.ndarray) and images.ndim != 4:
             self._checked(images)
+        if not isinstance(images, (np.ndarray, Sequence)):
+            raise InputError(
+                "images: must be a path, a uint8 array or a sequence of them, got "
+                f"{type(images).__name__}"
+            )
         if len(images) == 0:
             raise InputError("images: must hold at least one, got none")
         return False, np.stack([self._checked(image) for image in images])
@@ -175,21 +180,11 @@ def load(
         No bundle, changed or missing files, or no function that fits.
     """
     bundle = Path(path)
-    for name, count in (("threads", threads), ("callers", callers)):
-        if count is not None and count < 1:
-            raise InputError(f"{name}: must be at least 1, got {count}")
     manifest = read_manifest(bundle)
     contents = read_files(bundle, manifest)
     function = choose_function(manifest, bundle, backend, precision, uncertified)
-    session = open_session(
-        contents[function.graph], function.backend, function.precision, threads, callers
-    )
-    if session.side not in (None, manifest.input.size):
-        raise InputError(
-            f"{bundle / function.graph}: the graph takes images of {session.side} pixels a side, "
-            f"but the bundle promises {manifest.input.size}"
-        )
-    calibration = _calibration(bundle, manifest, contents, function)
+    session = open_function(bundle, manifest, contents, function, threads, callers)
+    calibration = read_reference(bundle, manifest, contents, function)
     classifier = Classifier(manifest, function, session, threads, calibration)
     blank = np.zeros((1, *classifier._shape), np.uint8)
     for _ in range(WARM_UP):
@@ -197,9 +192,42 @@ def load(
     return classifier
 
 
-def _calibration(
+def open_function(
+    bundle: Path,
+    manifest: Manifest,
+    contents: Mapping[str, bytes],
+    function: Function,
+    threads: int | None,
+    callers: int = 1,
+) -> Session:
+    """Return a session of ``function``, whose graph takes the images that the bundle promises.
+
+    Raises:
+        InputError: a graph that the backend can't load, or that takes other images.
+    """
+    path, size = bundle / function.graph, manifest.input.size
+    try:
+        session = open_session(
+            contents[function.graph], function.backend, function.precision, threads, callers
+        )
+    except UnusableGraphError as error:
+        raise InputError(f"{path}: {error}") from None
+    if session.side not in (None, size):
+        raise InputError(
+            f"{path}: the graph takes images of {session.side} pixels a side, but the bundle "
+            f"promises {size}"
+        )
+    return session
+
+
+def read_reference(
     bundle: Path, manifest: Manifest, contents: Mapping[str, bytes], function: Function
 ) -> CalibrationScores | None:
+    """Return the calibration scores of ``function``; None where the bundle has none.
+
+    Raises:
+        InputError: a damaged file.
+    """
     if manifest.calibration is None:
         return None
     try:
