@@ -122,6 +122,8 @@ class Whole(BaseModel):
     part: Part | None = None
     parts: tuple[Part, ...] = ()
     options: dict[str, Any] = {}
+    files: dict[Annotated[str, Field(pattern=IDENTIFIER)], int] = {}
+    pair: tuple[int, int] = (1, 2)
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
@@ -144,6 +146,9 @@ NAME = "must hold letters, digits, '.', '_' and '-' only and begin with a letter
         ({"options": {1: 2}}, "options.1: the key must be text, got 1"),
         ({"seeds": []}, "seeds: must hold at least 1, got []"),
         ({"seeds": [1, 9]}, "seeds.1: must be in [0, 8), got 9"),
+        ({"seeds": [9]}, "seeds.0: must be in [0, 8), got 9"),
+        ({"pair": [1, 2, 3]}, "pair: must hold at most 2, got [1, 2, 3]"),
+        ({"files": {"../up": 1}}, f"files.../up: the key {NAME}, got '../up'"),
         ({"seeds": 1}, "seeds: must be a list, got 1"),
         ({"seeds": [1, 1]}, "seeds: must differ"),
         ({"part": 3}, "part: must be a mapping, got 3"),

@@ -113,9 +113,21 @@ def validate(model: type[Model], document: Any, source: str) -> Model:
     try:
         return model.model_validate(dict(document))
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        details = _without_echoes(error.errors(include_url=False))
         problems = [f"{_problem(model, item, source)} ({source})" for item in details]
         raise InputError(dict.fromkeys(problems)) from None  # a union reports every alternative
+
+
+def _without_echoes(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out that a list is too short where only mistakes inside it made it so."""
+    places = [item["loc"] for item in details]
+
+    def is_echo(item: ErrorDetails) -> bool:
+        depth = len(item["loc"])
+        inside = any(len(place) > depth and place[:depth] == item["loc"] for place in places)
+        return item["type"] == "too_short" and inside
+
+    return [item for item in details if not is_echo(item)]
 
 
 @dataclass(frozen=True)
@@ -147,7 +159,9 @@ def _problem(model: type[BaseModel], item: ErrorDetails, source: str) -> str:
     if _alternatives(place.annotation):
         return f"{key}: must be {_allowed(place.annotation)}, {got}"
     if item["type"] == "invalid_key" or item["loc"][-1:] == ("[key]",):
-        return f"{key}: the key must be text, {got}"
+        wrong = item["type"] == "string_pattern_mismatch"
+        wanted = _pattern(item, source) if wrong else f"be text, {got}"
+        return f"{key}: the key must {wanted}"
     match item["type"]:
         case "extra_forbidden":
             known = list(place.owner.model_fields) if place.owner else []
@@ -157,8 +171,10 @@ def _problem(model: type[BaseModel], item: ErrorDetails, source: str) -> str:
             return f"{key}: required, but missing"
         case "value_error":
             return f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"])
-        case "too_short":
-            return f"{key}: must hold at least {item['ctx']['min_length']}, {got}"
+        case "too_short" | "too_long":
+            bound = {"min_length": "at least", "max_length": "at most"}
+            ((name, count),) = ((k, v) for k, v in item["ctx"].items() if k in bound)
+            return f"{key}: must hold {bound[name]} {count}, {got}"
         case "string_pattern_mismatch":
             return f"{key}: must {_pattern(item, source)}"
     return f"{key}: must be {_wanted(place, item)}, {got}"
