@@ -43,6 +43,8 @@ def test_what_is_refused(tmp_path) -> None:
         read_run_predictions(tmp_path)
     with pytest.raises(InputError, match="got one that is interrupted"):
         read_run_predictions(write_run(tmp_path / "half", status="interrupted"))
+    with pytest.raises(InputError, match="got one that is running, or was killed"):
+        read_run_predictions(write_run(tmp_path / "killed", status="running"))
     with pytest.raises(InputError, match=r"defect class cherry_pit .* got --defect cherry_clean"):
         read_run_predictions(write_run(tmp_path / "whole"), "cherry_clean")
     damaged = write_run(tmp_path / "damaged")

@@ -113,6 +113,15 @@ class _Run(BaseModel):
     imported: _Imported | None = None
 
 
+def require_done(run: Path, status: str) -> None:
+    """Raise an :class:`InputError` unless ``status`` is that of a finished run."""
+    if status != "done":
+        # Whoever is killed writes no other status.
+        words = "running, or was killed (the same command resumes it)"
+        got = words if status == "running" else status
+        raise InputError(f"{run}: must hold a finished run, got one that is {got}")
+
+
 def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredictions:
     """Read the predictions of a finished run.
 
@@ -123,8 +132,7 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
     if not path.is_file():
         raise InputError(f"{folder}: must be a run directory or a CSV file, but has no run.json")
     run = validate(_Run, read_json(path), str(path))
-    if run.status != "done":
-        raise InputError(f"{folder}: must hold a finished run, got one that is {run.status}")
+    require_done(folder, run.status)
     clean_class, defect_class = run.data.classes
     if defect not in (None, defect_class):
         raise InputError(

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from drupe.configuration import Tree, validate
 from drupe.errors import InputError
+from drupe.evaluation.source import require_done
 from drupe.models.network import Network, build_network
 from drupe.progress import Progress, silent
 from drupe.training.checkpoint import load_tensors, load_weights, save_tensors
@@ -101,8 +102,7 @@ def evaluate_run(
     record = read_record(folder) if folder.is_dir() else None
     if record is None:
         raise InputError(f"{folder}: must be a run directory, but it holds no run.json")
-    if record.status != "done":
-        raise InputError(f"{folder}: must hold a finished run, got one that is {record.status}")
+    require_done(folder, record.status)
     config = read_config(folder)
     changes: dict[str, Any] = {"defect": defect} if defect else {}
     changes |= {"root": data_root} if data_root else {}
