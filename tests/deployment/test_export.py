@@ -49,6 +49,7 @@ def network_of(architecture: str, **keys):
         ("test_resnet", {}),
         ("test_resnet", {"input_range": "imagenet"}),  # its first convolution pads
         ("test_convnext", {"input_range": "imagenet"}),
+        ("test_nfnet", {"input_range": "imagenet"}),  # it standardises its weights itself
         ("test_efficientnet", {"input_range": "unit", "crop": 48}),
     ],
 )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -34,8 +36,11 @@ def model_of(calibration: int, **keys) -> ModelPredictions:
     )
 
 
-def judge(monkeypatch, model, shift, times, request=None, ways=WAYS):
-    """Judge functions whose images are item numbers: int8 scores are those of PyTorch, shifted."""
+def judge(monkeypatch, model, shift, times, request=None, ways=WAYS, tested=None):
+    """Judge functions whose images are item numbers: int8 scores are those of PyTorch, shifted.
+
+    ``tested``: another network than the one that was exported.
+    """
     known = np.concatenate([model.calibration.table.scores, model.test.table.scores])
 
     def open_session(graph, backend, precision, threads):
@@ -46,12 +51,24 @@ def judge(monkeypatch, model, shift, times, request=None, ways=WAYS):
     monkeypatch.setattr(functions, "medians_ms", lambda sessions, image: times)
     first = len(model.calibration.table)
     numbers = np.arange(len(known))[:, None]
+    expected = (tested or model).test.table.scores
     splits = [
         Crops("calibration", numbers[:first], known[:first]),
-        Crops("test", numbers[first:], known[first:]),
+        Crops("test", numbers[first:], expected),
     ]
     request = request or Request(0.9, 0.9)
-    return Judge(model, splits, request, numbers[:4], 1, silent).judge(ways, GRAPHS)
+    return Judge(model, splits, request, numbers[:4], 1, silent).judge(
+        ways, GRAPHS, GRAPHS["fp32.onnx"]
+    )
+
+
+def test_int8_alone_is_refused_where_the_float_graph_is_another_network(monkeypatch) -> None:
+    model = model_of(1000)
+    assert judge(monkeypatch, model, 0.01, [2.0, 1.0], ways=WAYS[2:]).certified == 2
+    table = model.test.table
+    other = replace(model, test=JudgedSplit.of_distinct(replace(table, scores=1 - table.scores)))
+    with pytest.raises(GateError, match=r"onnxruntime fp32: .* decisions differ"):
+        judge(monkeypatch, model, 0.01, [2.0, 1.0], ways=WAYS[2:], tested=other)
 
 
 def test_own_thresholds_at_a_confidence_raised_for_all_alternatives(monkeypatch) -> None:

@@ -140,11 +140,11 @@ def export_run(
         tracker.advance()
     quantised = _quantised(precision, exported.content, data, request, threads, progress)
     ways = _ways(precision, quantised is not None)
-    graphs = {FP32_GRAPH: exported.content} if any(w.graph == FP32_GRAPH for w in ways) else {}
-    if quantised is not None:
-        graphs[INT8_GRAPH] = quantised.content
+    contents = {FP32_GRAPH: exported.content, INT8_GRAPH: quantised.content if quantised else b""}
+    graphs = {name: contents[name] for name in dict.fromkeys(way.graph for way in ways)}
     golden = golden_images(metadata.input.size)
-    judgement = Judge(model, splits, request, golden, threads, progress).judge(ways, graphs)
+    judge = Judge(model, splits, request, golden, threads, progress)
+    judgement = judge.judge(ways, graphs, exported.content)
     files = _measured_files(graphs, golden, judgement)
     provenance = _provenance(run, record, metadata.architecture, evidence)
     if state_dict:

@@ -144,8 +144,11 @@ class Judge:
     threads: int | None
     progress: Progress
 
-    def judge(self, ways: Sequence[Way], graphs: Mapping[str, bytes]) -> Judgement:
+    def judge(self, ways: Sequence[Way], graphs: Mapping[str, bytes], exported: bytes) -> Judgement:
         """Run every way on all crops, certify it and compare it with the tested network.
+
+        ``exported``: the float graph that all of ``graphs`` come from. Where no way runs it in
+        fp32, it is run so all the same: what comes from another network must not be certified.
 
         All fp32 ways are one alternative; each other way is one. As many are certified, jointly,
         as the calibration's defects can bear: fp32 first, then the fastest. How many that is
@@ -165,6 +168,8 @@ class Judge:
         alternatives = min(1, exact) + len(ways) - exact
         borne = _borne(self.model, self.request, alternatives)
         tested = operating_point(self.model, _joint(self.request, borne))
+        if not exact:
+            self._require_tested(exported, tested)
         found = []
         for place, (way, session, p50_ms) in enumerate(timed):
             number = 1 if way.is_fp32 else place - exact + min(1, exact) + 1
@@ -175,6 +180,15 @@ class Judge:
         thresholds = tested.thresholds or NO_CERTIFICATE
         reference = Tested.of(self.model, thresholds, tested.request)
         return Judgement(tuple(found), reference, thresholds, alternatives, borne)
+
+    def _require_tested(self, exported: bytes, tested: OperatingPoint) -> None:
+        """Refuse a float graph that turns a decision of the tested network."""
+        session = open_session(exported, "onnxruntime", "fp32", self.threads)
+        thresholds = tested.thresholds or NO_CERTIFICATE
+        for one in self.splits:
+            scores = run_all(session, one.images, self.progress, f"fp32 on {one.name}")
+            gate = compare_scores(one.expected, scores, thresholds)
+            require_no_flips("onnxruntime fp32", gate)
 
     def _judge(
         self,

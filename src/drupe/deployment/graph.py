@@ -13,6 +13,7 @@ from typing import Any
 
 import onnx
 import torch
+from timm.layers import Conv2dSame
 from torch import nn
 
 from drupe.models.network import CLEAN, DEFECT, InputScale, Network
@@ -113,8 +114,10 @@ def _first_convolution(backbone: nn.Module, side: int) -> nn.Conv2d | None:
     configuration: Any = backbone.pretrained_cfg
     name = configuration.get("first_conv")
     first = backbone.get_submodule(name) if isinstance(name, str) else None
-    if not isinstance(first, nn.Conv2d):
+    # Only these multiply by their weight as it is: other subclasses standardise it first.
+    if type(first) not in (nn.Conv2d, Conv2dSame):
         return None
+    assert isinstance(first, nn.Conv2d)
     seen: list[torch.Tensor] = []
     hook = first.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     pixels = torch.linspace(0, 255, 3 * side * side).view(1, 3, side, side)
