@@ -32,7 +32,7 @@ def camera(folder: Path, frames: int) -> Iterator[np.ndarray | None]:
     for file in itertools.islice(files, frames):
         try:
             yield np.asarray(Image.open(file).convert("RGB"))
-        except OSError:
+        except (OSError, SyntaxError):  # what Pillow raises for damaged files
             yield None  # as OpenCV and most grabbers do: a fault, which decide() raises
         time.sleep(1 / FRAMES_PER_SECOND)
 

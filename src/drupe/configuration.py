@@ -125,7 +125,8 @@ def _without_echoes(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     def is_echo(item: ErrorDetails) -> bool:
         depth = len(item["loc"])
         inside = any(len(place) > depth and place[:depth] == item["loc"] for place in places)
-        return item["type"] == "too_short" and inside
+        held = len(item["input"]) if isinstance(item["input"], Sequence) else 0
+        return item["type"] == "too_short" and inside and held >= item["ctx"]["min_length"]
 
     return [item for item in details if not is_echo(item)]
 

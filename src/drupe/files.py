@@ -25,7 +25,7 @@ def replacing(path: Path) -> Iterator[Path]:
     followed; a folder, a device or a pipe is never replaced. An :class:`OSError` names ``path``,
     never the temporary file.
     """
-    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    path = _followed(path)
     prefix = f".{path.name}."
     temporary = None
     try:
@@ -55,6 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def check_replaceable(path: Path) -> None:
     """Raise what :func:`replacing` would, before the work is done; nothing is left behind."""
+    path = _followed(path)
     try:
         _require_file(path)
         folder = path.absolute().parent
@@ -67,9 +68,16 @@ def check_replaceable(path: Path) -> None:
         raise
 
 
+def _followed(path: Path) -> Path:
+    """Return what a link points to, whether or not that exists; any other path as it is."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def _require_file(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if path.is_symlink():  # to itself, else it was followed
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "A device or a pipe, not a file")
 

@@ -174,6 +174,18 @@ def test_outputs_never_replace_what_they_are_about(quick, line, tmp_path) -> Non
     ]
 
 
+def test_names_that_are_no_text_and_a_closed_stdin(quick, line, tmp_path, monkeypatch) -> None:
+    crop = next((line / "crops" / "val").rglob("*.png"))
+    odd = tmp_path / os.fsdecode(b"\xff.png")
+    shutil.copy(crop, odd)
+    result = quick("predict", line / "bundle", str(odd), "--csv", "out.csv", "--jsonl", "out.jsonl")
+    assert result.code == 0, result.stderr
+    assert r"\udcff.png,reject" in (tmp_path / "out.csv").read_text().replace("accept", "reject")
+    assert r"\udcff.png" in (tmp_path / "out.jsonl").read_text()
+    monkeypatch.setattr(sys, "stdin", None)
+    assert quick("predict", line / "bundle", "-").code in (0, 2)
+
+
 def test_a_csv_on_stdout_alone(quick, line) -> None:
     result = quick("predict", line / "bundle", line / "crops" / "val", "--csv", "-")
     assert result.code == 0, result.stderr

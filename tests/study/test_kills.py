@@ -112,8 +112,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_verdict(tmp_path, small_
             study = Study(tmp_path / f"killed-{others}", small_synthetic)
             continue
         workers = workers_of(process.pid)
-        if victims[-1] == "worker" and not workers:
-            continue
+        if not workers and (victims[-1] == "worker" or not orphans_seen):
+            continue  # on a quick machine few moments have workers
         study.look()
         if victims.pop() == "worker":
             os.kill(chance.choice(workers), signal.SIGKILL)

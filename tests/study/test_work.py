@@ -156,6 +156,10 @@ def test_a_certificate_given_outside_the_study_stays_where_the_study_grants_none
             "the run keeps the certificate it was given outside the study"
         )
         assert json.loads(evaluation.read_text()) == before
+    for damaged in ("{", "[]", "null"):
+        (work.folder / "A" / "threshold.json").write_text(damaged)
+        assert work.certify(task_of(work, "A certify")).is_done
+        assert json.loads(evaluation.read_text()) == before
 
 
 @pytest.mark.parametrize(

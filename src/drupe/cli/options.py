@@ -44,7 +44,7 @@ Logits = Annotated[bool, typer.Option("--logits", help="The column score of a CS
 
 Threads = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="CPU threads; without it, all cores."),
+    typer.Option(metavar="N", min=1, max=256, help="CPU threads; without it, all cores."),
 ]
 
 WeightsFolder = Annotated[

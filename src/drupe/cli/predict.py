@@ -38,6 +38,9 @@ LANES = ("accept", "review", "reject")
 
 STDOUT = Path("-")
 
+NOT_TEXT = "backslashreplace"
+"""How bytes of a file's name that are no UTF-8 are written."""
+
 SHOWN = 5
 """Unreadable files that are named before they are only counted."""
 
@@ -67,18 +70,18 @@ def predict(
 
     Warns when the scores no longer look like those of calibration, at any share of defects.
     """
+    from drupe.deployment.backends import default_threads
     from drupe.deployment.drift import DriftMonitor
     from drupe.deployment.predict import find_images
     from drupe.deployment.predict import predict as decide
     from drupe.deployment.runtime import load
-    from drupe.host import available_cores
 
     outputs = {"--csv": csv_file, "--jsonl": jsonl_file}
     _require_one_on_stdout(outputs, as_json)
-    workers = threads or available_cores()
+    workers = threads or default_threads()
     classifier = load(bundle, threads=1, callers=workers, uncertified=uncertified)
     monitor = DriftMonitor(classifier.calibration) if classifier.calibration else None
-    files = find_images(paths, sys.stdin)
+    files = find_images(paths, sys.stdin or ())  # None where it is closed
     _require_separate(outputs, bundle, files)
     counts: Counter[str] = Counter()
     unreadable: list[Decision] = []
@@ -114,11 +117,13 @@ def _require_separate(
     outputs: Mapping[str, Path | None], bundle: Path, images: Iterable[str]
 ) -> None:
     """Refuse to write over the bundle, an image or the other output, before anything is decided."""
-    taken = {os.path.realpath(path): f"the image {path}" for path in images}
+    files = {option: file for option, file in outputs.items() if file and file != STDOUT}
+    if not files:
+        return
+    # No file can have a name with a NUL.
+    taken = {os.path.realpath(path): f"the image {path}" for path in images if "\0" not in path}
     taken |= {os.path.realpath(path): f"{path} of the bundle" for path in bundle.iterdir()}
-    for option, file in outputs.items():
-        if file is None or file == STDOUT:
-            continue
+    for option, file in files.items():
         place = os.path.realpath(file)
         if place in taken:
             raise InputError(f"{option} {file}: must be a file of its own, got {taken[place]}")
@@ -133,7 +138,9 @@ def _writers(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -
         stream: Any = sys.stdout
         if csv_file != STDOUT:
             temporary = stack.enter_context(replacing(csv_file))
-            stream = stack.enter_context(temporary.open("w", newline="", encoding="utf-8"))
+            stream = stack.enter_context(
+                temporary.open("w", newline="", encoding="utf-8", errors=NOT_TEXT)
+            )
         rows = csv.writer(stream, lineterminator="\n" if csv_file == STDOUT else "\r\n")
         rows.writerow(("path", "decision", "score", "error"))
         writers.append(
@@ -143,7 +150,7 @@ def _writers(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -
         writers.append(lambda one: print(json.dumps(asdict(one), ensure_ascii=False)))
     elif jsonl_file:
         lines = stack.enter_context(
-            stack.enter_context(replacing(jsonl_file)).open("w", encoding="utf-8")
+            stack.enter_context(replacing(jsonl_file)).open("w", encoding="utf-8", errors=NOT_TEXT)
         )
         writers.append(lambda one: lines.write(json.dumps(asdict(one), ensure_ascii=False) + "\n"))
     return writers

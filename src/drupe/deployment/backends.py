@@ -51,6 +51,11 @@ def installed() -> tuple[Backend, ...]:
     return tuple(one for one in get_args(Backend) if available(one))
 
 
+def default_threads() -> int:
+    """Return the threads of whoever names none: the cores that this process may use."""
+    return min(available_cores(), MOST_THREADS)
+
+
 def runs_here(backend: str, precision: str) -> bool:
     """Return whether ``backend`` is installed and this processor computes ``precision`` itself.
 
@@ -80,10 +85,13 @@ def open_session(
             processor doesn't compute.
         UnusableGraphError: the backend can't load ``graph``.
     """
-    count = available_cores() if threads is None else threads
+    count = default_threads() if threads is None else threads
     for name, value in (("threads", count), ("callers", callers)):
-        if not isinstance(value, int) or not 1 <= value <= MOST_THREADS:
-            raise InputError(f"{name}: must be a whole number in [1, {MOST_THREADS}], got {value}")
+        is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not is_whole or not 1 <= value <= MOST_THREADS:
+            raise InputError(
+                f"{name}: must be a whole number in [1, {MOST_THREADS}], got {value!r}"
+            )
     try:
         if backend == "openvino":
             return OpenVinoSession(graph, precision, count, callers)

@@ -6,6 +6,7 @@ Letters: G golden samples of S × S pixels.
 from __future__ import annotations
 
 import io
+import math
 import os
 import shutil
 import tempfile
@@ -111,17 +112,18 @@ class Verified:
 
     @property
     def passed(self) -> bool | None:
-        """None where the function was not run."""
+        """None where the function was not run; scores that are no numbers never pass."""
         if self.max_score_difference is None or self.flips is None:
             return None
         return self.flips == 0 and self.max_score_difference <= TOLERANCE[self.function.precision]
 
     def to_json(self) -> dict[str, Any]:
         """Return the function's name and what was found."""
+        off = self.max_score_difference
         return {
             "backend": self.function.backend,
             "precision": self.function.precision,
-            "max_score_difference": self.max_score_difference,
+            "max_score_difference": off if off is None or math.isfinite(off) else None,
             "flips": self.flips,
             "passed": self.passed,
             "reason": self.reason,

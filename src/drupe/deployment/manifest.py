@@ -144,7 +144,16 @@ def read_manifest(bundle: Path) -> Manifest:
     ]
     if problems:
         raise InputError(problems)
-    if digest != sealed(document)[DIGEST]:
+    if digest is None:
+        raise InputError(
+            f"{path}: {DIGEST}: required, but missing: made by an older Drupe, or changed; export "
+            "the run again"
+        )
+    try:
+        is_unchanged = digest == sealed(document)[DIGEST]
+    except UnicodeEncodeError:  # no text that Drupe writes
+        is_unchanged = False
+    if not is_unchanged:
         raise InputError(
             f"{path}: changed since the bundle was made: thresholds and certificates are never "
             "edited; export the run again"

@@ -44,9 +44,9 @@ class Decision:
 def find_images(paths: Iterable[str], listed: Iterable[str] = ()) -> list[str]:
     """Return the image files that ``paths`` name: files, folders (searched below), globs.
 
-    ``-`` stands for the lines of ``listed``, where a name that there is not is kept: what vanished
-    since it was listed can't be read, and is reviewed. Sorted within a folder or glob, in the order
-    given otherwise, each once.
+    ``-`` stands for the lines of ``listed``, files and folders, where a name that there is not is
+    kept: what vanished since it was listed can't be read, and is reviewed. Sorted within a folder
+    or glob, in the order given otherwise, each once.
 
     Raises:
         InputError: every path that names nothing, every folder that can't be listed.
@@ -59,6 +59,7 @@ def find_images(paths: Iterable[str], listed: Iterable[str] = ()) -> list[str]:
                 found |= dict.fromkeys(_members(line, problems) or [line])
             continue
         members = _members(name, problems) if name else []
+        members = members or sorted(_matches(name))
         if not members:
             problems.append(f"{name or repr(name)}: must name images, got none there")
         found |= dict.fromkeys(members)
@@ -68,15 +69,23 @@ def find_images(paths: Iterable[str], listed: Iterable[str] = ()) -> list[str]:
 
 
 def _members(name: str, problems: list[str]) -> list[str]:
-    """Return the images that one name stands for; a folder that can't be listed is a problem."""
+    """Return the file, or the images of the folder, that ``name`` is; none where it is neither.
+
+    A folder that can't be listed is a problem.
+    """
     try:
         if Path(name).is_dir():
             return sorted(_below(name, problems))
-        if Path(name).exists():
-            return [name]
+        return [name] if Path(name).exists() else []
     except (OSError, ValueError):  # longer than names may be, or with a NUL
         return []
-    return sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (absolute ones too)
+
+
+def _matches(pattern: str) -> list[str]:
+    try:
+        return glob.glob(pattern, recursive=True)  # noqa: PTH207 (absolute ones too)
+    except (OSError, ValueError):
+        return []
 
 
 def _below(folder: str, problems: list[str]) -> Iterator[str]:

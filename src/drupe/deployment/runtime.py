@@ -217,6 +217,16 @@ def open_function(
             f"{path}: the graph takes images of {session.side} pixels a side, but the bundle "
             f"promises {size}"
         )
+    try:
+        scores = session(np.zeros((2, size, size, 3), np.uint8))
+    except Exception as error:  # each backend raises types of its own
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{path}: the graph doesn't run on uint8 images ({reason})") from None
+    if scores.dtype != np.float32 or scores.shape != (2,):
+        raise InputError(
+            f"{path}: the graph must give a score per image, float32 [2] for two, got "
+            f"{scores.dtype} {list(scores.shape)}"
+        )
     return session
 
 

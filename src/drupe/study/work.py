@@ -174,10 +174,10 @@ class Work:
                     run = task.folder
                     certify_on_folds(read_run_predictions(run), run, folds, self.store)
                 point = self.point(experiment.id)
+            answer = self.folder / experiment.id / THRESHOLD
+            keeps = point.refusal is not None and _holds_another_certificate(task.folder, answer)
         except DrupeError as error:
             return Outcome("failed", str(error))
-        answer = self.folder / experiment.id / THRESHOLD
-        keeps = point.refusal is not None and _holds_another_certificate(task.folder, answer)
         if not experiment.of and not keeps:
             record_certificate(task.folder, point)
         write_json(answer, point.to_json())
@@ -242,12 +242,20 @@ def _holds_another_certificate(run: Path, answer: Path) -> bool:
 
     ``answer``: what the study found when it last certified the run, if it did.
     """
-    document = read_json(run / "evaluation.json")
-    recorded = document.get("certificate") if isinstance(document, dict) else None
+    recorded = _certificate_in(run / "evaluation.json")
     if recorded is None:
         return False
-    before = read_json(answer).get("certificate") if answer.is_file() else None
+    try:
+        before = _certificate_in(answer)
+    except InputError:  # absent or damaged
+        before = None
     return before != {key: value for key, value in recorded.items() if key != "review"}
+
+
+def _certificate_in(file: Path) -> dict[str, Any] | None:
+    document = read_json(file)
+    certificate = document.get("certificate") if isinstance(document, dict) else None
+    return certificate if isinstance(certificate, dict) else None
 
 
 def _write_config(file: Path, config: ExperimentConfig) -> None:
