@@ -178,9 +178,10 @@ class Work:
             keeps = point.refusal is not None and _holds_another_certificate(task.folder, answer)
         except DrupeError as error:
             return Outcome("failed", str(error))
+        # First: what the run records is then known as the study's.
+        write_json(answer, point.to_json())
         if not experiment.of and not keeps:
             record_certificate(task.folder, point)
-        write_json(answer, point.to_json())
         if point.refusal:
             kept = "; the run keeps the certificate it was given outside the study" if keeps else ""
             return Outcome("done", f"not certified: {point.refusal}{kept}")
