@@ -46,7 +46,9 @@ def test_a_list_may_name_what_has_vanished_since(folder) -> None:
     found = find_images([str(folder / "000.png"), "-"], lines)
     assert found[:4] == [str(folder / "000.png"), str(folder / "001.png"), gone, "a\0b"]
     assert len(found) == 102
-    for name in ("", "absent", "x" * 5000, "a\0b"):
+    (folder / "empty").mkdir()
+    assert find_images(["-"], [str(folder / "empty")]) == []
+    for name in ("", str(folder / "empty"), "absent", "x" * 5000, "a\0b"):
         with pytest.raises(InputError, match="must name images, got none there"):
             find_images([name])
 

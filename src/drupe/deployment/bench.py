@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from drupe.data.decode import decode_bytes
-from drupe.deployment.backends import Images, Session, runs_here
+from drupe.deployment.backends import Images, Session, default_threads, runs_here
 from drupe.deployment.bundle import golden_images
 from drupe.deployment.manifest import MANIFEST, read_manifest
 from drupe.deployment.runtime import load
@@ -329,7 +329,7 @@ def pinned(threads: int | None) -> Iterator[int]:
     None takes all cores that the process may use. Where the system can't pin, or has fewer cores,
     only the number of threads holds.
     """
-    count = threads or available_cores()
+    count = threads or default_threads()
     if not hasattr(os, "sched_setaffinity"):
         yield count
         return

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import available, installed, runs_here
+from drupe.deployment.backends import available, default_threads, installed, runs_here
 from drupe.deployment.bench import circumstances
 from drupe.deployment.bundle import (
     GOLDEN_FILE,
@@ -35,7 +35,7 @@ from drupe.evaluation.certificate import NotCertifiableError
 from drupe.evaluation.lanes import Thresholds
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
 from drupe.evaluation.source import ModelPredictions, file_hash
-from drupe.host import available_cores, cpu_name
+from drupe.host import cpu_name
 from drupe.models.network import Network
 from drupe.progress import Progress, silent
 from drupe.training.precision import native_reduced
@@ -245,7 +245,7 @@ def _quantised(
         data.dataset.is_defect[fit],
         request.min_recall,
         installed(),
-        threads or available_cores(),
+        threads or default_threads(),
         progress,
     )
     found = search.run()

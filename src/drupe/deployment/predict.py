@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.decode import UnreadableImageError, decode
-from drupe.deployment.backends import Scores
+from drupe.deployment.backends import Scores, default_threads
 from drupe.deployment.drift import DriftMonitor
 from drupe.deployment.runtime import Classifier
 from drupe.errors import InputError
-from drupe.host import available_cores
 
 BATCH = 16
 AHEAD = 4
@@ -56,10 +55,12 @@ def find_images(paths: Iterable[str], listed: Iterable[str] = ()) -> list[str]:
     for name in paths:
         if name == "-":
             for line in filter(None, map(str.strip, listed)):
-                found |= dict.fromkeys(_members(line, problems) or [line])
+                members = _members(line, problems)
+                found |= dict.fromkeys([line] if members is None else members)
             continue
         members = _members(name, problems) if name else []
-        members = members or sorted(_matches(name))
+        if members is None:
+            members = sorted(_matches(name))
         if not members:
             problems.append(f"{name or repr(name)}: must name images, got none there")
         found |= dict.fromkeys(members)
@@ -68,17 +69,17 @@ def find_images(paths: Iterable[str], listed: Iterable[str] = ()) -> list[str]:
     return list(found)
 
 
-def _members(name: str, problems: list[str]) -> list[str]:
-    """Return the file, or the images of the folder, that ``name`` is; none where it is neither.
+def _members(name: str, problems: list[str]) -> list[str] | None:
+    """Return the file, or the images of the folder, that ``name`` is; None where it is neither.
 
     A folder that can't be listed is a problem.
     """
     try:
         if Path(name).is_dir():
             return sorted(_below(name, problems))
-        return [name] if Path(name).exists() else []
+        return [name] if Path(name).exists() else None
     except (OSError, ValueError):  # longer than names may be, or with a NUL
-        return []
+        return None
 
 
 def _matches(pattern: str) -> list[str]:
@@ -113,7 +114,7 @@ def predict(
     decodes while another infers and none waits inside a batch: with ``load(..., threads=1,
     callers=workers)`` faster than one call on all cores. ``monitor`` is given all scores.
     """
-    workers = workers or available_cores()
+    workers = workers or default_threads()
     remaining = iter(paths)
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[tuple[list[Decision], Scores]]] = deque()
