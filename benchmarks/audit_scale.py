@@ -28,8 +28,8 @@ import numpy as np
 import PIL
 
 from drupe.data.audit import audit
-from drupe.data.synthetic import synthesise
-from drupe.data.truth import Truth
+from drupe.data.synthetic.generation import synthesise
+from drupe.data.synthetic.truth import Truth
 from drupe.progress import Tracker, silent
 from provenance import commit, peak_mb, processor
 

@@ -25,10 +25,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from drupe import __version__
-from drupe.study.executor import Executor, Job
-from drupe.study.local import LocalExecutor
-from drupe.study.plan import Task
-from drupe.study.process import LOADED
+from drupe.study.definition.plan import Task
+from drupe.study.execution.executor import Executor, Job
+from drupe.study.execution.local import LocalExecutor
+from drupe.study.execution.process import LOADED
 from drupe.training.config import ExperimentConfig
 from provenance import commit, processor
 
@@ -61,8 +61,8 @@ def on_ray(address: str, store: Path) -> tuple[Executor, Callable[[], object]]:
     """Return the executor, and what starts an actor and hears one answer."""
     import ray
 
-    from drupe.study import ray_executor
-    from drupe.study.ray_node import NodeRun
+    from drupe.study.execution.ray import executor as ray_executor
+    from drupe.study.execution.ray.node import NodeRun
 
     class ShortRun(NodeRun):
         def __init__(self) -> None:

@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from drupe.data.synthetic import synthesise
+from drupe.data.synthetic.generation import synthesise
 from drupe.deployment.manifest import read_manifest
 from provenance import circumstances
 

@@ -47,7 +47,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from drupe.data.synthetic import synthesise
+from drupe.data.synthetic.generation import synthesise
 from drupe.errors import DrupeError
 from drupe.models.network import build_network
 from drupe.models.zoo import resolve
@@ -56,9 +56,9 @@ from drupe.training.config import ExperimentConfig, validate_experiment
 from drupe.training.distributed import World
 from drupe.training.engine import Trainer, batches, epoch_order
 from drupe.training.execution import choose_device, choose_precision, set_threads
+from drupe.training.image_batches import ImageSource
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.seeding import Stream, generator, seed_torch
-from drupe.training.source import ImageSource
 from provenance import commit
 
 NETWORKS = ("resnet50", "efficientnet_lite0", "convnext_tiny", "efficientnet_b2")

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from drupe.configuration import interval
-from drupe.study.spec import (
+from drupe.study.definition.spec import (
     Baseline,
     Checkpoint,
     Condition,

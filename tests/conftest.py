@@ -24,7 +24,7 @@ def real_crops() -> Path:
 @pytest.fixture(scope="session")
 def small_synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of 200 synthetic crops without faults; read only."""
-    from drupe.data.synthetic import synthesise
+    from drupe.data.synthetic.generation import synthesise
 
     folder = tmp_path_factory.mktemp("synthetic") / "cherries"
     synthesise(folder, images=200, size=64, seed=1)

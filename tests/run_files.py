@@ -12,7 +12,7 @@ from drupe.evaluation.document import evaluation_document
 from drupe.evaluation.grouping import write_duplicates
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import write_predictions
-from drupe.evaluation.seen import Seen
+from drupe.runs.training_overlap import Seen
 
 
 def predictions(

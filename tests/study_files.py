@@ -11,13 +11,13 @@ from typing import Any
 import yaml
 
 from drupe.evaluation.predictions import Predictions
-from drupe.evaluation.seen import Seen
-from drupe.study.executor import Ended, Job
-from drupe.study.journal import Journal, Outcome
-from drupe.study.loading import Study, load_study
-from drupe.study.plan import Lane, Task, plan
-from drupe.study.scheduler import Scheduler
-from drupe.study.work import Work
+from drupe.runs.training_overlap import Seen
+from drupe.study.definition.loading import Study, load_study
+from drupe.study.definition.plan import Lane, Task, plan
+from drupe.study.execution.executor import Ended, Job
+from drupe.study.execution.journal import Journal, Outcome
+from drupe.study.execution.scheduler import Scheduler
+from drupe.study.execution.work import Work
 from run_files import decided, write_run
 
 FINGERPRINT = "f" * 64

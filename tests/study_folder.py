@@ -12,11 +12,11 @@ import numpy as np
 
 from drupe.evaluation.certificate import Certificate, certify_threshold
 from drupe.evaluation.lanes import LaneCounts, Thresholds
+from drupe.evaluation.model_predictions import read_run_predictions
+from drupe.evaluation.paired import SeedSpread, clustered_mean_interval, correct_decisions
 from drupe.evaluation.predictions import Predictions
-from drupe.evaluation.source import read_run_predictions
-from drupe.evaluation.spread import SeedSpread, clustered_mean_interval, correct_decisions
-from drupe.training.config import validate_experiment
-from drupe.training.record import DataRecord, RunRecord, write_config
+from drupe.runs.record import DataRecord, RunRecord
+from drupe.training.config import validate_experiment, write_config
 from run_files import predictions, write_run
 
 FINGERPRINT = "f" * 64

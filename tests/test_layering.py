@@ -14,13 +14,26 @@ PACKAGE = Path(__file__).parents[1] / "src" / "drupe"
 # Each layer with the layers that it may import, beside itself and the base.
 LAYERS: dict[str, set[str]] = {
     "data": set(),
-    "evaluation": {"data"},
+    "runs": set(),
+    "evaluation": {"data", "runs"},
     "models": set(),
-    "training": {"data", "evaluation", "models"},
-    "deployment": {"data", "evaluation", "models", "training"},
-    "study": {"data", "evaluation", "models", "training", "deployment"},
-    "reporting": {"data", "evaluation", "models", "training", "deployment", "study"},
-    "cli": {"data", "evaluation", "models", "training", "deployment", "study", "reporting"},
+    "training": {"data", "runs", "evaluation", "models"},
+    "deployment": {"data", "runs", "evaluation", "models", "training"},
+    "study": {"data", "runs", "evaluation", "models", "training", "deployment"},
+    "reporting": {"data", "runs", "evaluation", "models", "training", "deployment", "study"},
+}
+LAYERS["cli"] = set(LAYERS)
+
+# The rooms inside a layer, each with what of that layer it may import beside itself. Whatever
+# stands outside its layer's rooms may import any of them.
+ROOMS: dict[str, set[str]] = {
+    "data.copies": set(),
+    "data.synthetic": set(),
+    "deployment.int8": {"deployment.backends", "deployment.gate", "deployment.graph"},
+    "study.definition": set(),
+    "study.execution": {"study.definition"},
+    "study.execution.ray": {"study.definition", "study.execution"},
+    "study.verdict": {"study.definition", "study.execution"},
 }
 BASE = {"", "configuration", "errors", "files", "host", "progress"}  # "" is drupe/__init__.py
 
@@ -32,6 +45,7 @@ TORCH = {"torch", "torchvision", "timm", "safetensors"}
 FORBIDDEN: dict[str, set[str]] = {
     "data": TORCH | {"scipy"},
     "evaluation": TORCH,
+    "runs": TORCH | {"scipy", "polars"},
     # What the line PC runs: the core install has none of these.
     **{
         f"deployment.{name}": TORCH | {"scipy", "polars", "onnx"}
@@ -44,21 +58,21 @@ NOT_AT_ONCE: dict[str, set[str]] = {"cli": TORCH | {"scipy", "numpy", "PIL", "on
 
 READS_ENVIRONMENT = {
     "host",  # tells OpenMP how to wait before torch is loaded
-    "study.ray_cluster",  # asks Ray to keep its warnings to itself
-    "study.process",  # gives a process the environment that it is told
-    "study.local",  # hands it on to child processes, with one GPU to be seen
+    "study.execution.ray.cluster",  # asks Ray to keep its warnings to itself
+    "study.execution.process",  # gives a process the environment that it is told
+    "study.execution.local",  # hands it on to child processes, with one GPU to be seen
     "training.distributed",  # torchrun passes a process's place through it
 }
 READS_CLOCK = {
-    "data.manifest",  # a file changed just now is hashed again next time
+    "data.file_digests",  # a file changed just now is hashed again next time
     "cli.progress",  # rates and time left
     "deployment.bench",  # measures latency
-    "study.local",  # gives what it has interrupted some seconds to end
+    "study.execution.local",  # gives what it has interrupted some seconds to end
     "study.check",  # times a few steps, to say how long a study will take
     "training.engine",  # images/s of each epoch
     "training.imported",  # how long judging took
     "training.precision",  # chooses by timing
-    "training.record",  # when a run started and ended
+    "runs.record",  # when a run started and ended
     "training.run",  # how long each stage took
 }
 CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"}
@@ -66,6 +80,11 @@ CALENDARS = {"now", "utcnow", "today"}
 
 FILE_LINES = 500
 FUNCTION_LINES = 60  # its docstring not counted
+
+
+def is_below(name: str, start: str) -> bool:
+    """Return whether the dotted ``name`` is ``start`` or stands below it."""
+    return name == start or name.startswith(start + ".")
 
 
 @dataclass(frozen=True)
@@ -81,13 +100,14 @@ class Module:
     def layer(self) -> str:
         return self.name.partition(".")[0]
 
+    @property
+    def room(self) -> str | None:
+        """The innermost room that the module stands in, None outside all of them."""
+        return max((room for room in ROOMS if is_below(self.name, room)), key=len, default=None)
+
     def under(self, rules: dict[str, set[str]]) -> set[str]:
         """Return what the rules say about this module, by the start of its dotted name."""
-        applying = [
-            rules[start]
-            for start in rules
-            if self.name == start or self.name.startswith(start + ".")
-        ]
+        applying = [rules[start] for start in rules if is_below(self.name, start)]
         return set().union(*applying)
 
 
@@ -158,6 +178,57 @@ def layer_problems(module: Module) -> list[str]:
     return problems
 
 
+def room_problems(module: Module) -> list[str]:
+    """Name what a room imports of its own layer and may not; a room inside it counts as another."""
+    if module.room is None:
+        return []
+    problems = []
+    for name in imports(ast.walk(module.tree)):
+        root, _, imported = name.partition(".")
+        if root != "drupe" or not is_below(imported, module.layer):
+            continue
+        room = Module(imported, "").room
+        if room != module.room and not ROOMS[module.room] & {room, imported}:
+            problems.append(f"{module.name} imports {name}: not below its room {module.room}")
+    return problems
+
+
+def import_circles(house: dict[str, set[str]]) -> list[set[str]]:
+    """Return the groups of modules that import one another, directly or not, at any time."""
+    circles: list[set[str]] = []
+    reach = {name: _reachable(name, house) for name in house}
+    for name in house:
+        circle = {other for other in reach[name] if name in reach[other]}
+        if circle and circle not in circles:
+            circles.append(circle)
+    return circles
+
+
+def _reachable(start: str, house: dict[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for name in house[waiting.pop()] - found:
+            found.add(name)
+            waiting.append(name)
+    return found
+
+
+def module_imports() -> dict[str, set[str]]:
+    """Return each module with the modules of the package that it imports, at any time."""
+    house = {module.name: module for module in modules()}
+    arrows: dict[str, set[str]] = {}
+    for name, module in house.items():
+        wanted = set()
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("drupe."):
+                base = f"{node.module}".partition(".")[2]
+                inner = {f"{base}.{alias.name}".lstrip(".") for alias in node.names}
+                wanted |= (inner & set(house)) or {base}
+        arrows[name] = (wanted & set(house)) - {"", name}
+    return arrows
+
+
 def environment_reads(module: Module) -> list[int]:
     names = {"environ", "environb", "getenv"}
     return [
@@ -216,6 +287,41 @@ def test_layers_import_downward_only() -> None:
     assert [problem for module in modules() for problem in layer_problems(module)] == []
 
 
+def test_rooms_import_what_they_may() -> None:
+    assert [problem for module in modules() for problem in room_problems(module)] == []
+
+
+def test_every_room_exists() -> None:
+    assert {room for room in ROOMS if not (PACKAGE / room.replace(".", "/")).is_dir()} == set()
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert import_circles(module_imports()) == []
+
+
+def test_a_circle_is_found() -> None:
+    house = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}
+    assert import_circles(house) == [{"b", "c"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "wrong"),
+    [
+        ("study.definition.spec", "from drupe.study.execution.work import Work", 1),
+        ("study.definition.spec", "from drupe.study.run import run_study", 1),
+        ("study.execution.local", "from drupe.study.execution.ray.node import Data", 1),
+        ("study.execution.work", "from drupe.study.verdict.figures import measure", 1),
+        ("study.execution.ray.node", "from drupe.study.execution.local import LocalExecutor", 0),
+        ("study.run", "from drupe.study.verdict.assess import assess", 0),
+        ("data.copies.patches", "from drupe.data.discover import discover", 1),
+        ("deployment.int8.search", "from drupe.deployment.backends import Session", 0),
+        ("deployment.int8.search", "from drupe.deployment.export import export_run", 1),
+    ],
+)
+def test_an_import_from_another_room(name: str, source: str, wrong: int) -> None:
+    assert len(room_problems(Module(name, source))) == wrong
+
+
 def test_files_and_functions_are_short() -> None:
     assert [problem for module in modules() for problem in length_problems(module)] == []
 
@@ -239,7 +345,7 @@ def test_only_listed_modules_read_the_clock() -> None:
         ("evaluation.metrics", "import timm"),
         ("evaluation.metrics", "from drupe.models.zoo import resolve"),
         ("models.zoo", "import drupe.training.engine"),
-        ("training.run", "from drupe.study.plan import plan"),
+        ("training.run", "from drupe.study.definition.plan import plan"),
         ("training.run", "from drupe.cli.progress import progress_on"),
         ("errors", "from drupe.data.split import Split"),
         ("files", "import torch"),

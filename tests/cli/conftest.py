@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drupe.study.process import CommandProcess
+from drupe.study.execution.process import CommandProcess
 
 
 @dataclass(frozen=True)

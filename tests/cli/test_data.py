@@ -8,7 +8,7 @@ import pytest
 from drupe.cli import audit as audit_module
 from drupe.data.audit import audit
 from drupe.data.fixes import Fixes, write_fix_list
-from drupe.data.synthetic import synthesise
+from drupe.data.synthetic.generation import synthesise
 
 
 @pytest.fixture(scope="module")

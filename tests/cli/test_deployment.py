@@ -22,7 +22,7 @@ LINE_PC = ("torch", "timm", "torchvision", "safetensors", "scipy", "polars", "on
 @pytest.fixture(scope="module")
 def line(tmp_path_factory):
     """A trained and exported run, and a folder of crops of which one is damaged."""
-    from drupe.data.synthetic import synthesise
+    from drupe.data.synthetic.generation import synthesise
     from drupe.deployment.export import export_run
     from drupe.evaluation.operating_point import Request
     from drupe.training.config import validate_experiment
@@ -76,7 +76,7 @@ def test_export_then_verify(drupe, line) -> None:
 
 
 def test_a_recheck_reaches_the_bundle(quick, line, tmp_path) -> None:
-    from drupe.data.synthetic import synthesise
+    from drupe.data.synthetic.generation import synthesise
     from drupe.deployment.runtime import load
 
     run = shutil.copytree(line / "run", tmp_path / "run")
@@ -103,7 +103,7 @@ def test_a_recheck_reaches_the_bundle(quick, line, tmp_path) -> None:
 
 
 def test_options_outdo_what_the_run_was_certified_for(quick, line, tmp_path) -> None:
-    from drupe.data.synthetic import synthesise
+    from drupe.data.synthetic.generation import synthesise
 
     synthesise(tmp_path / "fresh", images=80, size=64, seed=48)
     words = ("export", line / "run", "new", "--data", "fresh", "--store", line / "store")

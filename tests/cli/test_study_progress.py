@@ -10,11 +10,11 @@ from rich.live import Live
 
 from drupe.cli import study_progress
 from drupe.cli.study_progress import print_status
-from drupe.study.journal import Outcome
-from drupe.study.plan import plan
-from drupe.study.protocol import Deviation
+from drupe.study.definition.plan import plan
+from drupe.study.definition.protocol import Deviation
+from drupe.study.execution.journal import Outcome
+from drupe.study.execution.status import task_statuses
 from drupe.study.run import Course
-from drupe.study.status import task_statuses
 from study_files import small_study, work_on
 
 EXPERIMENTS = [

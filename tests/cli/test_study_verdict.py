@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from drupe.cli.verdict import print_verdict
-from drupe.study.assessment import assess
-from drupe.study.journal import Journal
-from drupe.study.protocol import Deviation
+from drupe.study.definition.protocol import Deviation
+from drupe.study.execution.journal import Journal
+from drupe.study.verdict.assess import assess
 from run_files import decided
 from study_files import FakeExecutor, finish, schedule, small_study, succeed, work_on
 

@@ -14,7 +14,7 @@ from drupe.data.audit import audit
 from drupe.data.dataset import open_dataset
 from drupe.data.fixes import Fixes, write_fix_list
 from drupe.data.overlay import active_fixes, apply_fixes
-from drupe.data.synthetic import synthesise
+from drupe.data.synthetic.generation import synthesise
 from drupe.errors import InputError
 
 FAULTS = {

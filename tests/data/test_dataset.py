@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from bars import Bars
-from drupe.data import manifest
+from drupe.data import file_digests
 from drupe.data.dataset import Dataset, open_dataset
 from drupe.data.fixes import Fixes
 from drupe.data.overlay import active_fixes, overlay_path
@@ -75,7 +75,7 @@ def test_settled_files_are_hashed_once(
     make_folder: MakeFolder, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_folder()
-    monkeypatch.setattr(manifest, "RACY_NS", -(10**12))  # as if the files had been there for long
+    monkeypatch.setattr(file_digests, "RACY_NS", -(10**12))  # as if the files were old
     open_dataset(root, store=store, size=16)
     bars = Bars()
     open_dataset(root, store=store, size=16, progress=bars)
@@ -104,7 +104,7 @@ def test_a_damaged_digest_cache_is_ignored(
     make_folder: MakeFolder, store: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_folder()
-    monkeypatch.setattr(manifest, "RACY_NS", -(10**12))
+    monkeypatch.setattr(file_digests, "RACY_NS", -(10**12))
     before = open_dataset(root, store=store, size=16)
     [cache] = (store / "manifests").iterdir()
     cache.write_bytes(content)
@@ -212,7 +212,7 @@ def test_files_without_read_permission(
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return real_open(path, *arguments)
 
-    monkeypatch.setattr(manifest, "open", guarded, raising=False)
+    monkeypatch.setattr(file_digests, "open", guarded, raising=False)
     monkeypatch.setattr("drupe.data.decode.open", guarded, raising=False)
     assert "  train/pit/001.png: permission denied" in refusal(root, store)
     skipped = open_dataset(root, store=store, size=16, unreadable="skip").skipped

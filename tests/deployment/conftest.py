@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drupe.data.synthetic import synthesise
+from drupe.data.synthetic.generation import synthesise
 from drupe.deployment.export import Exported, export_run
 from drupe.evaluation.operating_point import Request
 from drupe.training.config import validate_experiment

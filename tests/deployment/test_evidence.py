@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from drupe.data.decode import decode
-from drupe.data.synthetic import synthesise
+from drupe.data.synthetic.generation import synthesise
 from drupe.deployment import functions
 from drupe.deployment.backends import open_session
 from drupe.deployment.drift import read_calibration
@@ -21,10 +21,10 @@ from drupe.deployment.gate import GateError
 from drupe.deployment.model_card import CARD_FILE
 from drupe.errors import InputError
 from drupe.evaluation.certificate import certify_threshold
+from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import Request, operating_point, record_certificate
-from drupe.evaluation.source import read_run_predictions
 from drupe.progress import silent
-from drupe.training.fresh import certify_on_fresh
+from drupe.training.fresh import calibrate_on_fresh
 
 LOOSE = Request(min_recall=0.8, confidence=0.8)
 
@@ -89,7 +89,7 @@ def test_every_function_is_certified_by_its_scores_of_the_new_crops(renewed, fre
 def test_the_bundle_says_which_crops_certify_it(renewed, deployed, fresh) -> None:
     run, store, _ = deployed
     provenance = renewed.manifest.provenance
-    model = certify_on_fresh(read_run_predictions(run), run, fresh, store).model
+    model = calibrate_on_fresh(read_run_predictions(run), run, fresh, store).model
     assert provenance["calibration"] == {
         "is_new": True,
         "data_fingerprint": model.data_fingerprint,
@@ -186,7 +186,7 @@ def test_a_run_certified_on_new_crops_is_exported_with_them(
     own_run, deployed, fresh, tmp_path
 ) -> None:
     store = deployed[1]
-    model = certify_on_fresh(read_run_predictions(own_run), own_run, fresh, store).model
+    model = calibrate_on_fresh(read_run_predictions(own_run), own_run, fresh, store).model
     request = Request(min_recall=0.8, confidence=0.8, review_budget=0.2)
     point = operating_point(model, request)
     record_certificate(own_run, point)

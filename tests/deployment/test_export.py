@@ -22,13 +22,13 @@ from drupe.deployment.runtime import load
 from drupe.errors import InputError
 from drupe.evaluation.certificate import MeasuredOn, certify_threshold
 from drupe.evaluation.lanes import Thresholds
+from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions, read_run_predictions
 from drupe.evaluation.operating_point import Request
 from drupe.evaluation.predictions_csv import read_predictions
-from drupe.evaluation.source import JudgedSplit, ModelPredictions, read_run_predictions
 from drupe.models.network import build_network
-from drupe.training.crossfit import certify_on_folds
+from drupe.training.config import read_config
+from drupe.training.crossfit import calibrate_on_folds
 from drupe.training.preparation import prepare_data
-from drupe.training.record import read_config
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
 from run_files import predictions
@@ -309,7 +309,7 @@ def test_a_cross_fitted_run_is_gated_on_test_alone_and_certified_approximately(
     train_run(config, own, store)
     with pytest.raises(InputError, match="--cross-fit K gives them"):
         export_run(own, tmp_path / "early", store)
-    model = certify_on_folds(read_run_predictions(own), own, 2, store)
+    model = calibrate_on_folds(read_run_predictions(own), own, 2, store)
 
     request = Request(min_recall=0.8, confidence=0.8)
     done = export_run(own, tmp_path / "bundle", store, precision="auto", request=request)

@@ -10,8 +10,8 @@ from drupe.deployment.functions import Judge, Way
 from drupe.deployment.gate import Crops, GateError
 from drupe.errors import InputError
 from drupe.evaluation.certificate import MeasuredOn, certify_threshold
+from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
 from drupe.evaluation.operating_point import Request
-from drupe.evaluation.source import JudgedSplit, ModelPredictions
 from drupe.progress import silent
 from run_files import predictions
 

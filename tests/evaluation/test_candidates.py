@@ -7,8 +7,8 @@ from drupe.errors import InputError
 from drupe.evaluation.candidates import read_lineup
 from drupe.evaluation.certificate import certify_threshold
 from drupe.evaluation.comparison import compare_with_number
+from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.predictions_csv import write_predictions
-from drupe.evaluation.source import read_run_predictions
 from run_files import predictions, write_run
 
 

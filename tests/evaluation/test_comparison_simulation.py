@@ -11,8 +11,8 @@ import pytest
 from scipy.stats import norm
 
 from drupe.evaluation.comparison import Candidate, compare
+from drupe.evaluation.paired import paired_difference
 from drupe.evaluation.predictions import Predictions, scores_from_logits
-from drupe.evaluation.spread import paired_difference
 
 LEVEL = 0.05
 

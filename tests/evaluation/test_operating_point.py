@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 
 from drupe.errors import InputError
 from drupe.evaluation.lanes import Costs
+from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import (
     Recorded,
     Request,
@@ -15,7 +16,6 @@ from drupe.evaluation.operating_point import (
     read_recorded,
     record_certificate,
 )
-from drupe.evaluation.source import read_run_predictions
 from run_files import predictions, write_run
 
 

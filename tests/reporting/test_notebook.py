@@ -25,7 +25,7 @@ from drupe.reporting.notebook import (
     to_ipynb,
     to_script,
 )
-from drupe.study.loading import load_study
+from drupe.study.definition.loading import load_study
 
 REPOSITORY = Path(__file__).parents[2]
 PHASE2 = REPOSITORY / "studies" / "phase2"

@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from drupe.reporting.notebook import build_notebook, to_ipynb
-from drupe.study.loading import load_study
+from drupe.study.definition.loading import load_study
 
 SOURCES = Path(__file__).parents[2] / "src"
 OTHERS = ["EXP-002A", "EXP-002B", "EXP-003A", "EXP-003B"]

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from drupe.reporting.specification import describe, specification
-from drupe.study.loading import load_study
+from drupe.study.definition.loading import load_study
 
 PHASE2 = Path(__file__).parents[2] / "studies" / "phase2"
 

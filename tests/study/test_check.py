@@ -5,7 +5,7 @@ import yaml
 
 from drupe.errors import InputError
 from drupe.study.check import check_study
-from drupe.study.loading import load_study
+from drupe.study.definition.loading import load_study
 
 
 @pytest.fixture

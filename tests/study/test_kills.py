@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from drupe.training.record import read_record
+from drupe.runs.record import read_record
 from processes import all_gone, children_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from drupe.errors import InputError
-from drupe.study.journal import Journal
-from drupe.study.loading import load_study
+from drupe.study.definition.loading import load_study
+from drupe.study.execution.journal import Journal
 from drupe.study.run import Selection, read_verdict, run_study
 from run_files import decided
 from study_files import FakeExecutor, finish, small_study, succeed

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from drupe.data.synthetic import synthesise
+from drupe.data.synthetic.generation import synthesise
 from drupe.training.config import ExperimentConfig, validate_experiment
 
 

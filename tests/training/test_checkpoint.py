@@ -1,109 +1,104 @@
 from __future__ import annotations
 
-import errno
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError
-from torch import nn
 
-from drupe.errors import InputError
-from drupe.training import checkpoint
-from drupe.training.checkpoint import (
-    flatten_optimiser,
-    load_tensors,
-    load_weights,
-    prefixed,
-    restore_optimiser,
-    save_tensors,
-    under,
-)
+from drupe.errors import InputError, TrainingDivergedError
+from drupe.training.engine import Trainer
+from drupe.training.run import train_run
+from drupe.training.tensor_file import load_tensors, save_tensors
 
 
-def test_tensors_and_document_survive(tmp_path):
-    path = tmp_path / "a.safetensors"
-    save_tensors(path, {"x": torch.arange(3)}, {"epoch": 3})
-
-    tensors, document = load_tensors(path)
-
-    assert tensors["x"].tolist() == [0, 1, 2]
-    assert document == {"epoch": 3}
+@pytest.fixture
+def config(tiny):
+    return tiny(training={"checkpoint_every": 1})
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a zip with a pickle"])
-def test_damaged_files_are_refused(tmp_path, content):
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="damaged, or not written by Drupe"):
-        load_tensors(path)
+@pytest.fixture
+def cut(config, store, tmp_path, monkeypatch) -> Path:
+    """A run that stopped in its second epoch; its checkpoint is of the first."""
+    train_epoch = Trainer.train_epoch
+
+    def stop(self, epoch, tracker):
+        if epoch == 1:
+            raise MemoryError
+        return train_epoch(self, epoch, tracker)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_epoch", stop)
+        with pytest.raises(MemoryError):
+            train_run(config, tmp_path / "cut", store)
+    return tmp_path / "cut"
 
 
-def test_missing_file(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
-        load_tensors(tmp_path / "none.safetensors")
-
-
-def test_a_folder_in_place_of_the_file(tmp_path):
-    with pytest.raises(InputError, match=r"damaged, or not written by Drupe \(a folder\)"):
-        load_tensors(tmp_path)
-
-
-def test_a_full_disk_is_reported_with_the_file(tmp_path, monkeypatch):
-    def save_file(*_, **__):
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr(checkpoint, "save_file", save_file)
-    with pytest.raises(OSError, match="No space left") as caught:
-        save_tensors(tmp_path / "state.safetensors", {}, {})
-
-    assert caught.value.errno == errno.ENOSPC
-    assert caught.value.filename == str(tmp_path / "state.safetensors")
-
-
-def test_prefixes_part_what_they_joined():
-    joined = {**prefixed("a", {"x": torch.ones(1)}), **prefixed("b", {"x": torch.zeros(1)})}
-
-    assert under("a", joined)["x"].item() == 1
-    assert under("b", joined)["x"].item() == 0
-
-
-def step(network, optimiser, images):
-    optimiser.zero_grad()
-    network(images).square().mean().backward()
-    optimiser.step()
-
-
-@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
-def test_a_restored_optimiser_steps_to_the_same_bits(tmp_path, kind):
-    options = {"lr": 0.1, "fused": True} | ({"momentum": 0.9} if kind is torch.optim.SGD else {})
-    torch.manual_seed(0)
-    images = torch.randn(4, 3, 8, 8)
-    network = nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
-    optimiser = kind(network.parameters(), **options)
-    step(network, optimiser, images)
-    save_tensors(
-        tmp_path / "a",
-        {**prefixed("n", network.state_dict()), **prefixed("o", flatten_optimiser(optimiser))},
-        {},
+def damages(tensors, state):
+    """Yield (what it is, tensors, document) of checkpoints that can't be resumed."""
+    for document in ({}, [], None, 5, {**state, "epoch": "x"}, {**state, "epoch": 99}):
+        yield f"metadata {document!r:.40}", tensors, document
+    yield (
+        "no optimiser",
+        {name: value for name, value in tensors.items() if not name.startswith("optimiser/")},
+        state,
     )
-    step(network, optimiser, images)
-
-    tensors, _ = load_tensors(tmp_path / "a")
-    other = nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
-    other.load_state_dict(under("n", tensors))
-    restored = kind(other.parameters(), **options)
-    restore_optimiser(restored, under("o", tensors))
-    step(other, restored, images)
-
-    assert torch.equal(other.weight, network.weight)
+    yield "a foreign tensor", {**tensors, "network/foreign": torch.ones(1)}, state
+    first = next(name for name in tensors if name.startswith("optimiser/0."))
+    index = {name: value for name, value in tensors.items() if name != first}
+    yield "an index too high", {**index, first.replace("/0.", "/999."): tensors[first]}, state
+    bias = next(name for name in tensors if name.endswith("bias"))
+    yield "another shape", {**tensors, bias: torch.ones(1000)}, state
+    yield "NaN", {**tensors, bias: tensors[bias] * float("nan")}, state
 
 
-def test_foreign_weights_are_refused(tmp_path):
-    with pytest.raises(InputError, match="weights do not fit the network"):
-        load_weights(nn.Linear(2, 2), {"weight": torch.ones(3, 2)}, tmp_path / "m.safetensors")
+def test_what_cannot_be_resumed_is_refused_with_the_remedy(config, cut, store):
+    file = cut / "checkpoint" / "state.safetensors"
+    whole = file.read_bytes()
+
+    def refused(what: str) -> None:
+        with pytest.raises(InputError) as caught:
+            train_run(config, cut, store, resume=True)
+        assert str(file) in str(caught.value), what
+        assert f"to start the run anew, delete {file.parent}" in str(caught.value), what
+
+    for what, tensors, document in damages(*load_tensors(file)):
+        save_tensors(file, tensors, document)
+        refused(what)
+    file.write_bytes(whole[:1000])
+    refused("truncated")
+    file.unlink()
+    file.mkdir()
+    refused("a folder")
+
+    shutil.rmtree(file.parent)
+    assert not train_run(config, cut, store, resume=True).already_done
 
 
-def test_an_optimiser_of_other_shapes_is_refused():
-    optimiser = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1, momentum=0.9)
-    with pytest.raises(ValueError, match=r"momentum_buffer: must have shape \[2, 2\], got \[3\]"):
-        restore_optimiser(optimiser, {"0.momentum_buffer": torch.ones(3)})
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float("inf"), "the weights of .* became NaN or infinite by the end of epoch 2: lower"),
+        (1e30, "the trained network answers with NaN or infinity: lower"),
+    ],
+)
+def test_weights_that_blow_up_in_the_last_update(
+    config, store, tmp_path, monkeypatch, value, message
+):
+    train_step = Trainer.train_step
+
+    def poisoned(self, epoch, step, items, random):
+        answer = train_step(self, epoch, step, items, random)
+        if (epoch, step) == (1, self.steps_per_epoch - 1):
+            with torch.no_grad():
+                for network in (self.network, self.average.module):
+                    for parameter in network.parameters():
+                        parameter.fill_(value)
+        return answer
+
+    monkeypatch.setattr(Trainer, "train_step", poisoned)
+    with pytest.raises(TrainingDivergedError, match=message):
+        train_run(config, tmp_path / "run", store)
+
+    tensors, _ = load_tensors(tmp_path / "run" / "checkpoint" / "state.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())

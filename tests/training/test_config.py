@@ -6,7 +6,8 @@ import pytest
 
 from drupe.configuration import fingerprint
 from drupe.errors import InputError
-from drupe.training.config import TRAINING_VERSION, load_experiment, validate_experiment
+from drupe.runs.record import TRAINING_VERSION
+from drupe.training.config import load_experiment, validate_experiment
 
 MINIMAL = "model: {architecture: efficientnet_lite0}\n"
 

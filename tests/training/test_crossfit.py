@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from drupe.errors import InputError
+from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import Request, operating_point
 from drupe.evaluation.predictions_csv import read_predictions
-from drupe.evaluation.source import read_run_predictions
-from drupe.training.crossfit import certify_on_folds
+from drupe.runs.record import read_record
+from drupe.training.crossfit import calibrate_on_folds
 from drupe.training.preparation import prepare_data
-from drupe.training.record import read_record
 from drupe.training.run import train_run
 from drupe.training.saved import evaluate_run, load_network
 
@@ -26,7 +26,7 @@ def test_every_training_item_gets_a_score_from_a_network_that_never_saw_it(
     train_run(config, run, module_store)
     model = read_run_predictions(run)
 
-    fitted = certify_on_folds(model, run, 3, module_store)
+    fitted = calibrate_on_folds(model, run, 3, module_store)
 
     data = prepare_data(config, module_store)
     training = np.sort(np.concatenate([data.split.fit, data.split.calibration]))
@@ -60,7 +60,7 @@ def test_every_training_item_gets_a_score_from_a_network_that_never_saw_it(
     assert point.to_json()["approximate"] is True
 
     before = read_record(tmp_path / "run-cross-fit-3" / "fold-1")
-    certify_on_folds(model, run, 3, module_store)  # nothing is trained twice
+    calibrate_on_folds(model, run, 3, module_store)  # nothing is trained twice
     assert read_record(tmp_path / "run-cross-fit-3" / "fold-1") == before
 
 
@@ -68,7 +68,7 @@ def test_a_fold_is_not_cross_fitted_again(tiny, module_store, tmp_path) -> None:
     config = tiny(training={"epochs": 1}, calibration={"crossfit": 2, "fold": 1})
     train_run(config, tmp_path / "fold", module_store)
     with pytest.raises(InputError, match="is itself a fold"):
-        certify_on_folds(
+        calibrate_on_folds(
             read_run_predictions(tmp_path / "fold"), tmp_path / "fold", 2, module_store
         )
 
@@ -86,7 +86,7 @@ def test_a_run_on_all_training_items_keeps_the_pooled_predictions(
     with pytest.raises(InputError, match="give --cross-fit K"):
         operating_point(model, Request())
 
-    fitted = certify_on_folds(model, run, 2, module_store)
+    fitted = calibrate_on_folds(model, run, 2, module_store)
 
     again = read_run_predictions(run)
     assert again.calibration.table.paths == fitted.calibration.table.paths

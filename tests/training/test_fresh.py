@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from drupe.data.decode import decode
-from drupe.data.synthetic import synthesise
+from drupe.data.synthetic.generation import synthesise
 from drupe.errors import InputError
-from drupe.evaluation.source import read_run_predictions
-from drupe.training.fresh import certify_on_fresh
+from drupe.evaluation.model_predictions import read_run_predictions
+from drupe.training.fresh import calibrate_on_fresh
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
 
@@ -39,7 +39,7 @@ def test_new_crops_become_the_calibration(run, store, tmp_path) -> None:
     fresh = tmp_path / "fresh"
     synthesise(fresh, images=40, size=64, seed=99, duplicates=1)
     model = read_run_predictions(run)
-    certified = certify_on_fresh(model, run, fresh, store).model
+    certified = calibrate_on_fresh(model, run, fresh, store).model
     assert certified.calibration is not None
     assert len(certified.calibration.table) == 40
     assert len(certified.calibration.distinct) == 39
@@ -51,7 +51,7 @@ def test_new_crops_become_the_calibration(run, store, tmp_path) -> None:
 def test_scores_are_those_of_the_run_s_network(run, store, tmp_path) -> None:
     fresh = tmp_path / "fresh"
     synthesise(fresh, images=40, size=64, seed=96)
-    table = certify_on_fresh(read_run_predictions(run), run, fresh, store).model.calibration.table
+    table = calibrate_on_fresh(read_run_predictions(run), run, fresh, store).model.calibration.table
     network, metadata = load_network(run)
     images = np.stack([decode(fresh / path) for path in table.paths])
     with torch.inference_mode():
@@ -80,7 +80,7 @@ def test_crops_that_the_run_has_seen_are_refused(run, store, crops, tmp_path, ch
     old = sorted((crops / "train" / folder.name).iterdir())[3]
     altered(old, change).save(folder / "again.png")
     with pytest.raises(InputError, match=r"must hold new crops, got 1 that .*/again\.png"):
-        certify_on_fresh(read_run_predictions(run), run, fresh, store)
+        calibrate_on_fresh(read_run_predictions(run), run, fresh, store)
 
 
 def test_without_the_run_s_data_nothing_is_called_new(run, store, crops, tmp_path) -> None:
@@ -88,7 +88,7 @@ def test_without_the_run_s_data_nothing_is_called_new(run, store, crops, tmp_pat
     synthesise(fresh, images=40, size=64, seed=95)
     other = replace(read_run_predictions(run), data_fingerprint="0" * 64)
     with pytest.raises(InputError, match="it can't be told whether the crops are new"):
-        certify_on_fresh(other, run, fresh, store)
+        calibrate_on_fresh(other, run, fresh, store)
 
 
 def test_other_classes_are_refused(run, store, tmp_path) -> None:
@@ -98,4 +98,4 @@ def test_other_classes_are_refused(run, store, tmp_path) -> None:
         clean = next(path for path in (fresh / split).iterdir() if path.name.endswith("clean"))
         shutil.move(clean, clean.with_name("ok"))
     with pytest.raises(InputError, match="classes"):
-        certify_on_fresh(read_run_predictions(run), run, fresh, store)
+        calibrate_on_fresh(read_run_predictions(run), run, fresh, store)

@@ -10,15 +10,16 @@ import torch
 
 from drupe.errors import InputError
 from drupe.evaluation.candidates import read_lineup
+from drupe.evaluation.model_predictions import file_hash, read_run_predictions
 from drupe.evaluation.operating_point import Request, operating_point
 from drupe.evaluation.predictions_csv import read_predictions
-from drupe.evaluation.source import file_hash, read_run_predictions
 from drupe.models.network import build_network
+from drupe.runs.record import read_record
 from drupe.training import imported as imported_module
-from drupe.training.crossfit import certify_on_folds
-from drupe.training.fresh import certify_on_fresh
+from drupe.training.config import read_config
+from drupe.training.crossfit import calibrate_on_folds
+from drupe.training.fresh import calibrate_on_fresh
 from drupe.training.imported import ImportRequest, import_checkpoint
-from drupe.training.record import read_config, read_record
 from drupe.training.run import train_run
 from drupe.training.saved import evaluate_run, load_network
 
@@ -197,7 +198,7 @@ def test_unknown_training_files_certify_nothing(request_for, store, tmp_path) ->
     assert "picked on the test split" in lineup.caveats[0]
     assert operating_point(model, replace(LOOSE, low=0.5)).thresholds is not None
     with pytest.raises(InputError, match="no folds can be trained"):
-        certify_on_folds(model, tmp_path / "run", 3, store)
+        calibrate_on_folds(model, tmp_path / "run", 3, store)
 
 
 def test_files_outside_calibration_leave_it_to_certify(
@@ -266,13 +267,13 @@ def test_a_copy_of_a_training_file_counts_as_one(request_for, store, tmp_path, l
 def test_fresh_crops_certify_unless_the_network_learnt_from_them(
     request_for, store, tmp_path, list_of
 ) -> None:
-    from drupe.data.synthetic import synthesise
+    from drupe.data.synthetic.generation import synthesise
 
     fresh = tmp_path / "fresh"
     synthesise(fresh, images=60, size=64, seed=77)
     import_checkpoint(request_for(), tmp_path / "unknown", store)
     model = read_run_predictions(tmp_path / "unknown")
-    renewed = certify_on_fresh(model, tmp_path / "unknown", fresh, store).model
+    renewed = calibrate_on_fresh(model, tmp_path / "unknown", fresh, store).model
     assert renewed.in_sample is None
     assert operating_point(renewed, LOOSE).certificate is not None
 
@@ -280,7 +281,7 @@ def test_fresh_crops_certify_unless_the_network_learnt_from_them(
     import_checkpoint(request_for(list_of(learnt)), tmp_path / "run", store)
     model = read_run_predictions(tmp_path / "run")
     with pytest.raises(InputError, match=r"got 1 that the imported network .* was trained on"):
-        certify_on_fresh(model, tmp_path / "run", fresh, store)
+        calibrate_on_fresh(model, tmp_path / "run", fresh, store)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 import torch
 import yaml
 
-from drupe.training.checkpoint import load_tensors
-from drupe.training.record import read_record
+from drupe.runs.record import read_record
+from drupe.training.tensor_file import load_tensors
 
 EPOCHS = 12
 

@@ -10,11 +10,12 @@ import torch
 from drupe.errors import InputError, TrainingDivergedError
 from drupe.evaluation.predictions_csv import read_predictions
 from drupe.files import read_json
+from drupe.runs.record import read_record
 from drupe.training import engine
-from drupe.training.checkpoint import load_tensors
+from drupe.training.config import read_config
 from drupe.training.engine import Trainer
-from drupe.training.record import read_config, read_record
 from drupe.training.run import train_run
+from drupe.training.tensor_file import load_tensors
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

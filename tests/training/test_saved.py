@@ -8,9 +8,9 @@ import pytest
 from drupe.data.dataset import open_dataset
 from drupe.errors import InputError
 from drupe.evaluation.predictions_csv import read_predictions
-from drupe.training.checkpoint import load_tensors, save_tensors
 from drupe.training.run import train_run
 from drupe.training.saved import evaluate_run, load_network
+from drupe.training.tensor_file import load_tensors, save_tensors
 
 
 def test_evaluating_again_gives_the_same_files(tiny, store, tmp_path):

@@ -44,7 +44,7 @@ def synth(
     as_json: Json = False,
 ) -> None:
     """Draw synthetic cherries. With the faults asked for; truth.json says which file has which."""
-    from drupe.data.synthetic import synthesise
+    from drupe.data.synthetic.generation import synthesise
 
     truth = synthesise(
         folder,

@@ -32,7 +32,7 @@ def evaluate(
     A certificate that the run held is gone afterwards: drupe threshold makes it anew.
     """
     from drupe.cli.evaluation import print_evaluation, print_run_json, print_skipped
-    from drupe.training.record import read_record
+    from drupe.runs.record import read_record
     from drupe.training.saved import evaluate_run
 
     evaluation = evaluate_run(run, store, data_root=data, defect=defect, progress=progress_on())

@@ -10,7 +10,7 @@ from drupe.cli.console import print_fitting, print_json, print_line, print_prose
 from drupe.evaluation.intervals import Proportion, format_percent
 
 if TYPE_CHECKING:
-    from drupe.training.record import ImportRecord
+    from drupe.runs.record import ImportRecord
 
 RATES = {
     "accuracy": "decided as labelled",

@@ -13,7 +13,7 @@ from drupe.cli.progress import progress_on
 from drupe.errors import InputError
 
 if TYPE_CHECKING:
-    from drupe.training.record import ImportRecord
+    from drupe.runs.record import ImportRecord
 
 EXAMPLES = examples(
     "drupe import best.pt --architecture resnet50 --out runs/BASE \\",
@@ -92,8 +92,8 @@ def import_network(
     """
     from drupe.cli.evaluation import print_evaluation, print_run_json, print_skipped
     from drupe.configuration import merge, parse_overrides
+    from drupe.runs.record import read_record
     from drupe.training.imported import ImportRequest, import_checkpoint
-    from drupe.training.record import read_record
     from drupe.training.trained_on import UNKNOWN
 
     given: dict[str, Any] = {"root": str(data)} if data else {}

@@ -46,8 +46,8 @@ def report(
     from drupe.files import check_replaceable, write_text
     from drupe.reporting.pdf import write_pdf
     from drupe.reporting.report import Source, build_report, render
-    from drupe.study.loading import load_study
-    from drupe.study.plan import study_folder
+    from drupe.study.definition.loading import load_study
+    from drupe.study.definition.plan import study_folder
 
     words = tuple(overrides or ())
     loaded = load_study(study, parse_overrides(words))

@@ -15,8 +15,8 @@ from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, example
 from drupe.cli.progress import progress_on
 
 if TYPE_CHECKING:
-    from drupe.study.executor import Executor
-    from drupe.study.loading import Study
+    from drupe.study.definition.loading import Study
+    from drupe.study.execution.executor import Executor
     from drupe.study.run import Begin
 
 app = typer.Typer(no_args_is_help=True, help="Run studies: experiments x seeds, compared fairly.")
@@ -70,7 +70,7 @@ def load(
 ) -> Study:
     """Read a study with the options that change it."""
     from drupe.configuration import merge, parse_overrides
-    from drupe.study.loading import load_study
+    from drupe.study.definition.loading import load_study
 
     given: dict[str, Any] = {"root": str(data)} if data else {}
     given |= {"defect": defect} if defect else {}
@@ -153,7 +153,7 @@ def _tracked(loaded: Study, begin: Begin) -> Begin:
     uri = loaded.spec.tracking.mlflow
     if uri is None:
         return begin
-    from drupe.study.tracking import Tracker
+    from drupe.study.mlflow_tracking import Tracker
 
     tracker = Tracker(uri, print_warning)
     return begin if loaded.is_smoke else tracker.follow(begin)
@@ -164,10 +164,10 @@ def _executor(
 ) -> Executor:
     from drupe.errors import InputError
     from drupe.host import available_cores
-    from drupe.study.local import LocalExecutor
+    from drupe.study.execution.local import LocalExecutor
 
     if name == "ray":
-        from drupe.study.ray_executor import RayExecutor
+        from drupe.study.execution.ray.executor import RayExecutor
 
         return RayExecutor(address or "auto", store, runs=runs or 1, weights_folder=weights)
     if address is not None:
@@ -228,8 +228,8 @@ def status(
     """Show how far each run of a study is, also while it runs elsewhere."""
     from drupe.cli.study_progress import print_status
     from drupe.errors import InputError
-    from drupe.study.plan import plan, study_folder
-    from drupe.study.status import is_running, outcomes_from_files, task_statuses
+    from drupe.study.definition.plan import plan, study_folder
+    from drupe.study.execution.status import is_running, outcomes_from_files, task_statuses
 
     loaded = load(study, overrides, data, defect, smoke)
     folder = study_folder(loaded, store)

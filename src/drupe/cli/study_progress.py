@@ -18,10 +18,10 @@ from drupe.progress import duration
 
 if TYPE_CHECKING:
     from drupe.study.check import Checked
-    from drupe.study.journal import Outcome, State
+    from drupe.study.execution.journal import Outcome, State
+    from drupe.study.execution.scheduler import Watch
+    from drupe.study.execution.status import TaskStatus
     from drupe.study.run import Begin, Course
-    from drupe.study.scheduler import Watch
-    from drupe.study.status import TaskStatus
 
 COLUMNS = ("", "epoch", "loss", "accuracy", "images/s", "left")
 """Of runs at work. ``drupe study status`` shows all runs, and a state behind the name."""
@@ -77,7 +77,7 @@ class _Live:
 
     def __call__(self, outcomes: dict[str, Outcome]) -> None:
         """Redraw."""
-        from drupe.study.status import task_statuses
+        from drupe.study.execution.status import task_statuses
 
         self.lines(outcomes)
         rows = task_statuses(self.course.tasks, outcomes)
@@ -122,7 +122,7 @@ def print_status(rows: Sequence[TaskStatus], alive: bool) -> None:
 
 def print_checked(found: Checked) -> None:
     """Print what each experiment of a study that can run will take, and what it can prove."""
-    from drupe.study.recommendation import grouped
+    from drupe.study.verdict.recommendation import grouped
 
     images = ", ".join(f"{count:,} {side}" for side, count in found.images.items())
     print_line(f"{found.study} can run here on {found.device}: {images} images\n")

@@ -14,7 +14,7 @@ from drupe.errors import InputError
 
 if TYPE_CHECKING:
     from drupe.evaluation.lanes import Costs
-    from drupe.evaluation.source import ModelPredictions
+    from drupe.evaluation.model_predictions import ModelPredictions
 
 EXAMPLES = examples(
     "drupe threshold drupe-store/runs/train/lite0/seed-42",
@@ -138,7 +138,7 @@ def _model(
     store: Path,
 ) -> ModelPredictions:
     from drupe.evaluation.candidates import LOGITS_OF_RUNS
-    from drupe.evaluation.source import read_csv, read_run_predictions
+    from drupe.evaluation.model_predictions import read_csv, read_run_predictions
 
     if data and cross_fit:
         raise InputError("--data, --cross-fit: only one of them can give the calibration items")
@@ -153,11 +153,11 @@ def _model(
         raise InputError(LOGITS_OF_RUNS)
     model = read_run_predictions(source, defect)
     if data:
-        from drupe.training.fresh import certify_on_fresh
+        from drupe.training.fresh import calibrate_on_fresh
 
-        return certify_on_fresh(model, source, data, store, progress_on()).model
+        return calibrate_on_fresh(model, source, data, store, progress_on()).model
     if cross_fit:
-        from drupe.training.crossfit import certify_on_folds
+        from drupe.training.crossfit import calibrate_on_folds
 
-        return certify_on_folds(model, source, cross_fit, store, progress_on())
+        return calibrate_on_folds(model, source, cross_fit, store, progress_on())
     return model

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from drupe.cli.console import print_fitting, print_line, print_prose
 
 if TYPE_CHECKING:
-    from drupe.study.smoke import Check
-    from drupe.study.verdict import ExperimentVerdict, StudyVerdict
+    from drupe.study.verdict.document import ExperimentVerdict, StudyVerdict
+    from drupe.study.verdict.smoke_checks import Check
 
 
 def print_verdict(found: StudyVerdict) -> None:

@@ -1,8 +1,8 @@
 """What is wrong with a dataset folder: unreadable files, copies, leaks, contradictions, blanks.
 
 The folder is read once, images are never held in memory, and nothing is compared with everything:
-see :mod:`drupe.data.near_duplicates` for how the search scales. An audit needs about 3 KB of free
-disk in the store and 1 KB of memory an image, and no packed dataset.
+see :mod:`drupe.data.copies.near_duplicates` for how the search scales. An audit needs about 3 KB
+of free disk in the store and 1 KB of memory an image, and no packed dataset.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.data.copies.duplicates import complete_linkage, identical_groups, join
+from drupe.data.copies.near_duplicates import NearPairs, Pairs, Sketches, find_near_duplicates
 from drupe.data.discover import Listing, discover
-from drupe.data.duplicates import complete_linkage, identical_groups, join
+from drupe.data.fingerprint import fingerprint_items
 from drupe.data.fixes import Fixes, Proposal
 from drupe.data.inspection import Inspection, fetch_window, inspect_files
-from drupe.data.manifest import fingerprint_items, writing_to
-from drupe.data.near_duplicates import NearPairs, Pairs, Sketches, find_near_duplicates
+from drupe.data.store_errors import writing_to
 from drupe.progress import Progress, silent
 
 Labels = NDArray[np.int32]

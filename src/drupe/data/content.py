@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.data.patches import CONTENT_LEVEL
+from drupe.data.copies.patches import CONTENT_LEVEL
 
 KEEP = 0.999
 """Share of all content pixels that ``input.crop: auto`` keeps at least."""

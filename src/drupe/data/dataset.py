@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.discover import Listing, discover
-from drupe.data.manifest import file_digests, fingerprint_items
+from drupe.data.file_digests import file_digests
+from drupe.data.fingerprint import fingerprint_items
 from drupe.data.pack import Sizes, Unreadable, open_pack
 from drupe.errors import InputError
 from drupe.progress import Progress, silent

@@ -10,7 +10,7 @@ from typing import Any
 
 from drupe.data.discover import discover
 from drupe.data.fixes import SHOWN, Fixes, is_inside, read_fixes
-from drupe.data.manifest import writing_to
+from drupe.data.store_errors import writing_to
 from drupe.errors import InputError, suggest
 from drupe.files import read_json, write_json
 

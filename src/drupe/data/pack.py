@@ -24,7 +24,8 @@ from pydantic import BaseModel, Field
 
 from drupe.configuration import validate
 from drupe.data.decode import UnreadableImageError, open_image, read_file
-from drupe.data.manifest import in_order, writing_to
+from drupe.data.parallel import in_order
+from drupe.data.store_errors import writing_to
 from drupe.errors import InputError
 from drupe.files import read_json, write_json
 from drupe.progress import Progress, silent

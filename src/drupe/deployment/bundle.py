@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.data.rendering import render_crops
+from drupe.data.synthetic.rendering import render_crops
 from drupe.deployment.backends import runs_here
 from drupe.deployment.manifest import (
     MANIFEST,

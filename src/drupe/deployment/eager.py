@@ -11,7 +11,7 @@ from drupe.deployment.backends import Images
 from drupe.deployment.bench import Subject
 from drupe.errors import InputError
 from drupe.models.network import Network
-from drupe.training.record import read_record
+from drupe.runs.record import read_record
 from drupe.training.saved import load_network
 
 THRESHOLD = 0.5

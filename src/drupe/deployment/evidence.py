@@ -8,12 +8,12 @@ from typing import Any
 
 from drupe.deployment.gate import Crops
 from drupe.errors import InputError
+from drupe.evaluation.model_predictions import ModelPredictions, read_run_predictions
 from drupe.evaluation.operating_point import read_recorded
-from drupe.evaluation.source import ModelPredictions, read_run_predictions
 from drupe.progress import Progress
-from drupe.training.fresh import certify_on_fresh
+from drupe.training.config import read_config
+from drupe.training.fresh import calibrate_on_fresh
 from drupe.training.preparation import PreparedData, prepare_data
-from drupe.training.record import read_config
 
 OWN_CALIBRATION = "the run's own calibration"
 """Name of the split that is compared, but certifies nothing where new crops do."""
@@ -50,7 +50,7 @@ def gather_evidence(run: Path, fresh: Path | None, store: Path, progress: Progre
 
     Raises:
         InputError: no finished run, other data, nothing to certify on, or ``fresh`` crops that
-            :func:`certify_on_fresh` refuses.
+            :func:`calibrate_on_fresh` refuses.
     """
     own = read_run_predictions(run)
     if fresh is None:
@@ -58,7 +58,7 @@ def gather_evidence(run: Path, fresh: Path | None, store: Path, progress: Progre
     data = _data(run, own, store, progress)
     if fresh is None:
         return Evidence(own, data, _own_crops(own, data, "calibration"), is_new=False)
-    new = certify_on_fresh(own, run, fresh, store, progress)
+    new = calibrate_on_fresh(own, run, fresh, store, progress)
     assert new.model.calibration is not None
     crops = Crops("calibration", new.images, new.model.calibration.table.scores)
     return Evidence(new.model, data, (crops, *_own_crops(own, data, OWN_CALIBRATION)), is_new=True)

@@ -26,21 +26,21 @@ from drupe.deployment.evidence import Evidence, gather_evidence
 from drupe.deployment.functions import Judge, Judgement, Way, line_reference
 from drupe.deployment.gate import Crops, GateError, require_no_flips
 from drupe.deployment.graph import export_graph
+from drupe.deployment.int8.search import LayerSearch, QuantisedGraph
 from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest
 from drupe.deployment.model_card import CARD_FILE, ModelCard
-from drupe.deployment.search import LayerSearch, QuantisedGraph
 from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_torchvision
 from drupe.errors import InputError, MissingExtraError
 from drupe.evaluation.certificate import NotCertifiableError
 from drupe.evaluation.lanes import Thresholds
+from drupe.evaluation.model_predictions import ModelPredictions, file_hash
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
-from drupe.evaluation.source import ModelPredictions, file_hash
 from drupe.host import cpu_name
 from drupe.models.network import Network
 from drupe.progress import Progress, silent
+from drupe.runs.record import RunRecord, read_record
 from drupe.training.precision import native_reduced
 from drupe.training.preparation import PreparedData
-from drupe.training.record import RunRecord, read_record
 from drupe.training.saved import MODEL_FILE, NetworkMetadata, load_network
 
 FP32_GRAPH, INT8_GRAPH = "fp32.onnx", "int8.onnx"

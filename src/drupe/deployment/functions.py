@@ -26,8 +26,8 @@ from drupe.evaluation.certificate import (
 )
 from drupe.evaluation.lanes import Thresholds
 from drupe.evaluation.metrics import Counts
+from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
 from drupe.evaluation.operating_point import OperatingPoint, Request, SplitFigures, operating_point
-from drupe.evaluation.source import JudgedSplit, ModelPredictions
 from drupe.progress import Progress
 
 FunctionPrecision = Literal["fp32", "bf16", "int8"]

@@ -12,7 +12,7 @@ from drupe.deployment.evidence import Evidence
 from drupe.deployment.functions import Judged, Judgement
 from drupe.evaluation.intervals import Proportion, format_confidence, format_target
 from drupe.models.network import Network
-from drupe.training.record import RunRecord
+from drupe.runs.record import RunRecord
 from drupe.training.saved import NetworkMetadata
 
 CARD_FILE = "model_card.md"

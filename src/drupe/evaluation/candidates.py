@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from drupe.errors import InputError
 from drupe.evaluation.certificate import NotCertifiableError, certify_threshold
 from drupe.evaluation.comparison import Candidate
-from drupe.evaluation.source import ModelPredictions, read_csv, read_run_predictions
-from drupe.evaluation.spread import align
+from drupe.evaluation.model_predictions import ModelPredictions, read_csv, read_run_predictions
+from drupe.evaluation.paired import align
 
 LOGITS_OF_RUNS = "--logits: is for CSV files; a run's scores are never logits"
 

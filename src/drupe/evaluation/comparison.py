@@ -4,7 +4,7 @@ What a comparison is about: these trained models, on further images of this line
 the unit (copies count as one), models are paired image by image, and seeds are fixed and averaged.
 
 Of copies the first by path counts, as in a certificate. Rates (accuracy, recall, clean yield) use
-the intervals and the sign-flip test of :mod:`drupe.evaluation.spread`. A plain percentile bootstrap
+the intervals and the sign-flip test of :mod:`drupe.evaluation.paired`. A plain percentile bootstrap
 would not do: with no image on which two models differ it says "0 ± 0", and a small difference
 shown by a handful it covers too rarely (``tests/evaluation/test_comparison_simulation.py``
 measures it). AUROC is no mean over images and is resampled (:mod:`drupe.evaluation.resampling`);
@@ -24,16 +24,16 @@ from scipy.stats import binomtest
 
 from drupe.errors import InputError
 from drupe.evaluation.metrics import ARGMAX_THRESHOLD, auroc
-from drupe.evaluation.placements import Placements, placements
-from drupe.evaluation.predictions import Predictions
-from drupe.evaluation.resampling import resampled_auroc
-from drupe.evaluation.spread import (
+from drupe.evaluation.paired import (
     ClusteredMean,
     align,
     clustered_mean_interval,
     paired_difference,
     z_quantile,
 )
+from drupe.evaluation.placements import Placements, placements
+from drupe.evaluation.predictions import Predictions
+from drupe.evaluation.resampling import resampled_auroc
 
 Metric = Literal["accuracy", "recall", "clean_yield", "auroc"]
 METRICS: tuple[Metric, ...] = get_args(Metric)

@@ -25,8 +25,8 @@ from drupe.evaluation.lanes import (
     choose_high,
 )
 from drupe.evaluation.metrics import Counts
+from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.predictions import Predictions
-from drupe.evaluation.source import ModelPredictions
 from drupe.files import read_json, write_json
 
 CHOOSES_HIGH = ("review_budget", "reject_precision", "prevalence", "high")

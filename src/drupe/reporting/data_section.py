@@ -14,7 +14,7 @@ from drupe.data.overlay import audit_path
 from drupe.files import read_json
 from drupe.reporting.pictures import Pictures
 from drupe.reporting.study_files import StudyFiles
-from drupe.training.record import DataRecord
+from drupe.runs.record import DataRecord
 
 MONTAGE = 24
 """Crops shown of each class."""

@@ -18,8 +18,8 @@ import nbformat
 
 from drupe.errors import InputError
 from drupe.reporting.markdown import escape
-from drupe.study.loading import Study
-from drupe.study.spec import Experiment
+from drupe.study.definition.loading import Study
+from drupe.study.definition.spec import Experiment
 
 GROUPS = 4
 """Cells for the experiments between the baseline's and the comparisons'."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from drupe.evaluation.certificate import joint_confidence, needed_defects
 from drupe.reporting.markdown import render
-from drupe.study.loading import Study
-from drupe.study.spec import Criteria, Experiment
+from drupe.study.definition.loading import Study
+from drupe.study.definition.spec import Criteria, Experiment
 
 TEMPLATE = "specification.md.j2"
 OF_THE_RUN = {"name", "hypothesis", "seed"}

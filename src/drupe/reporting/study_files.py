@@ -2,7 +2,7 @@
 
 STORE/runs/STUDY/
   verdict.json, protocol.lock.json
-  EXPERIMENT/seed-N/        run directories, see :mod:`drupe.training.record`
+  EXPERIMENT/seed-N/        run directories, see :mod:`drupe.runs.record`
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pydantic import BaseModel
 
 from drupe.configuration import validate
 from drupe.errors import InputError
+from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions, read_run_predictions
+from drupe.evaluation.paired import align
 from drupe.evaluation.predictions import Predictions
-from drupe.evaluation.source import JudgedSplit, ModelPredictions, read_run_predictions
-from drupe.evaluation.spread import align
 from drupe.files import read_json
 from drupe.reporting.verdict_document import CertificateRecord, Verdict, read_verdict
-from drupe.study.protocol import LOCK
-from drupe.study.spec import IMPORTED
-from drupe.training.config import ExperimentConfig
-from drupe.training.record import RunRecord, read_config, read_record
+from drupe.runs.record import RunRecord, read_record
+from drupe.study.definition.protocol import LOCK
+from drupe.study.definition.spec import IMPORTED
+from drupe.training.config import ExperimentConfig, read_config
 
 VERDICT_FILE = "verdict.json"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from drupe.evaluation.intervals import format_percent
 from drupe.reporting.markdown import points, render
-from drupe.study.smoke import Check
-from drupe.study.verdict import StudyVerdict
+from drupe.study.verdict.document import StudyVerdict
+from drupe.study.verdict.smoke_checks import Check
 
 
 @dataclass(frozen=True)

@@ -17,21 +17,21 @@ import torch
 from drupe.errors import DrupeError, InputError
 from drupe.models.network import Network, build_network
 from drupe.progress import Progress, silent
-from drupe.study.baseline import require_checkpoint
+from drupe.study.definition.baseline import require_checkpoint
+from drupe.study.definition.loading import Study
+from drupe.study.definition.plan import plan, study_folder
+from drupe.study.definition.protocol import read_protocol
 from drupe.study.foresight import Provable, provable
-from drupe.study.loading import Study
-from drupe.study.plan import plan, study_folder
-from drupe.study.protocol import read_protocol
 from drupe.study.run import open_data
 from drupe.training.claim import check_store
 from drupe.training.config import ExperimentConfig
 from drupe.training.distributed import World
 from drupe.training.engine import Trainer
 from drupe.training.execution import choose_device, set_threads
+from drupe.training.image_batches import ImageSource
 from drupe.training.precision import Precision
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.seeding import Stream, generator
-from drupe.training.source import ImageSource
 
 TIMED_STEPS = 2
 COPIES_WHILE_TRAINING = 4

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from drupe.evaluation.certificate import joint_confidence, needed_defects
-from drupe.study.loading import Study
+from drupe.study.definition.loading import Study
 from drupe.training.preparation import PreparedData
 
 

@@ -11,17 +11,17 @@ from drupe.data.discover import discover
 from drupe.errors import InputError
 from drupe.files import write_json
 from drupe.progress import Progress, silent
-from drupe.study.assessment import assess
-from drupe.study.baseline import require_checkpoint
-from drupe.study.executor import Executor
-from drupe.study.journal import Journal, Outcome
-from drupe.study.loading import Study
-from drupe.study.plan import Task, plan, study_folder
-from drupe.study.protocol import Deviation, freeze, read_deviations, read_protocol
-from drupe.study.scheduler import Scheduler, Watch
-from drupe.study.smoke import Check, smoke_checks
-from drupe.study.verdict import StudyVerdict
-from drupe.study.work import Work
+from drupe.study.definition.baseline import require_checkpoint
+from drupe.study.definition.loading import Study
+from drupe.study.definition.plan import Task, plan, study_folder
+from drupe.study.definition.protocol import Deviation, freeze, read_deviations, read_protocol
+from drupe.study.execution.executor import Executor
+from drupe.study.execution.journal import Journal, Outcome
+from drupe.study.execution.scheduler import Scheduler, Watch
+from drupe.study.execution.work import Work
+from drupe.study.verdict.assess import assess
+from drupe.study.verdict.document import StudyVerdict
+from drupe.study.verdict.smoke_checks import Check, smoke_checks
 from drupe.training.claim import check_store, exclusive
 from drupe.training.config import DataConfig, ExperimentConfig
 from drupe.training.preparation import prepare_data, require_root

@@ -1,105 +1,81 @@
-"""A checkpoint is one safetensors file: no pickle, written atomically, resumed to the bit."""
+"""From a trainer to its checkpoint and back; what can't be trusted is not written and not read."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from pydantic import BaseModel, Field
 
-from drupe.errors import InputError
-from drupe.files import replacing
-
-Tensors = dict[str, torch.Tensor]
+from drupe.configuration import fingerprint, validate
+from drupe.errors import InputError, TrainingDivergedError
+from drupe.training.engine import Trainer
+from drupe.training.tensor_file import Tensors, load_tensors, save_tensors
 
 
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], document: Any) -> None:
-    """Write ``tensors`` with ``document`` (JSON-like) as the file's metadata, atomically."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"drupe": json.dumps(document, sort_keys=True)}
-    with replacing(path) as temporary:
-        try:
-            save_file(plain, temporary, metadata=metadata)
-        except SafetensorError as error:
-            number = re.search(r"\(os error (\d+)\)", str(error))
-            if number is None:
-                raise
-            # A full disk: as an OSError, it leaves with the name of the file.
-            raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
+class CheckpointState(BaseModel):
+    """What a checkpoint says beside its tensors: epochs done, the scaler's state, all names."""
+
+    epoch: int = Field(ge=1)
+    scaler: dict[str, Any]
+    tensors: str
 
 
-def load_tensors(path: Path) -> tuple[Tensors, Any]:
-    """Read what :func:`save_tensors` wrote; damage is an :class:`InputError`."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(metadata["drupe"])
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    # A library in Rust: what it meets (a folder, say) is an OSError without a name or number.
-    except (SafetensorError, KeyError, ValueError, RecursionError, OSError) as error:
-        reason = "a folder" if path.is_dir() else error
-        raise InputError(f"{path}: damaged, or not written by Drupe ({reason})") from None
+def save_checkpoint(path: Path, trainer: Trainer, epochs_done: int) -> None:
+    """Write all that the next epoch depends on."""
+    tensors = trainer.state()
+    state = CheckpointState(
+        epoch=epochs_done, scaler=trainer.scaler.state_dict(), tensors=_names(tensors)
+    )
+    save_tensors(path, tensors, state.model_dump())
 
 
-def flatten_optimiser(optimiser: torch.optim.Optimizer) -> Tensors:
-    """Return the optimiser's per-parameter state as ``{index}.{name}`` tensors."""
-    return {
-        f"{index}.{name}": torch.as_tensor(value)
-        for index, state in optimiser.state_dict()["state"].items()
-        for name, value in state.items()
-        if value is not None
-    }
-
-
-def restore_optimiser(
-    optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
-) -> None:
-    """Put back what :func:`flatten_optimiser` took, in each parameter's memory layout.
+def restore_checkpoint(path: Path, trainer: Trainer) -> int:
+    """Put the checkpoint at ``path`` back into ``trainer``; return the number of epochs done.
 
     Raises:
-        ValueError, IndexError: the tensors are of another optimiser.
+        InputError: the file is damaged, or of another run.
     """
-    parameters = [item for group in optimiser.param_groups for item in group["params"]]
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        like = parameters[int(index)]
-        if value.dim() > 0 and value.shape != like.shape:
-            raise ValueError(
-                f"optimiser/{key}: must have shape {list(like.shape)}, got {list(value.shape)}"
-            )
-        # The fused kernels walk memory, not indices: momenta must lie as their weights do.
-        same_shape = value.dim() > 0
-        restored = torch.empty_like(like).copy_(value) if same_shape else value
-        state.setdefault(int(index), {})[name] = restored
-    whole = optimiser.state_dict()
-    whole["state"] = state
-    optimiser.load_state_dict(whole)
-
-
-def prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """Return ``tensors`` with every name under ``prefix/``."""
-    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
-
-
-def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """Return the tensors that stand under ``prefix/``, without it."""
-    start = f"{prefix}/"
-    return {key.removeprefix(start): item for key, item in tensors.items() if key.startswith(start)}
-
-
-def load_weights(network: nn.Module, tensors: Mapping[str, torch.Tensor], source: Path) -> None:
-    """Load a state dict; a mismatch is an :class:`InputError` that names the file."""
+    epochs = trainer.config.training.epochs
     try:
-        network.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        raise InputError(f"{source}: weights do not fit the network: {error}") from None
+        tensors, document = load_tensors(path)
+        state = validate(CheckpointState, document, str(path))
+        if state.tensors != _names(tensors):
+            raise InputError(f"{path}: damaged: tensors are missing, added or renamed")
+        if state.epoch > epochs:
+            raise InputError(f"{path}: epoch: must be in [1, {epochs}], got {state.epoch}")
+        trainer.restore(tensors, state.scaler)
+        require_finite_weights(trainer, state.epoch)
+    except InputError as error:
+        raise InputError([*error.problems, _remedy(path)]) from None
+    except TrainingDivergedError as error:
+        raise InputError([f"{path}: damaged: {error}", _remedy(path)]) from None
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        reason = f"{path}: does not fit this run: {error}"
+        raise InputError([reason, _remedy(path)]) from None
+    return state.epoch
+
+
+def _names(tensors: Tensors) -> str:
+    return fingerprint(sorted(tensors))
+
+
+def _remedy(path: Path) -> str:
+    return f"to start the run anew, delete {path.parent}"
+
+
+def require_finite_weights(trainer: Trainer, epochs_done: int) -> None:
+    """Stop where the network's or the average's weights became NaN or infinite.
+
+    Raises:
+        TrainingDivergedError: they did; such weights are neither kept nor judged.
+    """
+    weights = [*trainer.network.state_dict().items(), *trainer.average.module.state_dict().items()]
+    for name, tensor in weights:
+        if not bool(torch.isfinite(tensor).all()):
+            raise TrainingDivergedError(
+                f"the weights of {name} became NaN or infinite by the end of epoch {epochs_done}: "
+                "lower training.learning_rate or training.weight_decay, or set "
+                "training.precision to fp32"
+            )

@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 
 from drupe.configuration import flatten, read_yaml
 from drupe.errors import InputError
-from drupe.training.config import NOT_IDENTITY, TRAINING_VERSION, ExperimentConfig
-from drupe.training.record import RunRecord, read_record
+from drupe.runs.record import TRAINING_VERSION, RunRecord, read_record
+from drupe.training.config import NOT_IDENTITY, ExperimentConfig
 
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 

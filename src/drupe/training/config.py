@@ -5,19 +5,19 @@ Units stand in each description. ``resolve`` turns a file and overrides into one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from drupe.configuration import Tree, fingerprint, merge, read_yaml, validate
 from drupe.errors import InputError
+from drupe.files import write_text
 from drupe.models.zoo import check_input, resolve
+from drupe.runs.record import TRAINING_VERSION
 from drupe.training.augmentation import AugmentationConfig
-
-TRAINING_VERSION = 1
-"""Raised when the same configuration would give other weights; part of a run's identity."""
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
 Side = Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
@@ -236,3 +236,16 @@ def load_experiment(path: Path, overrides: Tree | None = None) -> ExperimentConf
     """
     document = merge({"name": path.stem}, merge(read_yaml(path), overrides or {}))
     return validate_experiment(document, str(path))
+
+
+def write_config(folder: Path, config: ExperimentConfig, leave_out: Set[str] = frozenset()) -> None:
+    """Write ``config.yaml``, every default spelled out, but for the sections to ``leave_out``."""
+    document = config.model_dump(mode="json", exclude=set(leave_out))
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    write_text(folder / "config.yaml", text)
+
+
+def read_config(folder: Path) -> ExperimentConfig:
+    """Read the resolved configuration of the run in ``folder``."""
+    path = folder / "config.yaml"
+    return validate(ExperimentConfig, read_yaml(path), str(path))

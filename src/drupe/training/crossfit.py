@@ -12,19 +12,20 @@ import numpy as np
 
 from drupe.errors import InputError
 from drupe.evaluation.grouping import write_duplicates
+from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import read_predictions, write_predictions
-from drupe.evaluation.source import JudgedSplit, ModelPredictions
 from drupe.progress import Progress, silent
+from drupe.runs.record import read_record
 from drupe.training.claim import exclusive
+from drupe.training.config import read_config
 from drupe.training.folds import configure_fold, fold_folder
 from drupe.training.preparation import PreparedData, prepare_data
-from drupe.training.record import read_config, read_record
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
 
 
-def certify_on_folds(
+def calibrate_on_folds(
     model: ModelPredictions, run: Path, folds: int, store: Path, progress: Progress = silent
 ) -> ModelPredictions:
     """Return ``model`` with out-of-fold predictions of all its training items as calibration.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 from drupe.errors import TrainingDivergedError
 from drupe.models.network import Network
 from drupe.progress import Tracker
+from drupe.runs.epoch_log import EpochResult
 from drupe.training.augmentation import Augment
-from drupe.training.checkpoint import (
-    Tensors,
-    flatten_optimiser,
-    prefixed,
-    restore_optimiser,
-    under,
-)
 from drupe.training.config import ExperimentConfig
 from drupe.training.distributed import World
+from drupe.training.image_batches import ImageSource
 from drupe.training.optimisation import (
     build_average,
     build_loss,
@@ -38,31 +32,16 @@ from drupe.training.optimisation import (
 )
 from drupe.training.precision import Precision
 from drupe.training.seeding import Stream, derive_seed, generator, seed_torch
-from drupe.training.source import ImageSource
+from drupe.training.tensor_file import (
+    Tensors,
+    flatten_optimiser,
+    prefixed,
+    restore_optimiser,
+    under,
+)
 
 LOSS_CHECK_EVERY = 16
 """Steps between looks at the loss: each look makes a GPU wait for its own queue."""
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one pass over the fit split measured: a line of ``metrics.jsonl``."""
-
-    epoch: int
-    loss: float
-    accuracy: float
-    learning_rate: float
-    images: int
-    seconds: float
-
-    @property
-    def images_per_second(self) -> float:
-        """Throughput of the whole loop, augmentation included."""
-        return self.images / self.seconds
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the metrics line; ``accuracy`` is on augmented fit images, as they trained."""
-        return {**self.__dict__, "images_per_second": self.images_per_second}
 
 
 def epoch_order(items: NDArray[np.intp], seed: int, epoch: int) -> NDArray[np.intp]:

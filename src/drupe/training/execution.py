@@ -21,10 +21,10 @@ from drupe.progress import Progress, silent
 from drupe.training.config import ExperimentConfig
 from drupe.training.distributed import World
 from drupe.training.engine import Trainer
+from drupe.training.image_batches import ImageSource
 from drupe.training.precision import Precision, candidates, decide, host_key
 from drupe.training.preparation import PreparedData
 from drupe.training.seeding import Stream, generator
-from drupe.training.source import ImageSource
 
 
 def choose_device(wanted: str, world: World) -> torch.device:

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.data.copies.duplicates import duplicate_groups
 from drupe.data.dataset import Dataset, open_dataset
-from drupe.data.duplicates import duplicate_groups
 from drupe.data.overlay import active_fixes
 from drupe.errors import InputError
+from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
 from drupe.evaluation.predictions import Predictions, scores_from_logits
-from drupe.evaluation.source import JudgedSplit, ModelPredictions
 from drupe.progress import Progress, silent
 from drupe.training.claim import check_store
+from drupe.training.config import read_config
+from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import defect_logits
 from drupe.training.preparation import prepare_data
-from drupe.training.record import read_config
 from drupe.training.saved import load_network
-from drupe.training.source import ImageSource
 from drupe.training.trained_on import read_digests
 
 
@@ -32,7 +32,7 @@ class FreshCalibration:
     images: NDArray[np.uint8]
 
 
-def certify_on_fresh(
+def calibrate_on_fresh(
     model: ModelPredictions, run: Path, root: Path, store: Path, progress: Progress = silent
 ) -> FreshCalibration:
     """Return ``model`` with the run's predictions on the crops in ``root`` as calibration.

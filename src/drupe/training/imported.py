@@ -10,30 +10,29 @@ from typing import Any
 
 from drupe.configuration import Tree, fingerprint
 from drupe.errors import InputError, TrainingDivergedError
-from drupe.evaluation.seen import Seen
-from drupe.evaluation.source import file_hash
+from drupe.evaluation.model_predictions import file_hash
 from drupe.models.foreign import FittedWeights, Tensors, fit_to, read_checkpoint
 from drupe.models.network import Network, build_network
 from drupe.models.subnormal import flush_subnormals
 from drupe.progress import Progress, silent
-from drupe.training.claim import check_store, exclusive, find_record
-from drupe.training.config import ExperimentConfig, validate_experiment
-from drupe.training.distributed import World
-from drupe.training.execution import choose_device, set_threads
-from drupe.training.judgement import judge
-from drupe.training.preparation import PreparedData, prepare_data
-from drupe.training.record import (
+from drupe.runs.record import (
     ImportRecord,
     RunRecord,
     host_description,
     library_versions,
     now,
     read_evaluation,
-    write_config,
 )
+from drupe.runs.training_overlap import Seen
+from drupe.training.claim import check_store, exclusive, find_record
+from drupe.training.config import ExperimentConfig, validate_experiment, write_config
+from drupe.training.distributed import World
+from drupe.training.execution import choose_device, set_threads
+from drupe.training.image_batches import ImageSource
+from drupe.training.judgement import judge
+from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.run import RunOutcome
 from drupe.training.saved import save_network
-from drupe.training.source import ImageSource
 from drupe.training.trained_on import TrainingFiles, find_training_files
 
 IMPORT_VERSION = 1

@@ -18,8 +18,8 @@ from drupe.evaluation.temperature import fit_temperature
 from drupe.files import write_json
 from drupe.models.network import Network
 from drupe.progress import Progress, silent
+from drupe.training.image_batches import ImageSource
 from drupe.training.preparation import PreparedData
-from drupe.training.source import ImageSource
 
 PREDICTION_BATCH = 128
 

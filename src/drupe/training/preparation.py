@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.content import content_crop
+from drupe.data.copies.duplicates import duplicate_groups
 from drupe.data.dataset import Dataset, open_dataset
-from drupe.data.duplicates import duplicate_groups
 from drupe.data.overlay import active_fixes
 from drupe.data.split import Split, split_dataset
 from drupe.errors import InputError
 from drupe.files import replacing
 from drupe.models.zoo import check_input
 from drupe.progress import Progress, silent
+from drupe.runs.record import DataRecord
 from drupe.training.config import DataConfig, ExperimentConfig
-from drupe.training.record import DataRecord
 
 GROUPS_VERSION = 1
 """Raised when duplicates are found by another rule; names the cached file."""

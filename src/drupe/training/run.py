@@ -11,8 +11,22 @@ from drupe.configuration import Tree
 from drupe.models.network import build_network
 from drupe.models.weights import WeightsOrigin
 from drupe.progress import Progress, silent
+from drupe.runs.epoch_log import append_epoch, keep_epochs, train_seconds
+from drupe.runs.record import (
+    RunRecord,
+    discard_checkpoint,
+    host_description,
+    library_versions,
+    now,
+    read_evaluation,
+)
+from drupe.training.checkpoint import (
+    require_finite_weights,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from drupe.training.claim import check_store, claim, exclusive
-from drupe.training.config import ExperimentConfig
+from drupe.training.config import ExperimentConfig, read_config, write_config
 from drupe.training.distributed import World, join_world
 from drupe.training.engine import Trainer
 from drupe.training.execution import (
@@ -22,27 +36,11 @@ from drupe.training.execution import (
     set_threads,
     with_recorded,
 )
+from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import judge
-from drupe.training.metrics import append_epoch, keep_epochs, train_seconds
 from drupe.training.preparation import PreparedData, prepare_data
-from drupe.training.record import (
-    RunRecord,
-    discard_checkpoint,
-    host_description,
-    library_versions,
-    now,
-    read_config,
-    read_evaluation,
-    write_config,
-)
-from drupe.training.resumption import (
-    require_finite_weights,
-    restore_checkpoint,
-    save_checkpoint,
-)
 from drupe.training.saved import save_network
 from drupe.training.seeding import Stream, seed_torch
-from drupe.training.source import ImageSource
 
 
 @dataclass(frozen=True)

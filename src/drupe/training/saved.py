@@ -10,18 +10,18 @@ from pydantic import BaseModel
 
 from drupe.configuration import Tree, validate
 from drupe.errors import InputError
-from drupe.evaluation.source import require_done
+from drupe.evaluation.model_predictions import require_done
 from drupe.models.network import Network, build_network
 from drupe.progress import Progress, silent
-from drupe.training.checkpoint import load_tensors, load_weights, save_tensors
+from drupe.runs.record import read_record
 from drupe.training.claim import check_store, exclusive
-from drupe.training.config import ExperimentConfig, Side
+from drupe.training.config import ExperimentConfig, Side, read_config
 from drupe.training.distributed import World
 from drupe.training.execution import choose_device, set_threads
+from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import judge
 from drupe.training.preparation import prepare_data
-from drupe.training.record import read_config, read_record
-from drupe.training.source import ImageSource
+from drupe.training.tensor_file import load_tensors, load_weights, save_tensors
 
 MODEL_FILE = "model.safetensors"
 

@@ -16,9 +16,9 @@ import numpy as np
 from drupe.configuration import fingerprint
 from drupe.data.fixes import is_inside
 from drupe.errors import InputError
-from drupe.evaluation.seen import Overlap
-from drupe.evaluation.source import file_hash
+from drupe.evaluation.model_predictions import file_hash
 from drupe.files import write_text
+from drupe.runs.training_overlap import Overlap
 from drupe.training.preparation import PreparedData
 
 UNKNOWN = "unknown"

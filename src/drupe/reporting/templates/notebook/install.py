@@ -19,7 +19,7 @@ FOLDER = Path(LOCAL).absolute()
 FOLDER.mkdir(parents=True, exist_ok=True)
 
 # Ends with this kernel, so that a restarted one finds the study's folder free.
-DRUPE = (sys.executable, "-m", "drupe.study.child", os.getpid())
+DRUPE = (sys.executable, "-m", "drupe.study.execution.child", os.getpid())
 
 
 def stream(*words: object) -> int:

@@ -1,0 +1,1 @@
+"""What makes two crops copies of one another."""

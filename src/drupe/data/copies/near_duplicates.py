@@ -1,0 +1,377 @@
+"""Find pairs of images of which one is the other's copy: turned, flipped, shifted, relit, noisier.
+
+Three stages, each far narrower than the one before; N images, M pairs:
+
+1. *Nominate.* The texture around the content's centre, on a polar grid, keeps the size of its
+   Fourier coefficients along the angle when the object is turned or flipped. Principal components
+   of these sizes (128 bytes an image) propose each image's nearest :data:`NEIGHBOURS`: exhaustive
+   up to 2 · :data:`CELL` images, beyond that within the cells around random centres.
+2. *Sift.* Circular correlation of the polar textures, all angles at once, forwards and flipped.
+3. *Confirm.* The windows are laid on each other at the angle found, shifted by up to 2 pixels;
+   silhouettes must overlap and the fine texture must correlate
+   (:mod:`drupe.data.copies.alignment`).
+
+Memory is bounded: 3 KB an image lie in an unlinked scratch file, about 1 KB an image in memory.
+Time for nominating grows with N · CELL, for the rest with N.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.data.copies.alignment import compare
+from drupe.data.copies.patches import ANGLES, CHUNK, RINGS, TEXTURE_FLOOR, polar, textures
+from drupe.progress import Progress, silent
+
+NEIGHBOURS = 12
+"""Pairs nominated per image and cell, at most."""
+
+CELL = 4096
+"""Images per cell, on average, when there are more than twice as many."""
+
+PROBES = 3
+"""Cells that an image belongs to, so that neighbours across a cell's border still meet."""
+
+LARGEST_CELL = 4 * PROBES * CELL
+"""A fuller cell is cut into pieces by likeness to its centre; the images in it are counted."""
+
+SIFTED = 0.6
+"""Polar texture correlation that a pair needs to be looked at pixel by pixel."""
+
+SIFTED_PER_IMAGE = 1
+"""Pairs looked at pixel by pixel, per image on average, at most: the most agreeing ones. More
+arise only where images are so small or smooth that many look the same."""
+
+ALIKE_SHOWN = 20
+"""Pairs listed that aren't copies but look alike, most evident first."""
+
+_FREQUENCIES = 17  # angular orders 0..16 nominate; higher ones vary with noise
+_COMPONENTS = 64
+_SAMPLE = 2048  # images that the principal components are found on
+_POLAR_STEP = 1 / 40  # texture per unit of the stored int8
+
+Indices = NDArray[np.intp]
+Floats = NDArray[np.float32]
+Fetch = Callable[[Indices], NDArray[np.uint8]]
+"""Give the windows uint8 [n, W, W, 2] (:func:`drupe.data.copies.patches.window`) of some images."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """M pairs, most evident first.
+
+    first < second: intp [M]; flipped: bool [M] and degrees: float32 [M], 0 to 360, by which
+    ``second`` has to be turned, after a flip where ``flipped``; correlation, evidence and
+    overlap: float32 [M], see :class:`drupe.data.copies.alignment.Agreement`.
+    """
+
+    first: Indices
+    second: Indices
+    flipped: NDArray[np.bool_]
+    correlation: Floats
+    evidence: Floats
+    overlap: Floats
+    degrees: Floats
+
+    def __len__(self) -> int:
+        """M."""
+        return len(self.first)
+
+    def rows(self, chosen: NDArray[Any]) -> Pairs:
+        """Return the pairs that ``chosen``, a mask or indices, selects."""
+        return Pairs(*(column[chosen] for column in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class NearPairs:
+    """What the search found.
+
+    copies: confirmed pairs; alike: at most :data:`ALIKE_SHOWN` pairs of different photographs
+    that a person may want to look at; nominated and sifted: pairs that got so far; dropped: pairs
+    beyond :data:`SIFTED_PER_IMAGE`; crowded: images in cells too full to be searched whole, whose
+    copies may have been missed.
+    """
+
+    copies: Pairs
+    alike: Pairs
+    nominated: int
+    sifted: int
+    dropped: int
+    crowded: int
+
+
+class Sketches:
+    """Polar textures of N images in a scratch file: int8 [N, R, A, 2].
+
+    ``folder`` is where the scratch file lies (None: the system's folder for temporary files); it
+    has no name there and vanishes with the process. A full disk is an :class:`OSError` at once.
+    """
+
+    def __init__(self, images: int, folder: Path | None = None) -> None:
+        self.images = images
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
+        shape = (images, RINGS, ANGLES, 2)
+        try:
+            _reserve(self._file, max(1, int(np.prod(shape))))
+        except OSError as error:
+            self._file.close()
+            error.filename = str(folder or tempfile.gettempdir())
+            raise
+        self.polar = np.memmap(self._file, np.int8, mode="r+", shape=shape) if images else None
+        self.has_texture = np.zeros(images, dtype=bool)
+
+    def __enter__(self) -> Sketches:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.polar = None
+        self._file.close()
+
+    def draw(self, start: int, windows: NDArray[np.uint8]) -> None:
+        """Sketch images ``start``, ``start + 1``, … from their windows uint8 [n, W, W, 2]."""
+        if self.polar is None:  # no images
+            return
+        for offset in range(0, len(windows), CHUNK):
+            part = slice(start + offset, start + min(offset + CHUNK, len(windows)))
+            texture, inside = textures(windows[offset : offset + CHUNK])
+            rings = polar(texture) / _POLAR_STEP
+            self.polar[part] = np.clip(np.rint(rings), -127, 127)
+            pixels = np.maximum(inside.sum(axis=(1, 2)), 1)[:, None]
+            power = np.square(texture).sum(axis=(2, 3)) / pixels
+            self.has_texture[part] = power.max(axis=1) > TEXTURE_FLOOR**2
+
+    def spectra(self, indices: Indices) -> NDArray[np.complex64]:
+        """Fourier coefficients along the angle, unit length: complex64 [n, A/2+1, R*2]."""
+        assert self.polar is not None
+        rings = self.polar[indices].astype(np.float32)
+        norm = np.sqrt(np.square(rings).sum(axis=(1, 2, 3), keepdims=True)) + 1e-6
+        found = np.fft.rfft(rings / norm, axis=2).transpose(0, 2, 1, 3)
+        return found.reshape(len(indices), ANGLES // 2 + 1, 2 * RINGS).astype(np.complex64)
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Claim ``size`` bytes of disk: a memory map that meets a full disk kills the process."""
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except AttributeError:  # macOS and Windows lack it
+        _write_zeros(file, size)
+    except OSError as error:  # some file systems do as well
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        _write_zeros(file, size)
+
+
+def _write_zeros(file: IO[bytes], size: int) -> None:
+    block = bytes(1 << 20)
+    for start in range(0, size, len(block)):
+        file.write(block[: size - start])
+    file.flush()
+
+
+def find_near_duplicates(
+    sketches: Sketches,
+    fetch: Fetch,
+    candidates: Indices | None = None,
+    progress: Progress = silent,
+) -> NearPairs:
+    """Find the pairs of copies among ``candidates`` (sorted indices; None: all images).
+
+    Leave all but one of identical images out of ``candidates``: copies crowd out neighbours.
+    Images without texture inside their content are never paired.
+    """
+    chosen = np.arange(sketches.images) if candidates is None else candidates
+    chosen = chosen[sketches.has_texture[chosen]]
+    pairs, crowded = _nominate(_descriptors(sketches, chosen, progress), progress)
+    first, second = chosen[pairs[:, 0]], chosen[pairs[:, 1]]
+    sifted, dropped = _sift(sketches, first, second, progress)
+    copies, alike = _confirm(sifted, fetch, sketches.images, progress)
+    return NearPairs(
+        copies=copies,
+        alike=alike.rows(np.arange(len(alike)) < ALIKE_SHOWN),
+        nominated=len(pairs),
+        sifted=len(sifted.first),
+        dropped=dropped,
+        crowded=crowded,
+    )
+
+
+# --- Nominate ----------------------------------------------------------------------------------
+
+
+def _descriptors(sketches: Sketches, chosen: Indices, progress: Progress) -> NDArray[np.float16]:
+    """Unit vectors float16 [n, 64]: principal components of the spectra's magnitudes."""
+    out = np.zeros((len(chosen), _COMPONENTS), dtype=np.float16)
+    if len(chosen) == 0:
+        return out
+    rng = np.random.default_rng(0)
+    sample = np.sort(rng.permutation(len(chosen))[:_SAMPLE])
+    known = _magnitudes(sketches, chosen[sample])
+    mean = known.mean(axis=0)
+    _, axes = np.linalg.eigh(np.cov(known - mean, rowvar=False, ddof=0))
+    axes = axes[:, ::-1][:, :_COMPONENTS].astype(np.float32)
+    with progress("describe", len(chosen), "images") as tracker:
+        for start in range(0, len(chosen), 256):
+            part = chosen[start : start + 256]
+            vectors = (_magnitudes(sketches, part) - mean) @ axes
+            norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+            out[start : start + 256] = vectors / np.maximum(norm, 1e-6)
+            tracker.advance(len(part))
+    return out
+
+
+def _magnitudes(sketches: Sketches, indices: Indices) -> Floats:
+    sizes = np.abs(sketches.spectra(indices)[:, :_FREQUENCIES])
+    # Two rings make one, which takes an eighth of the time for the principal axes.
+    power = np.square(sizes).reshape(len(indices), _FREQUENCIES, RINGS // 2, 2, 2).sum(axis=3)
+    pooled: Floats = np.sqrt(power).reshape(len(indices), -1)
+    return pooled
+
+
+def _nominate(vectors: NDArray[np.float16], progress: Progress) -> tuple[NDArray[np.intp], int]:
+    """Return pairs intp [M, 2] (first < second), and how many images lay in cells that were cut."""
+    count = len(vectors)
+    codes = [np.zeros(0, dtype=np.int64)]
+    crowded = 0
+    cells, pieces = _cells(vectors), []
+    for members in cells:
+        parts = max(1, -(-len(members) // LARGEST_CELL))
+        crowded += len(members) if parts > 1 else 0
+        pieces += np.array_split(members, parts)
+    with progress("nominate", sum(map(len, pieces)), "images") as tracker:
+        for members in pieces:
+            inside = vectors[members].astype(np.float32)
+            block = max(1, (1 << 24) // max(1, len(members)))  # 64 MB of similarities
+            for start in range(0, len(members), block):
+                codes.append(_nearest(members, inside, slice(start, start + block), count))
+                tracker.advance(min(block, len(members) - start))
+    found = np.unique(np.concatenate(codes))
+    return np.stack([found // max(1, count), found % max(1, count)], axis=1).astype(
+        np.intp
+    ), crowded
+
+
+def _nearest(members: Indices, inside: Floats, rows: slice, count: int) -> NDArray[np.int64]:
+    """Code first * count + second of each row's nearest members, without the row itself."""
+    likeness = inside[rows] @ inside.T
+    own = np.arange(len(members))[rows]
+    likeness[np.arange(len(own)), own] = -2
+    nearest = min(NEIGHBOURS, len(members) - 1)
+    if nearest < 1:
+        return np.zeros(0, dtype=np.int64)
+    columns = np.argpartition(-likeness, nearest - 1, axis=1)[:, :nearest]
+    one, other = np.repeat(members[own], nearest), members[columns.ravel()]
+    codes: NDArray[np.int64] = np.minimum(one, other) * count + np.maximum(one, other)
+    return np.unique(codes)
+
+
+def _cells(vectors: NDArray[np.float16]) -> list[Indices]:
+    """Split the images into overlapping cells of like ones, most alike to the centre first."""
+    count = len(vectors)
+    if count <= 2 * CELL:
+        return [np.arange(count)]
+    rng = np.random.default_rng(0)
+    centres = vectors[rng.permutation(count)[: count // CELL + PROBES]].astype(np.float32)
+    cell = np.empty((count, PROBES), dtype=np.int32)
+    near = np.empty((count, PROBES), dtype=np.float32)
+    for start in range(0, count, CELL):
+        part = slice(start, start + CELL)
+        likeness = vectors[part].astype(np.float32) @ centres.T
+        cell[part] = np.argpartition(-likeness, PROBES - 1, axis=1)[:, :PROBES]
+        near[part] = np.take_along_axis(likeness, cell[part].astype(np.intp), axis=1)
+    order = np.lexsort((-near.ravel(), cell.ravel()))
+    bounds = np.searchsorted(cell.ravel()[order], np.arange(1, len(centres)))
+    return np.split(order // PROBES, bounds)
+
+
+# --- Sift --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Sifted:
+    first: Indices
+    second: Indices
+    flipped: NDArray[np.bool_]
+    step: Indices
+    height: Floats
+
+
+def _sift(
+    sketches: Sketches, first: Indices, second: Indices, progress: Progress
+) -> tuple[_Sifted, int]:
+    """Keep pairs whose polar textures agree at some angle, forwards or flipped, and that angle.
+
+    Returns at most :data:`SIFTED_PER_IMAGE` · N of them, in order, and how many were dropped.
+    """
+    none = np.zeros(0, dtype=np.float32)
+    kept: list[tuple[NDArray[Any], ...]] = [
+        (first[:0], first[:0], np.zeros(0, bool), first[:0], none)
+    ]
+    with progress("compare", len(first), "pairs") as tracker:
+        for start in range(0, len(first), CHUNK):
+            one, other = first[start : start + CHUNK], second[start : start + CHUNK]
+            # Each image comes up often: transform it once per chunk.
+            unique, place = np.unique(np.concatenate([one, other]), return_inverse=True)
+            spectra = sketches.spectra(unique)
+            a, b = spectra[place[: len(one)]], spectra[place[len(one) :]]
+            for flipped in (False, True):
+                product = np.einsum("nkr,nkr->nk", a, b if flipped else b.conj())
+                agreement = np.fft.irfft(product, n=ANGLES, axis=1)
+                step, height = agreement.argmax(axis=1), agreement.max(axis=1).astype(np.float32)
+                good = height >= SIFTED
+                way = np.full(len(one), flipped)
+                kept.append(tuple(column[good] for column in (one, other, way, step, height)))
+            tracker.advance(len(one))
+    columns = [np.concatenate(column) for column in zip(*kept, strict=True)]
+    best = np.sort(np.argsort(-columns[-1], kind="stable")[: SIFTED_PER_IMAGE * sketches.images])
+    return _Sifted(*(column[best] for column in columns)), len(columns[0]) - len(best)
+
+
+# --- Confirm -----------------------------------------------------------------------------------
+
+
+def _confirm(sifted: _Sifted, fetch: Fetch, images: int, progress: Progress) -> tuple[Pairs, Pairs]:
+    """Return the pairs that agree pixel by pixel, and those that merely look alike."""
+    none = np.zeros(0, dtype=np.float32)
+    start_with = (sifted.first[:0], sifted.second[:0], sifted.flipped[:0], none, none, none, none)
+    kept: tuple[list[tuple[NDArray[Any], ...]], ...] = ([start_with], [start_with])
+    with progress("confirm", len(sifted.first), "pairs") as tracker:
+        for start in range(0, len(sifted.first), CHUNK):
+            part = slice(start, start + CHUNK)
+            one, other, flipped = sifted.first[part], sifted.second[part], sifted.flipped[part]
+            unique, place = np.unique(np.concatenate([one, other]), return_inverse=True)
+            windows = fetch(unique)
+            a, b = windows[place[: len(one)]], windows[place[len(one) :]]
+            found = compare(a, b, sifted.step[part], flipped)
+            measured = (found.correlation, found.evidence, found.overlap, found.degrees)
+            for rows, good in zip(kept, (found.confirmed, found.alike), strict=True):
+                rows.append(tuple(column[good] for column in (one, other, flipped, *measured)))
+            tracker.advance(len(one))
+    copies, alike = (
+        _once(Pairs(*(np.concatenate(column) for column in zip(*rows, strict=True))), images)
+        for rows in kept
+    )
+    # A copy's other, poorer alignment may look alike as well.
+    codes = copies.first * images + copies.second
+    return copies, alike.rows(~np.isin(alike.first * images + alike.second, codes))
+
+
+def _once(pairs: Pairs, images: int) -> Pairs:
+    """Sort by evidence; of a pair found both as it is and flipped keep the better alignment."""
+    ordered = pairs.rows(np.lexsort((pairs.second, pairs.first, -pairs.evidence)))
+    _, earliest = np.unique(ordered.first * images + ordered.second, return_index=True)
+    return ordered.rows(np.sort(earliest))

@@ -1,0 +1,1 @@
+"""Synthetic cherry crops with known truth."""

@@ -1,0 +1,203 @@
+"""What one model said, from a run directory or from anyone's CSV: files alone, no network.
+
+Letters: n items of a split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from drupe.configuration import validate
+from drupe.errors import InputError
+from drupe.evaluation.certificate import MeasuredOn
+from drupe.evaluation.grouping import read_duplicates
+from drupe.evaluation.predictions import Predictions
+from drupe.evaluation.predictions_csv import read_predictions
+from drupe.files import read_json
+from drupe.runs.training_overlap import Seen
+
+RUN_BACKEND = MeasuredOn(graph="", backend="pytorch", precision="fp32")
+"""How a run computes its predictions; the graph is the run's own weights."""
+
+
+@dataclass(frozen=True)
+class JudgedSplit:
+    """The predictions of one split; ``groups`` (int [n], from 0) has equal numbers for copies."""
+
+    table: Predictions
+    groups: NDArray[np.integer]
+
+    @classmethod
+    def of_distinct(cls, table: Predictions) -> JudgedSplit:
+        """Return a split in which no item is known to be a copy of another."""
+        return cls(table, np.arange(len(table)))
+
+    @cached_property
+    def distinct(self) -> Predictions:
+        """One item per duplicate group: what claims count."""
+        if np.bincount(self.groups).max(initial=0) <= 1:
+            return self.table
+        return self.table.distinct(self.groups)
+
+
+@dataclass(frozen=True)
+class ModelPredictions:
+    """A model's predictions and where they come from.
+
+    A run brings ``calibration`` and ``test``; a CSV is one split, which stands for both: a
+    threshold is certified on it, or models are compared on it, never one after the other.
+    ``approximate`` says why thresholds certified on this calibration carry no exact guarantee, if
+    they don't; ``in_sample`` why nothing at all can be certified on it, ``caveats`` what makes the
+    test figures optimistic: both of a network trained elsewhere. ``experiment`` and ``seed`` are
+    those of a run, None for a CSV.
+    """
+
+    name: str
+    calibration: JudgedSplit | None
+    test: JudgedSplit | None
+    data_fingerprint: str
+    measured_on: MeasuredOn
+    approximate: str | None = None
+    experiment: str | None = None
+    seed: int | None = None
+    in_sample: str | None = None
+    caveats: tuple[str, ...] = ()
+
+    def with_calibration(
+        self,
+        split: JudgedSplit,
+        data_fingerprint: str,
+        approximate: str | None = None,
+        *,
+        is_new: bool = False,
+    ) -> ModelPredictions:
+        """Return the same model with other calibration items, or other scores of the same ones.
+
+        ``is_new``: the items were collected after it was trained, so none of them is in-sample.
+        """
+        return replace(
+            self,
+            calibration=split,
+            data_fingerprint=data_fingerprint,
+            approximate=approximate,
+            in_sample=None if is_new else self.in_sample,
+        )
+
+
+class _Data(BaseModel):
+    fingerprint: str
+    classes: tuple[str, str]
+    calibration: int
+    test: int
+    approximate: str | None = None
+
+
+class _Imported(BaseModel):
+    seen: Seen
+
+
+class _Run(BaseModel):
+    """The part of ``run.json`` that is needed here."""
+
+    status: str
+    experiment: str
+    seed: int
+    data: _Data
+    imported: _Imported | None = None
+
+
+def require_done(run: Path, status: str) -> None:
+    """Raise an :class:`InputError` unless ``status`` is that of a finished run."""
+    if status != "done":
+        # Whoever is killed writes no other status.
+        words = "running, or was killed (the same command resumes it)"
+        got = words if status == "running" else status
+        raise InputError(f"{run}: must hold a finished run, got one that is {got}")
+
+
+def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredictions:
+    """Read the predictions of a finished run.
+
+    Raises:
+        InputError: no finished run, damaged files, or a defect class other than the run's.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: must be a run directory or a CSV file, but has no run.json")
+    run = validate(_Run, read_json(path), str(path))
+    require_done(folder, run.status)
+    clean_class, defect_class = run.data.classes
+    if defect not in (None, defect_class):
+        raise InputError(
+            f"{folder}: the run was trained with the defect class {defect_class} "
+            f"(clean: {clean_class}), got --defect {defect}"
+        )
+    splits = {
+        name: _read_split(folder, name, defect_class, expected)
+        for name, expected in (("calibration", run.data.calibration), ("test", run.data.test))
+        if expected
+    }
+    return ModelPredictions(
+        # Which seed a network from elsewhere was trained with is seldom known.
+        name=run.experiment if run.imported else f"{run.experiment} seed {run.seed}",
+        calibration=splits.get("calibration"),
+        test=splits.get("test"),
+        data_fingerprint=run.data.fingerprint,
+        approximate=run.data.approximate,
+        measured_on=replace(RUN_BACKEND, graph=file_hash(folder / "model.safetensors")),
+        experiment=run.experiment,
+        seed=run.seed,
+        in_sample=run.imported.seen.in_sample if run.imported else None,
+        caveats=run.imported.seen.caveats if run.imported else (),
+    )
+
+
+def read_csv(
+    path: Path, defect: str | None = None, *, score_is_logit: bool = False
+) -> ModelPredictions:
+    """Read a CSV ``path,label,score`` of one split; both ``calibration`` and ``test`` are it."""
+    split = JudgedSplit.of_distinct(read_predictions(path, defect, score_is_logit=score_is_logit))
+    fingerprint = table_hash(split.table)
+    return ModelPredictions(
+        name=path.stem,
+        calibration=split,
+        test=split,
+        data_fingerprint=fingerprint,
+        measured_on=MeasuredOn(graph=f"whatever wrote {path.name} ({fingerprint[:12]})"),
+    )
+
+
+def table_hash(table: Predictions) -> str:
+    """Return a SHA-256 (hex) over paths, labels and scores, which a pipe has too."""
+    digest = hashlib.sha256("\n".join(table.paths).encode("utf-8", "surrogateescape"))
+    digest.update(table.is_defect.tobytes())
+    digest.update(table.scores.tobytes())
+    return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file's bytes; a missing one is an :class:`InputError`."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+
+
+def _read_split(folder: Path, name: str, defect: str, expected: int) -> JudgedSplit:
+    path = folder / "predictions" / f"{name}.csv"
+    table = read_predictions(path, defect)
+    if len(table) != expected:
+        raise InputError(
+            f"{path}: must hold the {expected:,} items of the run, got {len(table):,}; "
+            f"drupe evaluate {folder} writes it anew"
+        )
+    duplicates = folder / "predictions" / "duplicates.json"
+    return JudgedSplit(table, read_duplicates(duplicates, name, table.paths))

@@ -1,0 +1,1 @@
+"""The run directory as one typed thing: names, record, epochs, evaluation."""

@@ -1,0 +1,175 @@
+"""``run.json``, ``config.yaml`` and ``evaluation.json``: what a run directory says of itself.
+
+A run directory belongs to one identity (configuration + data + ``TRAINING_VERSION``) for ever.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from drupe.configuration import Tree, validate
+from drupe.errors import InputError
+from drupe.files import read_json, write_json
+from drupe.runs.training_overlap import Seen
+
+TRAINING_VERSION = 1
+"""Raised when the same configuration would give other weights; part of a run's identity."""
+
+LIBRARIES = ("drupe", "numpy", "pillow", "safetensors", "scipy", "timm", "torch")
+
+
+class DataRecord(BaseModel):
+    """Which data a run saw: counts of images per split, and files left out with their reasons.
+
+    ``calibration`` counts the items of ``predictions/calibration.csv``. ``approximate`` says why
+    they give no exact guarantee, if they don't: cross-fitting wrote them.
+    """
+
+    fingerprint: str
+    classes: tuple[str, str]
+    fit: int
+    calibration: int
+    test: int
+    dropped: int
+    skipped: list[tuple[str, str]]
+    approximate: str | None = None
+
+
+class ImportRecord(BaseModel):
+    """Where an imported network comes from, how its weights were read, and what it has seen.
+
+    sha256 (hex) of the checkpoint's bytes; key: place of the state dict in it; names: whose names
+    its tensors had; outputs, dtype: as they were; class_order: the class of each output.
+    """
+
+    checkpoint: str
+    sha256: str
+    key: str | None
+    names: Literal["timm", "torchvision"]
+    outputs: int
+    dtype: str
+    class_order: tuple[str, str]
+    flushed_weights: int
+    seen: Seen
+
+    @property
+    def temperature(self) -> float | None:
+        """1, that of the checkpoint as it is, where calibration is in-sample; else None: fitted."""
+        return 1.0 if self.seen.in_sample else None
+
+
+class RunRecord(BaseModel):
+    """The content of ``run.json``. Times are UTC (ISO 8601), durations seconds.
+
+    ``imported`` is None for a run that was trained here.
+    """
+
+    model_config = ConfigDict(extra="ignore", validate_assignment=True)
+
+    status: Literal["running", "interrupted", "failed", "done"]
+    experiment: str
+    seed: int
+    identity: str
+    training_version: int = TRAINING_VERSION
+    data: DataRecord
+    crop: int | None
+    weights: dict[str, Any] | None
+    device: str
+    processes: int
+    versions: dict[str, str]
+    host: dict[str, str]
+    started: str
+    finished: str | None = None
+    train_seconds: float | None = None
+    judge_seconds: float | None = None
+    error: str | None = None
+    imported: ImportRecord | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write ``run.json`` in ``folder`` atomically."""
+        write_json(folder / "run.json", self.model_dump(mode="json"))
+
+    def stop(self, folder: Path, error: BaseException) -> None:
+        """Write that the run ended by ``error``; Ctrl-C interrupts, all else is a failure."""
+        self.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        self.error = f"{type(error).__name__}: {error}"
+        self.finished = now()
+        self.write(folder)
+
+
+def now() -> str:
+    """Return the time in UTC to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def library_versions() -> dict[str, str]:
+    """Return the version of Python and of every library whose numerics a run depends on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+def host_description() -> dict[str, str]:
+    """Return what identifies the host: name, system and machine type."""
+    return {"name": platform.node(), "system": platform.platform(), "machine": platform.machine()}
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """Return the record of the run in ``folder``, or None where there is none."""
+    path = folder / "run.json"
+    return validate(RunRecord, read_json(path), str(path)) if path.exists() else None
+
+
+class _Rate(BaseModel):
+    successes: int
+    trials: int
+    confidence: float
+
+
+class _Confusion(BaseModel):
+    fn: int
+    fp: int
+
+
+class _Argmax(BaseModel):
+    accuracy: _Rate
+    recall: _Rate
+    clean_yield: _Rate
+    precision: _Rate
+    confusion: _Confusion
+
+
+class _Test(BaseModel):
+    images: int
+    defects: int
+    argmax: _Argmax
+
+
+class _Evaluation(BaseModel):
+    """What the table of an evaluation reads; the document holds more."""
+
+    temperature: float
+    auroc: float
+    ece: float
+    test: _Test
+
+
+def read_evaluation(folder: Path) -> Tree:
+    """Return ``evaluation.json`` of a finished run; damage is an :class:`InputError`."""
+    path = folder / "evaluation.json"
+    try:
+        document: Tree = read_json(path)
+        validate(_Evaluation, document, str(path))
+    except InputError as error:
+        raise InputError([*error.problems, f"drupe evaluate {folder} writes it anew"]) from None
+    return document
+
+
+def discard_checkpoint(folder: Path) -> None:
+    """Remove ``checkpoint/``: it exists only while a run is unfinished."""
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)

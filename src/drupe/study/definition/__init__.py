@@ -1,0 +1,1 @@
+"""A study as it was fixed in advance: specification, files, plan, protocol."""

@@ -1,0 +1,1 @@
+"""Running a study: executors, scheduler, tasks, journal."""

@@ -1,0 +1,75 @@
+"""What the runs of a study need, put into an object store once: data, packs, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from drupe.data.discover import discover
+from drupe.data.file_digests import file_digests
+from drupe.data.overlay import active_fixes
+from drupe.evaluation.model_predictions import file_hash
+from drupe.models.weights import find_in_folder
+from drupe.study.execution.ray.node import Data
+from drupe.study.execution.ray.parcel import Parcel, Put, content_key, files_below, pack
+from drupe.training.config import ExperimentConfig
+from drupe.training.preparation import prepare_data, require_root
+
+
+class Sender:
+    """Puts what a run reads into the object store, each thing when it is first needed.
+
+    Both the files and their pack travel: a node hashes the files, as everywhere, and so finds the
+    pack (and the groups of duplicates in it) without decoding an image.
+    """
+
+    def __init__(self, store: Path, put: Put, weights_folder: Path | None = None) -> None:
+        self.store, self.put, self.weights_folder = store, put, weights_folder
+        self._files: tuple[str, Parcel] | None = None
+        self._packs: dict[str, Parcel] = {}
+        self._weights: dict[str, Parcel | None] = {}
+        self.fingerprint = ""
+
+    def data(self, config: ExperimentConfig) -> Data:
+        """Return the data of a run; all runs of a study have the same files and fixes."""
+        root = require_root(config.data)
+        fixes = active_fixes(root, self.store)
+        overlay = None
+        if fixes is not None:
+            overlay = {"exclude": sorted(fixes.exclude), "relabel": dict(fixes.relabel)}
+        if self._files is None:
+            self._files = self._send_files(root, config.data.defect, overlay)
+        key, files = self._files
+        dataset = prepare_data(config, self.store).dataset  # with the groups of duplicates
+        self.fingerprint = dataset.fingerprint
+        name = dataset.cache.name
+        if name not in self._packs:
+            place = f"{key}/store/packed/{name}"
+            self._packs[name] = pack(files_below(dataset.cache), self.put, place)
+        return Data(key, files, self._packs[name], overlay)
+
+    def _send_files(
+        self, root: Path, defect: str | None, overlay: Mapping[str, Any] | None
+    ) -> tuple[str, Parcel]:
+        paths = discover(root, defect).paths
+        digests = file_digests(root, paths, store=self.store).digests
+        key = content_key([*paths, *digests, repr(overlay)])
+        return key, pack(((path, root / path) for path in paths), self.put, f"{key}/data")
+
+    def weights(self, config: ExperimentConfig) -> Parcel | None:
+        """Return the pretrained weights in the driver's folder of them, None if it has none."""
+        name = config.model.architecture
+        if not config.model.pretrained:
+            return None
+        if name not in self._weights:
+            self._weights[name] = self._send_weights(name)
+        return self._weights[name]
+
+    def _send_weights(self, architecture: str) -> Parcel | None:
+        path = find_in_folder(architecture, self.weights_folder)
+        if path is None or self.weights_folder is None:
+            return None
+        inside = path.relative_to(self.weights_folder).as_posix()
+        key = content_key([inside, file_hash(path)])
+        return pack([(inside, path)], self.put, f"weights/{key}")

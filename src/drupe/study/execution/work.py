@@ -1,0 +1,278 @@
+"""How each task of a study is done, and how work that was done before is recognised."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from drupe.errors import DrupeError, InputError
+from drupe.evaluation.model_predictions import file_hash, read_run_predictions
+from drupe.evaluation.operating_point import (
+    OperatingPoint,
+    Request,
+    operating_point,
+    record_certificate,
+)
+from drupe.files import read_json, write_json, write_text
+from drupe.runs.record import read_record
+from drupe.study.definition.baseline import certified_run, import_words, made_from, read_seen
+from drupe.study.definition.loading import Study
+from drupe.study.definition.plan import Runs, Task, plan, study_folder
+from drupe.study.execution.executor import Job
+from drupe.study.execution.journal import Outcome
+from drupe.training.config import ExperimentConfig
+from drupe.training.crossfit import calibrate_on_folds
+from drupe.training.saved import MODEL_FILE
+
+BUNDLE, THRESHOLD = "bundle", "threshold.json"
+SMOKE_SAMPLES = 20
+"""Timed calls of a bench whose figures mean nothing."""
+ERROR = "error: "
+"""What ``drupe`` puts before each message about an error."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A study's tasks, bound to its data (by fingerprint) and folders.
+
+    ``threads``: CPU threads of a training run; None: all cores.
+    """
+
+    study: Study
+    store: Path
+    fingerprint: str
+    weights_folder: Path | None = None
+    threads: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder."""
+        return study_folder(self.study, self.store)
+
+    def is_done(self, task: Task) -> bool:
+        """Return whether the task's result is there, made from what it would be made from now."""
+        if task.kind == "certify":
+            return False  # certificates are made anew each time
+        if task.config is None:
+            return self.answer(task.experiment, task.kind) is not None
+        record = read_record(task.folder)
+        same = record is not None and record.identity == task.config.identity(self.fingerprint)
+        return same and record is not None and record.status == "done"
+
+    def finished_runs(self) -> Runs:
+        """Return the finished runs that the study asks for now, the baseline's included."""
+        found: dict[str, list[tuple[int, Path]]] = {name: [] for name in self.study.configs}
+        for task in plan(self.study, self.store):
+            if task.kind == "train" and self.is_done(task):
+                found[task.experiment].append((task.seed, task.folder))
+            elif task.kind == "import":
+                found[task.experiment] = (
+                    [(task.seed, task.folder)] if read_seen(task.folder) else []
+                )
+        return found
+
+    def supersede(self, task: Task) -> Path | None:
+        """Move another run out of the way of ``task``; return where it lies now, None if none did.
+
+        A changed experiment is run anew; what it said before the change is kept. ``task`` is not
+        done; an import that was interrupted starts again in its place.
+        """
+        record = read_record(task.folder) if task.is_run else None
+        if record is None or (task.config is None and record.status != "done"):
+            return None
+        if task.config and record.identity == task.config.identity(self.fingerprint):
+            return None
+        place = self.folder / "superseded" / f"{task.name}-{record.identity[:12]}".replace(" ", "-")
+        if place.exists():
+            shutil.rmtree(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        task.folder.replace(place)
+        return place
+
+    def log(self, task: Task) -> Path:
+        """Return where the task's process writes its progress and errors."""
+        if task.is_run:
+            return task.folder.parent / f"{task.folder.name}.log"
+        return self.folder / task.experiment / f"{task.kind}.log"
+
+    def job(self, task: Task) -> Job:
+        """Return the command that does the task."""
+        log = self.log(task)
+        store = ("--store", str(self.store))
+        if task.config is not None:
+            file = task.folder.parent / f"{task.folder.name}.yaml"
+            _write_config(file, self._with_threads(task.config))
+            weights = ("--weights", str(self.weights_folder)) if self.weights_folder else ()
+            words = ("train", str(file), "--resume", "--out", str(task.folder), *store, *weights)
+            return Job(task, words, log)
+        bundle = self.folder / task.experiment / BUNDLE
+        if task.kind == "import":
+            words = (*import_words(self.study, task.folder), *store)
+        elif task.kind == "export":
+            shutil.rmtree(bundle, ignore_errors=True)
+            words = ("export", str(task.folder), str(bundle), *store, "--json")
+        else:
+            few = ("--samples", str(SMOKE_SAMPLES)) if self.study.is_smoke else ()
+            words = ("bench", str(bundle), *few, "--json")
+        return Job(task, words, log, self._raw_answer(task))
+
+    def accept(self, task: Task) -> None:
+        """Keep a job's answer with what it was made from.
+
+        Raises:
+            InputError: it did something else than was asked for.
+        """
+        if task.config is not None and not self.is_done(task):
+            raise InputError(
+                f"{task.folder}: holds no finished run of this experiment on the study's data: "
+                "have the images, labels or fixes changed since the study was started?"
+            )
+        if task.config is None:
+            raw = self._raw_answer(task)
+            write_json(
+                self._answer_file(task.experiment, task.kind),
+                {
+                    "made_from": self._made_from(task.experiment, task.kind),
+                    "answer": read_json(raw),
+                },
+            )
+            raw.unlink()
+
+    def answer(self, experiment: str, kind: str) -> Mapping[str, Any] | None:
+        """Return what an import, export or bench said; None: nothing, or of something else.
+
+        Whatever it was made from has been made anew since, if that is another now.
+        """
+        try:
+            document = read_json(self._answer_file(experiment, kind))
+            if document["made_from"] != self._made_from(experiment, kind):
+                return None
+        except (InputError, KeyError, TypeError):
+            return None
+        answer = document.get("answer")
+        return answer if isinstance(answer, dict) else None
+
+    def certify(self, task: Task) -> Outcome:
+        """Certify the run of ``task`` for what is asked of it; nothing is trained here."""
+        experiment = self.study.spec.experiment(task.experiment)
+        try:
+            if experiment.of:
+                name, why = certified_run(self.study, experiment, self.folder)
+                if why and read_record(self.deployed(name)) is None:
+                    return Outcome("skipped", f"{why}, but that has no finished run")
+                point = self.point(name, alone=True)
+            else:
+                folds = self.study.configs[experiment.id].calibration.crossfit
+                if folds is not None:
+                    # Again each time: the folds may be others than those that were pooled before.
+                    run = task.folder
+                    calibrate_on_folds(read_run_predictions(run), run, folds, self.store)
+                point = self.point(experiment.id)
+            answer = self.folder / experiment.id / THRESHOLD
+            keeps = point.refusal is not None and _holds_another_certificate(task.folder, answer)
+        except DrupeError as error:
+            return Outcome("failed", str(error))
+        # First: what the run records is then known as the study's.
+        write_json(answer, point.to_json())
+        if not experiment.of and not keeps:
+            record_certificate(task.folder, point)
+        if point.refusal:
+            kept = "; the run keeps the certificate it was given outside the study" if keeps else ""
+            return Outcome("done", f"not certified: {point.refusal}{kept}")
+        assert point.certificate is not None
+        kind = "certified" if point.certificate.is_exact else "certified approximately"
+        return Outcome("done", f"{kind} at {point.certificate.threshold:.4g}")
+
+    def point(self, experiment: str, alone: bool = False) -> OperatingPoint:
+        """Return where an experiment's run to deploy, or the checkpoint's, would operate.
+
+        ``alone``: it is the only candidate; else one of all that the study trains.
+
+        Raises:
+            InputError: its files are damaged, or it has no calibration items (yet).
+        """
+        spec = self.study.spec
+        own = spec.baseline.experiment if experiment == spec.baseline.id else experiment
+        criteria = self.study.criteria.get(own or "", spec.criteria)
+        model = read_run_predictions(self.deployed(experiment))
+        request = Request(
+            min_recall=criteria.recall or Request().min_recall,
+            confidence=spec.confidence,
+            candidates=1 if alone else self.study.candidates,
+        )
+        return operating_point(model, request)
+
+    def deployed(self, experiment: str) -> Path:
+        """Return the run of an experiment that would be deployed: the first seed's."""
+        return self.folder / experiment / f"seed-{self.study.spec.seeds[0]}"
+
+    def _made_from(self, experiment: str, kind: str) -> dict[str, Any]:
+        """Return what an answer depends on: another one makes it out of date."""
+        if kind == "import":
+            return made_from(self.study, self.fingerprint)
+        run, bundle = self.deployed(experiment), self.folder / experiment / BUNDLE
+        of_run = {
+            "weights": file_hash(run / MODEL_FILE),
+            "certificate": read_json(run / "evaluation.json").get("certificate"),
+        }
+        if kind == "export":
+            return of_run
+        return {**of_run, "bundle": file_hash(bundle / "bundle.json")}
+
+    def _answer_file(self, experiment: str, kind: str) -> Path:
+        return self.folder / experiment / f"{kind}.json"
+
+    def _raw_answer(self, task: Task) -> Path:
+        return self.folder / task.experiment / f".{task.kind}.answer.json"
+
+    def _with_threads(self, config: ExperimentConfig) -> ExperimentConfig:
+        if config.training.threads is not None or self.threads is None:
+            return config
+        training = config.training.model_copy(update={"threads": self.threads})
+        return config.model_copy(update={"training": training})
+
+
+def _holds_another_certificate(run: Path, answer: Path) -> bool:
+    """Return whether ``run`` has a certificate that isn't the study's: ``drupe threshold`` made it.
+
+    ``answer``: what the study found when it last certified the run, if it did.
+    """
+    recorded = _certificate_in(run / "evaluation.json")
+    if recorded is None:
+        return False
+    try:
+        before = _certificate_in(answer)
+    except InputError:  # absent or damaged
+        before = None
+    return before != {key: value for key, value in recorded.items() if key != "review"}
+
+
+def _certificate_in(file: Path) -> dict[str, Any] | None:
+    document = read_json(file)
+    certificate = document.get("certificate") if isinstance(document, dict) else None
+    return certificate if isinstance(certificate, dict) else None
+
+
+def _write_config(file: Path, config: ExperimentConfig) -> None:
+    # Beside the run directories: a run directory holds nothing that its own run did not write.
+    document = config.model_dump(mode="json")
+    write_text(file, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+
+def last_lines(log: Path, count: int = 3) -> str:
+    """Return the last lines of a job's log in one: why it failed, in its own words.
+
+    What stands before its last error message, if there is one, is progress.
+    """
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    lines = [line.strip() for line in text.splitlines()[-count:] if line.strip()]
+    errors = [place for place, line in enumerate(lines) if line.startswith(ERROR)]
+    return " / ".join(lines[errors[-1] :] if errors else lines).removeprefix(ERROR)

@@ -1,0 +1,177 @@
+"""A study on a real Ray cluster of two nodes on this machine, one of which is killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from drupe.study import run as study_run
+from drupe.study.definition.loading import Study, load_study
+from drupe.study.execution.journal import Journal, Outcome
+from drupe.study.execution.local import LocalExecutor
+from drupe.study.execution.status import finished_epochs
+from drupe.study.run import Course, Selection, run_study
+
+# Ray reads these when it is loaded.
+os.environ["RAY_raylet_start_wait_time_s"] = "120"  # noqa: SIM112
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
+pytest.importorskip("ray", reason="needs drupe[ray]")
+
+import ray
+from ray.cluster_utils import Cluster
+
+from drupe.study.execution.ray.executor import RayExecutor
+
+pytestmark = pytest.mark.slow
+
+STUDY: dict[str, Any] = {
+    "study": "cluster",
+    "criteria": {"recall": 0.8, "accuracy": 0.6},
+    "seeds": [1, 2],
+    "defaults": {
+        "model": {"architecture": "test_resnet", "pretrained": False},
+        "input": {"size": 64},
+        "training": {
+            "epochs": 8,
+            "batch_size": 16,
+            "threads": 1,
+            "precision": "fp32",
+            "layout": "contiguous",
+        },
+    },
+    "experiments": [
+        {"id": "PLAIN"},
+        {"id": "FOLDED", "config": {"calibration": {"crossfit": 2}}},
+    ],
+    "comparisons": [{"a": "FOLDED", "b": "PLAIN"}],
+}
+STORE_MEBIBYTES = 100
+
+
+class TwoNodes:
+    """A head without processors, and two nodes for one run each."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.cluster = Cluster()
+        memory = STORE_MEBIBYTES << 20
+        self.cluster.add_node(num_cpus=0, include_dashboard=False, object_store_memory=memory)
+        self.nodes = []
+        for name in ("one", "two"):
+            (folder / name).mkdir()
+            monkeypatch.setenv("TMPDIR", str(folder / name))  # a disk of its own
+            self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=memory))
+        monkeypatch.delenv("TMPDIR")
+
+    @property
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+    def kill_one(self) -> None:
+        self.cluster.remove_node(self.nodes.pop(), allow_graceful=False)
+
+
+@pytest.fixture
+def two_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TwoNodes]:
+    source = Path(study_run.__file__).parents[2]
+    inherited = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(source), inherited])))
+    nodes = TwoNodes(monkeypatch, tmp_path)
+    yield nodes
+    ray.shutdown()
+    nodes.cluster.shutdown()
+
+
+@pytest.fixture
+def study(tmp_path: Path, small_synthetic: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """The study without exports and benches, which never leave the driver."""
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(STUDY))
+    plan = study_run.plan
+    monkeypatch.setattr(
+        study_run,
+        "plan",
+        lambda *given: tuple(
+            task for task in plan(*given) if task.kind in ("train", "fold", "certify")
+        ),
+    )
+    return load_study(file, {"data": {"root": str(small_synthetic)}})
+
+
+def test_a_node_dies_and_the_study_ends_as_on_one_machine(study, two_nodes, tmp_path) -> None:
+    killed: list[dict[str, Outcome]] = []
+
+    def begin(course: Course) -> Any:
+        def watch(outcomes: dict[str, Outcome]) -> None:
+            at_work = [
+                task
+                for task in course.tasks
+                if outcomes[task.name].state == "running" and list(finished_epochs(task.folder))
+            ]
+            done = [name for name, outcome in outcomes.items() if outcome.is_done]
+            if done and len(at_work) == 2 and not killed:
+                killed.append(dict(outcomes))
+                two_nodes.kill_one()
+
+        return watch
+
+    store = tmp_path / "store"
+    executor = RayExecutor(two_nodes.address, store)
+    assert (executor.slots("gpu"), executor.threads) == (2, 1)
+    verdict = run_study(study, store, executor, threads=executor.threads, begin=begin).verdict
+    executor.stop()
+
+    assert killed, "no node was killed"
+    assert not verdict.failed
+    events = list(Journal(store / "runs" / "cluster").events())
+    lost = [event.task for event in events if "its machine was lost" in event.reason]
+    assert len(set(lost)) == 1  # perhaps twice, if it was sent to the dead node again
+    done = Counter(event.task for event in events if event.state == "done")
+    assert set(done.values()) == {1}
+    started = Counter(event.task for event in events if event.state == "running")
+    assert {name for name, count in started.items() if count > 1} == set(lost)
+    local = LocalExecutor(2, devices=())
+    on_one_machine = run_study(study, tmp_path / "other", local, threads=1).verdict
+    assert verdict.to_json() == on_one_machine.to_json()
+    for there in (tmp_path / "other" / "runs").rglob("predictions/*.csv"):
+        here = store / there.relative_to(tmp_path / "other")
+        assert here.read_bytes() == there.read_bytes()
+    assert not list((store / "runs").rglob("*.tmp"))
+    for name in ("one", "two"):
+        packs = list((tmp_path / name).rglob("images.u8"))
+        assert len(packs) == 1, "the data is unpacked once per node"
+
+
+def test_a_stopped_study_keeps_its_epochs_and_goes_on(study, two_nodes, tmp_path) -> None:
+    training = {"epochs": 40, "checkpoint_every": 1}
+    data = {"root": str(study.configs["PLAIN"].data.root)}
+    longer = load_study(study.source, {"training": training, "data": data, "seeds": [1]})
+    only = Selection(frozenset({"PLAIN"}))
+    store = tmp_path / "store"
+    folder = store / "runs" / "cluster" / "PLAIN" / "seed-1"
+
+    def stop_half_way(_: Course) -> Any:
+        def watch(_: dict[str, Outcome]) -> None:
+            if len(list(finished_epochs(folder))) >= 2:
+                raise KeyboardInterrupt
+
+        return watch
+
+    executor = RayExecutor(two_nodes.address, store)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(longer, store, executor, selection=only, threads=1, begin=stop_half_way)
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    assert (folder / "checkpoint" / "state.safetensors").exists()
+    epochs = (folder / "metrics.jsonl").read_text().splitlines()
+
+    run_study(longer, store, LocalExecutor(1, devices=()), selection=only, threads=1)
+
+    assert json.loads((folder / "run.json").read_text())["status"] == "done"
+    assert (folder / "metrics.jsonl").read_text().splitlines()[: len(epochs) - 1] == epochs[:-1]

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from drupe.data.fixes import Fixes
+from drupe.data.overlay import active_fixes, apply_fixes, overlay_path
+from drupe.study.definition.plan import Task
+from drupe.study.execution.ray import node as ray_node
+from drupe.study.execution.ray.data import Sender
+from drupe.study.execution.ray.node import Data, NodeRun, Order, _own_folder, receive_data
+from drupe.study.execution.ray.parcel import Parcel
+from drupe.training.config import ExperimentConfig
+from drupe.training.preparation import prepare_data
+
+
+@pytest.fixture(autouse=True)
+def no_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a reference be the chunk itself."""
+    monkeypatch.setattr(ray_node, "_get", bytes)
+
+
+def config_for(root: Path) -> ExperimentConfig:
+    return ExperimentConfig.model_validate(
+        {"model": {"architecture": "test_resnet"}, "input": {"size": 64}, "data": {"root": root}}
+    )
+
+
+def test_a_node_finds_data_fixes_and_pack_and_decodes_nothing(
+    small_synthetic, tmp_path, monkeypatch
+) -> None:
+    store = tmp_path / "store"
+    fixes = tmp_path / "fixes.csv"
+    first = sorted(small_synthetic.rglob("*.png"))[0].relative_to(small_synthetic).as_posix()
+    fixes.write_text(f"path,action,value\n{first},exclude,\n")
+    apply_fixes(small_synthetic, store, fixes)
+    config = config_for(small_synthetic)
+    here = prepare_data(config, store)
+
+    sent = Sender(store, bytes).data(config)
+    root, node_store = receive_data(sent, tmp_path / "node")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded or compared again")
+
+    monkeypatch.setattr("drupe.data.pack.open_image", refuse)
+    monkeypatch.setattr("drupe.training.preparation.duplicate_groups", refuse)
+    there = prepare_data(config_for(root), node_store)
+    assert there.dataset.fingerprint == here.dataset.fingerprint
+    assert there.groups.tolist() == here.groups.tolist()
+    assert overlay_path(root, node_store) != overlay_path(small_synthetic, store)
+    found = active_fixes(root, node_store)
+    assert isinstance(found, Fixes)
+    assert found.exclude == {first}
+
+
+def test_data_is_sent_once_for_all_runs_and_packs_of_another_size_beside_it(
+    small_synthetic, tmp_path
+) -> None:
+    put: list[int] = []
+
+    def count(chunk: bytes) -> bytes:
+        put.append(len(chunk))
+        return chunk
+
+    sender = Sender(tmp_path / "store", count)
+    config = config_for(small_synthetic)
+    first = sender.data(config)
+    assert sender.data(config.model_copy(update={"seed": 7})) == first
+    assert len(put) == 2
+
+    smaller = {"input": {"size": 32}, "data": {"root": small_synthetic, "sizes": "resize"}}
+    other = sender.data(
+        ExperimentConfig.model_validate({"model": {"architecture": "test_resnet"}, **smaller})
+    )
+
+    assert len(put) == 3
+    assert other.files == first.files
+    assert other.pack.place != first.pack.place
+
+
+def test_a_node_with_another_version_refuses_the_run(tmp_path) -> None:
+    task = Task("A seed 1", "train", "A", "gpu", tmp_path / "run", 1)
+    nothing = Parcel("", 0, ())
+
+    report = NodeRun().begin(Order(task, "9.9.9", "", Data("", nothing, nothing)))
+
+    assert report.exit_code == 2
+    assert b"the study runs 9.9.9" in report.log
+
+
+def test_what_dead_runs_left_is_removed_and_what_is_held_stays(tmp_path) -> None:
+    for name in ("dead", "alive"):
+        (tmp_path / name / "run").mkdir(parents=True)
+    with FileLock(tmp_path / "alive" / ".lock"):
+        folder, lock = _own_folder(tmp_path)
+    lock.release()
+
+    assert {item.name for item in tmp_path.iterdir()} - {".runs.lock"} == {"alive", folder.name}
