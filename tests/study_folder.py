@@ -15,6 +15,7 @@ from drupe.evaluation.lanes import LaneCounts, Thresholds
 from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.paired import SeedSpread, clustered_mean_interval, correct_decisions
 from drupe.evaluation.predictions import Predictions
+from drupe.runs.epoch_log import EpochResult, append_epoch
 from drupe.runs.record import DataRecord, RunRecord
 from drupe.training.config import validate_experiment, write_config
 from run_files import predictions, write_run
@@ -77,11 +78,9 @@ def write_study_run(
     config: dict[str, Any] = {"model": {"architecture": "test_resnet", "pretrained": False}}
     config |= {"data": {"root": str(root)}} if root else {}
     write_config(folder, validate_experiment(config, "test"))
-    lines = [
-        json.dumps({"epoch": epoch, "loss": 1 / (epoch + 1), "accuracy": 1 - 0.5 / (epoch + 1)})
-        for epoch in range(epochs)
-    ]
-    (folder / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    for epoch in range(epochs):
+        loss, accuracy = 1 / (epoch + 1), 1 - 0.5 / (epoch + 1)
+        append_epoch(folder, EpochResult(epoch, loss, accuracy, 1e-3, images=64, seconds=1.0))
     return folder
 
 

@@ -322,6 +322,63 @@ def test_an_import_from_another_room(name: str, source: str, wrong: int) -> None
     assert len(room_problems(Module(name, source))) == wrong
 
 
+# How the run directory's files are called is known in one module. Others may use such a name in a
+# sentence; weights files of a model hub are something else.
+RUN_FILES = {
+    "run.json",
+    "config.yaml",
+    "metrics.jsonl",
+    "model.safetensors",
+    "evaluation.json",
+    "predictions",
+    "duplicates.json",
+    "checkpoint",
+    "state.safetensors",
+    ".lock",
+}
+KNOWS_RUN_FILES = {"runs.layout"}
+OTHER_MEANING = {("models.weights", "model.safetensors")}
+
+
+def run_file_literals(module: Module) -> set[str]:
+    """Return the names of run files that stand in the module as a path's part."""
+    found = set()
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.JoinedStr) and ast.unparse(node).startswith(
+            ("f'seed-{", 'f"seed-{')
+        ):
+            found.add("seed-")
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            parts = [part for part in (node.left, node.right) if isinstance(part, ast.Constant)]
+            found |= {str(part.value) for part in parts} & RUN_FILES
+        if isinstance(node, ast.Assign | ast.Tuple):
+            values = node.elts if isinstance(node, ast.Tuple) else [node.value]
+            names = {one.value for one in values if isinstance(one, ast.Constant)}
+            found |= {
+                str(name) for name in names if name in RUN_FILES - {"predictions", "checkpoint"}
+            }
+    return {name for name in found if (module.name, name) not in OTHER_MEANING}
+
+
+def test_one_module_knows_the_names_in_a_run_directory() -> None:
+    knowing = {module.name for module in modules() if run_file_literals(module)}
+    assert knowing == KNOWS_RUN_FILES
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'path = folder / "run.json"',
+        'folder / "predictions" / f"{name}.csv"',
+        'NAME = "evaluation.json"',
+        'NAMES = ("a", "config.yaml")',
+        'folder = root / f"seed-{seed}"',
+    ],
+)
+def test_a_run_file_named_elsewhere_is_found(source: str) -> None:
+    assert run_file_literals(Module("study.run", source))
+
+
 def test_files_and_functions_are_short() -> None:
     assert [problem for module in modules() for problem in length_problems(module)] == []
 

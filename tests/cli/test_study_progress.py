@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from rich.live import Live
 
 from drupe.cli import study_progress
 from drupe.cli.study_progress import print_status
+from drupe.runs.epoch_log import EpochResult, append_epoch
 from drupe.study.definition.plan import plan
 from drupe.study.definition.protocol import Deviation
 from drupe.study.execution.journal import Outcome
@@ -45,10 +45,9 @@ def course(tmp_path) -> Course:
     work = work_on(study, tmp_path / "store")
     tasks = plan(study, work.store)
     (run,) = (task.folder for task in tasks if task.name == "EXP-002A-convnext seed 42")
-    line = {"loss": 0.23456, "accuracy": 0.9712, "images_per_second": 1234.4, "seconds": 200.0}
     run.mkdir(parents=True)
-    text = "".join(json.dumps({"epoch": epoch, **line}) + "\n" for epoch in range(12))
-    (run / "metrics.jsonl").write_text(text)
+    for epoch in range(12):
+        append_epoch(run, EpochResult(epoch, 0.23456, 0.9712, 1e-3, images=246880, seconds=200.0))
     return Course(tasks, work, [])
 
 

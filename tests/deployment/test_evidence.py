@@ -22,8 +22,9 @@ from drupe.deployment.model_card import CARD_FILE
 from drupe.errors import InputError
 from drupe.evaluation.certificate import certify_threshold
 from drupe.evaluation.model_predictions import read_run_predictions
-from drupe.evaluation.operating_point import Request, operating_point, record_certificate
+from drupe.evaluation.operating_point import Request, operating_point
 from drupe.progress import silent
+from drupe.runs.evaluation_file import record_certificate
 from drupe.training.fresh import calibrate_on_fresh
 
 LOOSE = Request(min_recall=0.8, confidence=0.8)
@@ -189,7 +190,7 @@ def test_a_run_certified_on_new_crops_is_exported_with_them(
     model = calibrate_on_fresh(read_run_predictions(own_run), own_run, fresh, store).model
     request = Request(min_recall=0.8, confidence=0.8, review_budget=0.2)
     point = operating_point(model, request)
-    record_certificate(own_run, point)
+    record_certificate(own_run, point.certified_figures())
     with pytest.raises(InputError, match=r"was certified on new crops .* give --data DIR"):
         export_run(own_run, tmp_path / "bundle", store)
     done = export_run(own_run, tmp_path / "bundle", store, fresh=fresh)

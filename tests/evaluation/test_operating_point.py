@@ -14,8 +14,8 @@ from drupe.evaluation.operating_point import (
     Request,
     operating_point,
     read_recorded,
-    record_certificate,
 )
+from drupe.runs.evaluation_file import record_certificate
 from run_files import predictions, write_run
 
 
@@ -91,7 +91,7 @@ def test_contradictions_are_refused(model) -> None:
 
 def test_the_certificate_goes_into_the_run_s_evaluation(model, tmp_path) -> None:
     point = operating_point(model, Request(min_recall=0.98))
-    record_certificate(tmp_path / "run", point)
+    record_certificate(tmp_path / "run", point.certified_figures())
     document = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert document["certificate"]["min_recall"] == 0.98
     assert document["certificate"]["measured_on"]["precision"] == "fp32"
@@ -114,12 +114,13 @@ def test_the_certificate_goes_into_the_run_s_evaluation(model, tmp_path) -> None
 def test_what_was_asked_is_read_back(model, tmp_path, asked) -> None:
     run = tmp_path / "run"
     assert read_recorded(run) == Recorded()
-    record_certificate(run, operating_point(model, asked))
+    record_certificate(run, operating_point(model, asked).certified_figures())
     assert read_recorded(run) == Recorded(asked, model.data_fingerprint)
 
 
 def test_a_confidence_raised_for_candidates_is_read_back_as_asked(model, tmp_path) -> None:
-    record_certificate(tmp_path / "run", operating_point(model, Request(0.9, 0.95, candidates=4)))
+    point = operating_point(model, Request(0.9, 0.95, candidates=4))
+    record_certificate(tmp_path / "run", point.certified_figures())
     request = read_recorded(tmp_path / "run").request
     assert request.candidates == 4
     assert request.confidence == pytest.approx(0.95)
@@ -130,5 +131,5 @@ def test_a_damaged_certificate_is_one_message(model, tmp_path, damaged) -> None:
     path = tmp_path / "run" / "evaluation.json"
     document = json.loads(path.read_text()) | {"certificate": json.loads(damaged)}
     path.write_text(json.dumps(document))
-    with pytest.raises(InputError, match=r"damaged; drupe evaluate .* writes it anew"):
+    with pytest.raises(InputError, match=r"drupe evaluate .* writes it anew"):
         read_recorded(tmp_path / "run")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 from pathlib import Path
@@ -10,10 +9,14 @@ from typing import Any
 import pytest
 
 from drupe.errors import InputError
+from drupe.evaluation.document import evaluation_document
+from drupe.runs.epoch_log import EpochResult, append_epoch
+from drupe.runs.evaluation_file import Evaluation
 from drupe.runs.record import DataRecord, RunRecord
 from drupe.study.definition.plan import Task
 from drupe.study.execution.journal import Outcome
 from drupe.training.config import ExperimentConfig, write_config
+from run_files import decided
 
 pytest.importorskip("mlflow", reason="needs drupe[mlflow]")
 pytest.importorskip("alembic", reason="needs drupe[mlflow]")
@@ -71,11 +74,12 @@ def finished(folder: Path, experiment: str, seed: int) -> Task:
         finished="2026-01-01T00:01:00+00:00",
         train_seconds=50.0,
     ).write(run)
-    lines = [{"epoch": i, "loss": 0.7 - i / 10, "seconds": 25.0} for i in range(2)]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    rate = {"successes": 9, "trials": 10, "rate": 0.9, "low": 0.55, "high": 1.0, "sides": 2}
-    evaluation = {"auroc": 0.97, "test": {"argmax": {"accuracy": rate}}, "certificate": None}
-    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    for epoch, loss in enumerate((0.7, 0.6)):
+        append_epoch(run, EpochResult(epoch, loss, 0.5, 1e-3, images=64, seconds=25.0))
+    document = evaluation_document(
+        calibration=None, test=decided(10, wrong=[0]), temperature=1.0, test_groups=range(10)
+    )
+    Evaluation.model_validate(document).write(run)
     return Task(f"{experiment} seed {seed}", "train", experiment, "gpu", run, seed, config)
 
 
@@ -119,7 +123,7 @@ def test_a_finished_run_is_written_down_whole_and_only_once(uri, tmp_path) -> No
     assert run.data.tags["identity"] == tasks[0].config.identity("f" * 64)
     assert run.data.tags["data_fingerprint"] == "f" * 64
     assert run.data.tags["experiment"] == "A"
-    assert run.data.metrics["auroc"] == 0.97
+    assert run.data.metrics["auroc"] == 0.9
     assert run.data.metrics["test.argmax.accuracy.rate"] == 0.9
     assert "test.argmax.accuracy.trials" not in run.data.metrics
     client = mlflow.MlflowClient(tracking_uri=uri)

@@ -48,11 +48,11 @@ def test_a_run_leaves_what_the_design_says(tiny, store, tmp_path):
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in metrics] == [0, 1]
     test = read_predictions(folder / "predictions" / "test.csv")
-    assert len(test) == record.data.test == outcome.evaluation["test"]["images"]
+    assert len(test) == record.data.test == outcome.evaluation.test.images
     assert test.classes == ("cherry_clean", "cherry_pit")
     metadata = load_tensors(folder / "model.safetensors")[1]
     assert metadata["input"] == {"size": 64, "range": "raw", "crop": None}
-    assert metadata["temperature"] == outcome.evaluation["temperature"]
+    assert metadata["temperature"] == outcome.evaluation.temperature
 
 
 def test_copies_of_test_items_are_neither_learnt_nor_calibrated_on(tiny, store, tmp_path, crops):

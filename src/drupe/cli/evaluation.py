@@ -10,6 +10,7 @@ from drupe.cli.console import print_fitting, print_json, print_line, print_prose
 from drupe.evaluation.intervals import Proportion, format_percent
 
 if TYPE_CHECKING:
+    from drupe.runs.evaluation_file import Evaluation, Rate
     from drupe.runs.record import ImportRecord
 
 RATES = {
@@ -25,7 +26,7 @@ SKIPPED_SHOWN = 20
 
 def print_run_json(
     run: Path,
-    evaluation: dict[str, Any],
+    evaluation: Evaluation,
     skipped: Sequence[tuple[str, str]],
     imported: ImportRecord | None = None,
 ) -> None:
@@ -34,7 +35,8 @@ def print_run_json(
     Of an imported network also its record, and what that says about the figures.
     """
     left_out = [{"path": path, "reason": reason} for path, reason in skipped]
-    document: dict[str, Any] = {"run": str(run), "skipped": left_out, **evaluation}
+    document: dict[str, Any] = {"run": str(run), "skipped": left_out}
+    document |= evaluation.to_json()
     if imported:
         document["imported"] = imported.model_dump(mode="json")
         document["caveats"] = list(imported.seen.caveats)
@@ -54,27 +56,27 @@ def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:
         stderr().print(line, markup=False, soft_wrap=True)
 
 
-def print_evaluation(document: dict[str, Any], imported: ImportRecord | None = None) -> None:
+def print_evaluation(evaluation: Evaluation, imported: ImportRecord | None = None) -> None:
     """Print the test figures at the threshold 0.5 with their exact intervals.
 
     Of an imported network also what makes them optimistic.
     """
-    test = document["test"]
-    print_line(f"Test: {test['images']:,} images, {test['defects']:,} defects, threshold 0.5\n")
+    test = evaluation.test
+    print_line(f"Test: {test.images:,} images, {test.defects:,} defects, threshold 0.5\n")
     rows = []
     for name, meaning in RATES.items():
-        figures = test["argmax"][name]
-        rate = Proportion(figures["successes"], figures["trials"], figures["confidence"])
+        counted: Rate = getattr(test.argmax, name)
+        rate = Proportion(counted.successes, counted.trials, counted.confidence)
         counts = f"{rate.successes:,} of {rate.trials:,}"
         low, high = (format_percent(bound, sign="") for bound in (rate.low, rate.high))
         rows.append((name.replace("_", " "), rate.percent(), f"{low}-{high}", counts, meaning))
     print_fitting(("", "rate", "95 % interval", "counts", "meaning"), rows, texts=(0, 4))
-    confusion = test["argmax"]["confusion"]
+    confusion = test.argmax.confusion
     print_line("")
     print_prose(
-        f"misses {confusion['fn']}, false rejects {confusion['fp']}, "
-        f"AUROC {document['auroc']:.4f}, ECE {document['ece']:.3f}, "
-        f"temperature {document['temperature']:.2f}"
+        f"misses {confusion.fn}, false rejects {confusion.fp}, "
+        f"AUROC {evaluation.auroc:.4f}, ECE {evaluation.ece:.3f}, "
+        f"temperature {evaluation.temperature:.2f}"
     )
     way = "drupe threshold RUN"
     if imported:

@@ -114,7 +114,7 @@ def import_network(
     assert record is not None
     assert record.imported is not None
     print_skipped(outcome.skipped)
-    _warn(record.imported, outcome.evaluation["auroc"])
+    _warn(record.imported, outcome.evaluation.auroc)
     if json:
         print_run_json(out, outcome.evaluation, outcome.skipped, record.imported)
         return

@@ -92,7 +92,8 @@ def threshold(
     Exit code 1: there are too few defects for a certificate; the answer says how many it takes.
     """
     from drupe.cli.operating_point import print_operating_point
-    from drupe.evaluation.operating_point import Request, operating_point, record_certificate
+    from drupe.evaluation.operating_point import Request, operating_point
+    from drupe.runs.evaluation_file import record_certificate
 
     request = Request(
         min_recall=min_recall,
@@ -108,7 +109,7 @@ def threshold(
     model = _model(source, data, cross_fit, defect, logits, store)
     point = operating_point(model, request)
     if point.certificate and model.seed is not None:
-        record_certificate(source, point)
+        record_certificate(source, point.certified_figures())
     if as_json:
         print_json(point.to_json())
     else:

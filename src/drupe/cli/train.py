@@ -53,6 +53,7 @@ def train(
     """
     from drupe.cli.evaluation import print_evaluation, print_run_json, print_skipped
     from drupe.configuration import merge, parse_overrides
+    from drupe.runs.layout import seed_folder
     from drupe.training.config import load_experiment
     from drupe.training.run import train_run
 
@@ -60,7 +61,7 @@ def train(
     config = load_experiment(
         experiment, merge(parse_overrides(overrides or []), {**given, **_present(seed=seed)})
     )
-    folder = out or store / "runs" / "train" / config.name / f"seed-{config.seed}"
+    folder = out or seed_folder(store / "runs" / "train" / config.name, config.seed)
     outcome = train_run(
         config, folder, store, resume=resume, weights_folder=weights, progress=progress_on()
     )

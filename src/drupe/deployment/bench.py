@@ -29,6 +29,7 @@ from drupe.deployment.runtime import load
 from drupe.errors import InputError
 from drupe.host import available_cores, cpu_name
 from drupe.progress import Progress, silent
+from drupe.runs.layout import RunFolder
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 CONFIDENCE = 0.95
@@ -182,7 +183,7 @@ def bench_paths(
 
 def open_subjects(path: Path, threads: int, every_function: bool) -> list[Subject]:
     """Return what is to be timed of a bundle or a run."""
-    if not (path / MANIFEST).is_file() and (path / "run.json").is_file():
+    if not (path / MANIFEST).is_file() and RunFolder(path).record.is_file():
         from drupe.deployment.eager import eager_subject  # PyTorch: a line PC has none
 
         return [eager_subject(path, threads)]

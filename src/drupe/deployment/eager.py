@@ -11,7 +11,7 @@ from drupe.deployment.backends import Images
 from drupe.deployment.bench import Subject
 from drupe.errors import InputError
 from drupe.models.network import Network
-from drupe.runs.record import read_record
+from drupe.runs.record import is_done
 from drupe.training.saved import load_network
 
 THRESHOLD = 0.5
@@ -24,8 +24,7 @@ def eager_subject(run: Path, threads: int) -> Subject:
     Raises:
         InputError: no finished run.
     """
-    record = read_record(run)
-    if record is None or record.status != "done":
+    if not is_done(run):
         raise InputError(f"{run}: must be a bundle or a finished run")
     network, metadata = load_network(run)
     return subject_of(str(run), network, metadata.temperature, threads)

@@ -11,6 +11,7 @@ from drupe.errors import InputError
 from drupe.evaluation.model_predictions import ModelPredictions, read_run_predictions
 from drupe.evaluation.operating_point import read_recorded
 from drupe.progress import Progress
+from drupe.runs.record import require_same_data
 from drupe.training.config import read_config
 from drupe.training.fresh import calibrate_on_fresh
 from drupe.training.preparation import PreparedData, prepare_data
@@ -83,11 +84,7 @@ def _data(run: Path, own: ModelPredictions, store: Path, progress: Progress) -> 
     """Return the run's data, which must be what it was when the run was trained."""
     config = read_config(run)
     data = prepare_data(config, store, progress)
-    if data.dataset.fingerprint != own.data_fingerprint:
-        raise InputError(
-            f"{config.data.root}: must be the data of the run ({own.data_fingerprint[:12]}), "
-            f"got other images, labels or fixes ({data.dataset.fingerprint[:12]})"
-        )
+    require_same_data(config.data.root, own.data_fingerprint, data.dataset.fingerprint)
     return data
 
 

@@ -38,10 +38,11 @@ from drupe.evaluation.operating_point import Request, operating_point, read_reco
 from drupe.host import cpu_name
 from drupe.models.network import Network
 from drupe.progress import Progress, silent
+from drupe.runs.layout import RunFolder
 from drupe.runs.record import RunRecord, read_record
 from drupe.training.precision import native_reduced
 from drupe.training.preparation import PreparedData
-from drupe.training.saved import MODEL_FILE, NetworkMetadata, load_network
+from drupe.training.saved import NetworkMetadata, load_network
 
 FP32_GRAPH, INT8_GRAPH = "fp32.onnx", "int8.onnx"
 
@@ -280,8 +281,8 @@ def _provenance(
     return {
         "run": f"{record.experiment} seed {record.seed}",
         "architecture": architecture,
-        "weights_sha256": file_hash(run / MODEL_FILE),
-        "config_sha256": file_hash(run / "config.yaml"),
+        "weights_sha256": file_hash(RunFolder(run).weights),
+        "config_sha256": file_hash(RunFolder(run).config),
         "data_fingerprint": record.data.fingerprint,
         "calibration": evidence.calibration_json(),
         "identity": record.identity,

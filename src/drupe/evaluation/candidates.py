@@ -14,6 +14,7 @@ from drupe.evaluation.certificate import NotCertifiableError, certify_threshold
 from drupe.evaluation.comparison import Candidate
 from drupe.evaluation.model_predictions import ModelPredictions, read_csv, read_run_predictions
 from drupe.evaluation.paired import align
+from drupe.runs.layout import RunFolder, runs_below
 
 LOGITS_OF_RUNS = "--logits: is for CSV files; a run's scores are never logits"
 
@@ -95,11 +96,11 @@ def _read(path: Path, defect: str | None, score_is_logit: bool) -> list[ModelPre
     """Return the model's seeds."""
     if not path.is_dir():
         return [read_csv(path, defect, score_is_logit=score_is_logit)]
-    if (path / "run.json").is_file():
+    if RunFolder(path).record.is_file():
         if score_is_logit:
             raise InputError(LOGITS_OF_RUNS)
         return [read_run_predictions(path, defect)]
-    runs = sorted(folder.parent for folder in path.glob("seed-*/run.json"))
+    runs = runs_below(path)
     if not runs:
         raise InputError(
             f"{path}: must be a run, a folder of seed-N runs or a CSV file, but holds no run.json"

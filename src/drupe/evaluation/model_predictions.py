@@ -12,16 +12,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
-from drupe.configuration import validate
 from drupe.errors import InputError
 from drupe.evaluation.certificate import MeasuredOn
 from drupe.evaluation.grouping import read_duplicates
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.predictions_csv import read_predictions
-from drupe.files import read_json
-from drupe.runs.training_overlap import Seen
+from drupe.runs.layout import RunFolder
+from drupe.runs.record import read_record, require_done
 
 RUN_BACKEND = MeasuredOn(graph="", backend="pytorch", precision="fp32")
 """How a run computes its predictions; the graph is the run's own weights."""
@@ -91,47 +89,15 @@ class ModelPredictions:
         )
 
 
-class _Data(BaseModel):
-    fingerprint: str
-    classes: tuple[str, str]
-    calibration: int
-    test: int
-    approximate: str | None = None
-
-
-class _Imported(BaseModel):
-    seen: Seen
-
-
-class _Run(BaseModel):
-    """The part of ``run.json`` that is needed here."""
-
-    status: str
-    experiment: str
-    seed: int
-    data: _Data
-    imported: _Imported | None = None
-
-
-def require_done(run: Path, status: str) -> None:
-    """Raise an :class:`InputError` unless ``status`` is that of a finished run."""
-    if status != "done":
-        # Whoever is killed writes no other status.
-        words = "running, or was killed (the same command resumes it)"
-        got = words if status == "running" else status
-        raise InputError(f"{run}: must hold a finished run, got one that is {got}")
-
-
 def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredictions:
     """Read the predictions of a finished run.
 
     Raises:
         InputError: no finished run, damaged files, or a defect class other than the run's.
     """
-    path = folder / "run.json"
-    if not path.is_file():
+    run = read_record(folder)
+    if run is None:
         raise InputError(f"{folder}: must be a run directory or a CSV file, but has no run.json")
-    run = validate(_Run, read_json(path), str(path))
     require_done(folder, run.status)
     clean_class, defect_class = run.data.classes
     if defect not in (None, defect_class):
@@ -151,7 +117,7 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
         test=splits.get("test"),
         data_fingerprint=run.data.fingerprint,
         approximate=run.data.approximate,
-        measured_on=replace(RUN_BACKEND, graph=file_hash(folder / "model.safetensors")),
+        measured_on=replace(RUN_BACKEND, graph=file_hash(RunFolder(folder).weights)),
         experiment=run.experiment,
         seed=run.seed,
         in_sample=run.imported.seen.in_sample if run.imported else None,
@@ -192,12 +158,12 @@ def file_hash(path: Path) -> str:
 
 
 def _read_split(folder: Path, name: str, defect: str, expected: int) -> JudgedSplit:
-    path = folder / "predictions" / f"{name}.csv"
+    path = RunFolder(folder).predictions(name)
     table = read_predictions(path, defect)
     if len(table) != expected:
         raise InputError(
             f"{path}: must hold the {expected:,} items of the run, got {len(table):,}; "
             f"drupe evaluate {folder} writes it anew"
         )
-    duplicates = folder / "predictions" / "duplicates.json"
-    return JudgedSplit(table, read_duplicates(duplicates, name, table.paths))
+    groups = read_duplicates(RunFolder(folder).duplicates, name, table.paths)
+    return JudgedSplit(table, groups)

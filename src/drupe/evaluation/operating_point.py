@@ -27,7 +27,7 @@ from drupe.evaluation.lanes import (
 from drupe.evaluation.metrics import Counts
 from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.predictions import Predictions
-from drupe.files import read_json, write_json
+from drupe.runs.evaluation_file import CertifiedFigures, RecordedReview, read_evaluation
 
 CHOOSES_HIGH = ("review_budget", "reject_precision", "prevalence", "high")
 """The fields of a :class:`Request` that :attr:`Thresholds.high` follows from."""
@@ -165,6 +165,24 @@ class OperatingPoint:
             "test": self.test.to_json() if self.test else None,
         }
 
+    def certified_figures(self) -> CertifiedFigures:
+        """Return what the run records: the certificate, and what it does on the test items.
+
+        Beside the certificate stands how ``high`` was chosen, so that an export can choose it
+        alike (:func:`read_recorded`).
+        """
+        certificate, test = self.certificate, self.model.test
+        if test is None:
+            raise ValueError("point: must hold test predictions")
+        if certificate is None:
+            return CertifiedFigures(None, None, None)
+        chosen = {name: getattr(self.request, name) for name in CHOOSES_HIGH}
+        return CertifiedFigures(
+            certificate.to_json() | {"review": chosen},
+            _figures(test.table, certificate),
+            _figures(test.distinct, certificate),
+        )
+
 
 def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint:
     """Certify ``low`` on the model's calibration (or take the given one) and choose ``high``.
@@ -221,30 +239,6 @@ def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint
     return OperatingPoint(model, request, thresholds, certificate, None, calibration, test)
 
 
-def record_certificate(run: Path, point: OperatingPoint) -> None:
-    """Write the certificate, and the test figures at it, into the run's ``evaluation.json``.
-
-    What was certified before is replaced, and withdrawn where ``point`` holds no certificate: a run
-    has one operating point. Beside the certificate stands how ``high`` was chosen, so that an
-    export can choose it alike (:func:`read_recorded`).
-    """
-    certificate, test = point.certificate, point.model.test
-    if test is None:
-        raise ValueError("point: must hold test predictions")
-    path = run / "evaluation.json"
-    document = read_json(path)
-    tested = document.get("test") if isinstance(document, dict) else None
-    if not isinstance(tested, dict) or not isinstance(tested.get("distinct"), dict):
-        raise InputError(f"{path}: damaged; drupe evaluate {run} writes it anew")
-    document["certificate"] = None
-    if certificate:
-        chosen = {name: getattr(point.request, name) for name in CHOOSES_HIGH}
-        document["certificate"] = certificate.to_json() | {"review": chosen}
-    tested["certified"] = _figures(test.table, certificate)
-    tested["distinct"]["certified"] = _figures(test.distinct, certificate)
-    write_json(path, document)
-
-
 @dataclass(frozen=True)
 class Recorded:
     """What a run's certificate was made for, and the fingerprint of the data it was made on.
@@ -257,28 +251,26 @@ class Recorded:
 
 
 def read_recorded(run: Path) -> Recorded:
-    """Read what :func:`record_certificate` wrote; damage is an :class:`InputError`."""
-    path = run / "evaluation.json"
-    document = read_json(path)
-    certificate = document.get("certificate") if isinstance(document, dict) else None
+    """Return what the certificate in a run's ``evaluation.json`` was made for.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    certificate = read_evaluation(run).certificate
     if certificate is None:
         return Recorded()
-    try:
-        candidates, confidence = certificate["candidates"], certificate["confidence"]
-        if candidates > 1:  # whoever certifies anew raises it again
-            confidence = 1 - (1 - confidence) * candidates
-        request = Request(
-            min_recall=certificate["min_recall"],
-            confidence=confidence,
-            candidates=candidates,
-            **certificate.get("review", {}),
-        )
-        return Recorded(request, certificate["data_fingerprint"])
-    except (AttributeError, KeyError, TypeError):
-        raise InputError(f"{path}: damaged; drupe evaluate {run} writes it anew") from None
+    confidence, candidates = certificate.confidence, certificate.candidates
+    if candidates > 1:  # whoever certifies anew raises it again
+        confidence = 1 - (1 - confidence) * candidates
+    review = certificate.review or RecordedReview()
+    request = Request(
+        min_recall=certificate.min_recall,
+        confidence=confidence,
+        candidates=candidates,
+        **{name: getattr(review, name) for name in CHOOSES_HIGH},
+    )
+    return Recorded(request, certificate.data_fingerprint)
 
 
-def _figures(table: Predictions, certificate: Certificate | None) -> dict[str, Any] | None:
-    if certificate is None:
-        return None
+def _figures(table: Predictions, certificate: Certificate) -> dict[str, Any]:
     return Counts.at_threshold(table.scores, table.is_defect, certificate.threshold).to_json()

@@ -9,7 +9,8 @@ from typing import Any
 
 from drupe.evaluation.intervals import format_percent
 from drupe.reporting.charts import Chart, Trace
-from drupe.reporting.study_files import Epoch, Model, StudyFiles
+from drupe.reporting.study_files import Model, StudyFiles
+from drupe.runs.epoch_log import EpochResult
 
 TICKS = 10
 """At most, and only where an epoch ends."""
@@ -44,7 +45,7 @@ def _chart(
     identifier: str,
     title: str,
     axis: str,
-    value: Callable[[Epoch], float],
+    value: Callable[[EpochResult], float],
     shown: Callable[[float], str],
 ) -> Chart:
     if not models:

@@ -7,36 +7,28 @@ STORE/runs/STUDY/
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
-from drupe.configuration import validate
 from drupe.errors import InputError
 from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions, read_run_predictions
 from drupe.evaluation.paired import align
 from drupe.evaluation.predictions import Predictions
 from drupe.files import read_json
 from drupe.reporting.verdict_document import CertificateRecord, Verdict, read_verdict
-from drupe.runs.record import RunRecord, read_record
+from drupe.runs.epoch_log import EpochResult, read_epochs
+from drupe.runs.evaluation_file import read_evaluation
+from drupe.runs.layout import runs_below
+from drupe.runs.record import RunRecord, is_done, read_record
 from drupe.study.definition.protocol import LOCK
 from drupe.study.definition.spec import IMPORTED
 from drupe.training.config import ExperimentConfig, read_config
 
 VERDICT_FILE = "verdict.json"
-
-
-class Epoch(BaseModel):
-    """A line of ``metrics.jsonl``."""
-
-    epoch: int
-    loss: float
-    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,7 @@ class StudyRun:
     model: ModelPredictions
     test: JudgedSplit
     certificate: CertificateRecord | None
-    epochs: tuple[Epoch, ...]
+    epochs: tuple[EpochResult, ...]
 
     @property
     def name(self) -> str:
@@ -142,19 +134,11 @@ def read_study_files(folder: Path) -> StudyFiles:
 
 def _run_keys(folder: Path, verdict: Verdict | None) -> list[str]:
     """Return every finished run's folder once: as the verdict lists them, else as they lie."""
-    pattern = f"{IMPORTED}/seed-*" if verdict else "*/seed-*"
     listed = [key for one in verdict.experiments for key in one.runs] if verdict else []
     # A baseline from elsewhere is a run of no experiment.
-    listed += [
-        path.parent.relative_to(folder).as_posix()
-        for path in sorted(folder.glob(f"{pattern}/run.json"))
-    ]
-    return [key for key in dict.fromkeys(listed) if _is_done(folder / key)]
-
-
-def _is_done(run: Path) -> bool:
-    record = read_record(run)
-    return record is not None and record.status == "done"
+    found = runs_below(folder, IMPORTED if verdict else "*")
+    listed += [run.relative_to(folder).as_posix() for run in found]
+    return [key for key in dict.fromkeys(listed) if is_done(folder / key)]
 
 
 def _read_run(folder: Path, key: str, verdict: Verdict | None) -> StudyRun:
@@ -169,7 +153,7 @@ def _read_run(folder: Path, key: str, verdict: Verdict | None) -> StudyRun:
         model=model,
         test=model.test,
         certificate=_certificate(run, key, verdict),
-        epochs=_epochs(run / "metrics.jsonl"),
+        epochs=read_epochs(run),
     )
 
 
@@ -180,18 +164,5 @@ def _certificate(run: Path, key: str, verdict: Verdict | None) -> CertificateRec
         # That of a training experiment is raised for the choice between all models.
         deploying.sort(key=lambda one: one.kind != "training")
         return next((one.certificate for one in deploying if one.certificate), None)
-    path = run / "evaluation.json"
-    document = read_json(path)
-    found = document.get("certificate") if isinstance(document, dict) else None
-    return validate(CertificateRecord, found, f"{path}, certificate") if found else None
-
-
-def _epochs(path: Path) -> tuple[Epoch, ...]:
-    """Return what was recorded of each epoch; nothing for a network that was trained elsewhere."""
-    if not path.exists():
-        return ()
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
-    return tuple(validate(Epoch, line, str(path)) for line in lines)
+    found = read_evaluation(run).certificate
+    return CertificateRecord.model_validate(found.without_review()) if found else None

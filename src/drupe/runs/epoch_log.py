@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from drupe.errors import InputError
 from drupe.files import write_text
-
-METRICS_FILE = "metrics.jsonl"
+from drupe.runs.layout import RunFolder
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,17 @@ class EpochResult:
     images: int
     seconds: float
 
+    @classmethod
+    def from_json(cls, line: str) -> EpochResult:
+        """Read a line; one that is damaged or cut off is a :class:`ValueError`."""
+        document = json.loads(line)
+        if not isinstance(document, dict):
+            raise ValueError("an epoch must be a JSON mapping")
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if not _is_number(document.get(name))]:
+            raise ValueError(f"an epoch must have numbers for {', '.join(missing)}")
+        return cls(**{name: document[name] for name in names})
+
     @property
     def images_per_second(self) -> float:
         """Throughput of the whole loop, augmentation included."""
@@ -37,7 +48,7 @@ class EpochResult:
 
 def append_epoch(folder: Path, result: EpochResult) -> None:
     """Add the line of one epoch."""
-    with (folder / METRICS_FILE).open("a", encoding="utf-8") as metrics:
+    with (RunFolder(folder).epochs).open("a", encoding="utf-8") as metrics:
         metrics.write(json.dumps(result.to_json()) + "\n")
 
 
@@ -51,7 +62,7 @@ def keep_epochs(folder: Path, count: int) -> None:
     """
     lines = _lines(folder)[:count]
     _seconds(folder, lines)
-    write_text(folder / METRICS_FILE, b"".join(lines).decode("utf-8"))
+    write_text(RunFolder(folder).epochs, b"".join(lines).decode("utf-8"))
 
 
 def train_seconds(folder: Path) -> float:
@@ -59,8 +70,37 @@ def train_seconds(folder: Path) -> float:
     return _seconds(folder, _lines(folder))
 
 
+def finished_epochs(folder: Path) -> Iterator[EpochResult]:
+    """Yield the epochs so far, up to the first line that isn't whole (yet)."""
+    for line in _lines(folder):
+        try:
+            yield EpochResult.from_json(line.decode("utf-8"))
+        except ValueError:
+            return
+
+
+def read_epochs(folder: Path) -> tuple[EpochResult, ...]:
+    """Return all epochs of a finished run; none of a network that was trained elsewhere.
+
+    Raises:
+        InputError: a line is damaged.
+    """
+    found = []
+    for number, line in enumerate(_lines(folder), start=1):
+        try:
+            found.append(EpochResult.from_json(line.decode("utf-8")))
+        except ValueError as error:
+            path = RunFolder(folder).epochs
+            raise InputError(f"{path}: line {number}: not a valid epoch ({error})") from None
+    return tuple(found)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _lines(folder: Path) -> list[bytes]:
-    path = folder / METRICS_FILE
+    path = RunFolder(folder).epochs
     return path.read_bytes().splitlines(keepends=True) if path.exists() else []
 
 
@@ -73,9 +113,9 @@ def _seconds(folder: Path, lines: list[bytes]) -> float:
             seconds = math.nan
         if not math.isfinite(seconds):
             raise InputError(
-                f"{folder / METRICS_FILE}: line {number}: must be a JSON mapping with the epoch's "
-                f"'seconds', got {line[:40]!r}; to start the run anew, delete "
-                f"{folder / 'checkpoint'}"
+                f"{RunFolder(folder).epochs}: line {number}: must be a JSON mapping with the "
+                f"epoch's 'seconds', got {line[:40]!r}; to start the run anew, delete "
+                f"{RunFolder(folder).checkpoint.parent}"
             )
         total += seconds
     return total

@@ -1,4 +1,4 @@
-"""``run.json``, ``config.yaml`` and ``evaluation.json``: what a run directory says of itself.
+"""``run.json``: what a run directory says of itself.
 
 A run directory belongs to one identity (configuration + data + ``TRAINING_VERSION``) for ever.
 """
@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from drupe.configuration import Tree, validate
+from drupe.configuration import validate
 from drupe.errors import InputError
 from drupe.files import read_json, write_json
+from drupe.runs.layout import RunFolder
 from drupe.runs.training_overlap import Seen
 
 TRAINING_VERSION = 1
@@ -94,7 +95,7 @@ class RunRecord(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write ``run.json`` in ``folder`` atomically."""
-        write_json(folder / "run.json", self.model_dump(mode="json"))
+        write_json(RunFolder(folder).record, self.model_dump(mode="json"))
 
     def stop(self, folder: Path, error: BaseException) -> None:
         """Write that the run ended by ``error``; Ctrl-C interrupts, all else is a failure."""
@@ -120,56 +121,42 @@ def host_description() -> dict[str, str]:
 
 
 def read_record(folder: Path) -> RunRecord | None:
-    """Return the record of the run in ``folder``, or None where there is none."""
-    path = folder / "run.json"
+    """Return the record of the run in ``folder``, or None where there is none.
+
+    A damaged one is an :class:`InputError`.
+    """
+    path = RunFolder(folder).record
     return validate(RunRecord, read_json(path), str(path)) if path.exists() else None
 
 
-class _Rate(BaseModel):
-    successes: int
-    trials: int
-    confidence: float
+def require_done(folder: Path, status: str) -> None:
+    """Raise an :class:`InputError` unless ``status`` is that of a finished run."""
+    if status != "done":
+        # Whoever is killed writes no other status.
+        words = "running, or was killed (the same command resumes it)"
+        got = words if status == "running" else status
+        raise InputError(f"{folder}: must hold a finished run, got one that is {got}")
 
 
-class _Confusion(BaseModel):
-    fn: int
-    fp: int
+def require_same_data(root: Path | None, expected: str, found: str, why: str = ",") -> None:
+    """Raise an :class:`InputError` unless the data in ``root`` is what a run was trained on.
+
+    ``expected`` and ``found`` are fingerprints of the run's data and of what lies there now;
+    ``why`` may say between them what depends on it.
+    """
+    if found != expected:
+        raise InputError(
+            f"{root}: must be the data of the run ({expected[:12]}){why} "
+            f"got other images, labels or fixes ({found[:12]})"
+        )
 
 
-class _Argmax(BaseModel):
-    accuracy: _Rate
-    recall: _Rate
-    clean_yield: _Rate
-    precision: _Rate
-    confusion: _Confusion
-
-
-class _Test(BaseModel):
-    images: int
-    defects: int
-    argmax: _Argmax
-
-
-class _Evaluation(BaseModel):
-    """What the table of an evaluation reads; the document holds more."""
-
-    temperature: float
-    auroc: float
-    ece: float
-    test: _Test
-
-
-def read_evaluation(folder: Path) -> Tree:
-    """Return ``evaluation.json`` of a finished run; damage is an :class:`InputError`."""
-    path = folder / "evaluation.json"
-    try:
-        document: Tree = read_json(path)
-        validate(_Evaluation, document, str(path))
-    except InputError as error:
-        raise InputError([*error.problems, f"drupe evaluate {folder} writes it anew"]) from None
-    return document
+def is_done(folder: Path) -> bool:
+    """Return whether ``folder`` holds a finished run."""
+    record = read_record(folder)
+    return record is not None and record.status == "done"
 
 
 def discard_checkpoint(folder: Path) -> None:
     """Remove ``checkpoint/``: it exists only while a run is unfinished."""
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    shutil.rmtree(RunFolder(folder).checkpoint.parent, ignore_errors=True)

@@ -25,12 +25,13 @@ from mlflow.exceptions import MlflowException
 
 from drupe.configuration import flatten, read_yaml
 from drupe.errors import DrupeError, InputError
-from drupe.files import read_json
+from drupe.runs.epoch_log import finished_epochs
+from drupe.runs.evaluation_file import read_evaluation
+from drupe.runs.layout import CONFIG_FILE, EVALUATION_FILE, RunFolder
 from drupe.runs.record import RunRecord, read_record
 from drupe.study.definition.plan import Task
 from drupe.study.execution.journal import Outcome
 from drupe.study.execution.scheduler import Watch
-from drupe.study.execution.status import finished_epochs
 from drupe.study.run import Begin, Course
 
 REMOTE = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
@@ -41,7 +42,7 @@ FLUSH_SECONDS = 120.0
 """What is left to be written gets so long when the study is over."""
 BATCH = 100
 """Parameters per request that MLflow allows; of metrics, ten times as many."""
-ARTEFACTS = ("config.yaml", "evaluation.json")
+ARTEFACTS = (CONFIG_FILE, EVALUATION_FILE)
 
 Warn = Callable[[str], None]
 
@@ -171,24 +172,24 @@ def _experiment(client: MlflowClient, study: str) -> str:
 
 
 def _params(folder: Path) -> Iterator[tuple[str, str]]:
-    for key, value in flatten(read_yaml(folder / "config.yaml")).items():
+    for key, value in flatten(read_yaml(RunFolder(folder).config)).items():
         yield key, "null" if value is None else str(value)
 
 
 def _series(folder: Path, started: int) -> Iterator[Metric]:
     """Yield every number of every epoch, at the time when the epoch was over."""
     seconds = 0.0
-    for line in finished_epochs(folder):
-        seconds += line["seconds"]
-        for key, value in line.items():
+    for result in finished_epochs(folder):
+        seconds += result.seconds
+        for key, value in result.to_json().items():
             if key != "epoch" and _is_number(value):
                 at = started + int(1000 * seconds)
-                yield Metric(f"epoch.{key}", value, at, line["epoch"] + 1)
+                yield Metric(f"epoch.{key}", value, at, result.epoch + 1)
 
 
 def _figures(folder: Path, record: RunRecord, at: int) -> Iterator[Metric]:
     """Yield the final figures: of a proportion, its rate and interval."""
-    for key, value in flatten(_rates(read_json(folder / "evaluation.json"))).items():
+    for key, value in flatten(_rates(read_evaluation(folder).to_json())).items():
         if _is_number(value):
             yield Metric(key, value, at, 0)
     for key, spent in (("train", record.train_seconds), ("judge", record.judge_seconds)):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from drupe.configuration import flatten, read_yaml
 from drupe.errors import InputError
+from drupe.runs.layout import RunFolder, is_leftover
 from drupe.runs.record import TRAINING_VERSION, RunRecord, read_record
 from drupe.training.config import NOT_IDENTITY, ExperimentConfig
 
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+LOOK_SECONDS = 0.5
+"""How long a held lock is waited for: whoever asks whether a run goes on holds it for a moment."""
 
 
 def check_store(store: Path) -> None:
@@ -34,9 +39,9 @@ def exclusive(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: must be a folder for the run, got a file")
     made = [item for item in (folder, *folder.parents) if not item.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(RunFolder(folder).lock)
     try:
-        lock.acquire(timeout=0)
+        _acquire(lock)
     except Timeout:
         raise InputError(f"{folder}: another process is working on this run") from None
     except OSError as error:
@@ -47,9 +52,45 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
     finally:
         if lock.is_locked:
-            lock.release()
-            (folder / ".lock").unlink(missing_ok=True)
+            _remove(lock)
         _remove_empty(made)
+
+
+def _acquire(lock: FileLock) -> None:
+    """Take ``lock``, and make sure that its file is still the one that others would take.
+
+    The holder before may have removed the file between our opening it and his letting go: then we
+    hold a file that no path leads to, and somebody else could hold the new one.
+    """
+    while True:
+        with suppress(FileNotFoundError):  # the holder before has just removed a folder of his own
+            lock.acquire(timeout=LOOK_SECONDS)
+            if _is_in_place(lock):
+                return
+            lock.release()
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _is_in_place(lock: FileLock) -> bool:
+    held = lock._context.lock_file_fd
+    assert held is not None
+    try:
+        return os.path.samestat(os.fstat(held), Path(lock.lock_file).stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove(lock: FileLock) -> None:
+    """Remove the lock's file while it is held, then let go: see :func:`_acquire`."""
+    path = Path(lock.lock_file)
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:  # Windows removes no open file, and none that another has opened
+        lock.release()
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    else:
+        lock.release()
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -68,7 +109,7 @@ def find_record(folder: Path) -> RunRecord | None:
     """
     record = read_record(folder)
     if record is None:
-        others = [item.name for item in folder.iterdir() if not _is_leftover(item.name)]
+        others = [item.name for item in folder.iterdir() if not is_leftover(item.name)]
         if others:
             raise InputError(
                 f"{folder}: must be new or empty, got a folder that holds {', '.join(others[:5])}"
@@ -112,11 +153,6 @@ def require_same_run(
         )
 
 
-def _is_leftover(name: str) -> bool:
-    """Whether a run that died before its record was written leaves such a file."""
-    return name in {".lock", "config.yaml"} or (name.startswith(".") and name.endswith(".tmp"))
-
-
 def _differences(
     folder: Path, config: ExperimentConfig, record: RunRecord, fingerprint: str
 ) -> list[str]:
@@ -127,7 +163,7 @@ def _differences(
         found.append("data: other images, labels or fixes")
     if record.training_version != TRAINING_VERSION:
         found.append(f"training version: run has {record.training_version}, now {TRAINING_VERSION}")
-    old, new = flatten(read_yaml(folder / "config.yaml")), flatten(config.model_dump(mode="json"))
+    old, new = flatten(read_yaml(RunFolder(folder).config)), flatten(config.model_dump(mode="json"))
     ignored = {"name", "hypothesis", "data.root", *(f"training.{key}" for key in NOT_IDENTITY)}
     for key in sorted((old.keys() | new.keys()) - ignored):
         if old.get(key) != new.get(key):

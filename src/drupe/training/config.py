@@ -16,6 +16,7 @@ from drupe.configuration import Tree, fingerprint, merge, read_yaml, validate
 from drupe.errors import InputError
 from drupe.files import write_text
 from drupe.models.zoo import check_input, resolve
+from drupe.runs.layout import RunFolder
 from drupe.runs.record import TRAINING_VERSION
 from drupe.training.augmentation import AugmentationConfig
 
@@ -242,10 +243,10 @@ def write_config(folder: Path, config: ExperimentConfig, leave_out: Set[str] = f
     """Write ``config.yaml``, every default spelled out, but for the sections to ``leave_out``."""
     document = config.model_dump(mode="json", exclude=set(leave_out))
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    write_text(folder / "config.yaml", text)
+    write_text(RunFolder(folder).config, text)
 
 
 def read_config(folder: Path) -> ExperimentConfig:
     """Read the resolved configuration of the run in ``folder``."""
-    path = folder / "config.yaml"
+    path = RunFolder(folder).config
     return validate(ExperimentConfig, read_yaml(path), str(path))

@@ -16,10 +16,11 @@ from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import read_predictions, write_predictions
 from drupe.progress import Progress, silent
-from drupe.runs.record import read_record
+from drupe.runs.layout import RunFolder
+from drupe.runs.record import read_record, require_same_data
 from drupe.training.claim import exclusive
 from drupe.training.config import read_config
-from drupe.training.folds import configure_fold, fold_folder
+from drupe.training.folds import configure_fold
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
@@ -50,18 +51,13 @@ def calibrate_on_folds(
     for fold in range(folds):
         fold_config = configure_fold(config, fold, folds)
         data = prepare_data(fold_config, store, progress)
-        if data.dataset.fingerprint != model.data_fingerprint:
-            raise InputError(
-                f"{config.data.root}: must be the data of the run ({model.data_fingerprint[:12]}), "
-                f"got other images, labels or fixes ({data.dataset.fingerprint[:12]})"
-            )
-        folder = fold_folder(run, fold, folds)
+        require_same_data(config.data.root, model.data_fingerprint, data.dataset.fingerprint)
+        folder = RunFolder(run).fold(fold, folds)
         with progress(f"fold {fold + 1} of {folds}", 1, "runs") as tracker:
             train_run(fold_config, folder, store, resume=True, progress=progress)
             tracker.advance()
-        table = read_predictions(
-            folder / "predictions" / "calibration.csv", data.dataset.classes[1]
-        )
+        path = RunFolder(folder).predictions("calibration")
+        table = read_predictions(path, data.dataset.classes[1])
         parts.append((table, data))
     pooled = _pool(parts, load_network(run)[1].temperature)
     reason = (
@@ -78,12 +74,12 @@ def _keep(run: Path, model: ModelPredictions, pooled: JudgedSplit, reason: str) 
     record, test = read_record(run), model.test
     assert record is not None
     assert test is not None
-    folder = run / "predictions"
+    files = RunFolder(run)
     with exclusive(run):
-        write_predictions(folder / "calibration.csv", pooled.table)
+        write_predictions(files.predictions("calibration"), pooled.table)
         splits = {"calibration": pooled, "test": test}
         write_duplicates(
-            folder / "duplicates.json",
+            files.duplicates,
             {name: (split.table.paths, split.groups) for name, split in splits.items()},
         )
         record.data.calibration, record.data.approximate = len(pooled.table), reason

@@ -15,6 +15,7 @@ from drupe.errors import InputError
 from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.progress import Progress, silent
+from drupe.runs.record import require_same_data
 from drupe.training.claim import check_store
 from drupe.training.config import read_config
 from drupe.training.image_batches import ImageSource
@@ -64,12 +65,8 @@ def calibrate_on_fresh(
             f"got {got}"
         )
     known = prepare_data(config, store, progress).dataset
-    if known.fingerprint != model.data_fingerprint:
-        raise InputError(
-            f"{config.data.root}: must be the data of the run ({model.data_fingerprint[:12]}), or "
-            "it can't be told whether the crops are new; got other images, labels or fixes "
-            f"({known.fingerprint[:12]})"
-        )
+    why = ", or it can't be told whether the crops are new;"
+    require_same_data(config.data.root, model.data_fingerprint, known.fingerprint, why)
     learnt = read_digests(run)
     if repeated := [p for p, one in zip(fresh.paths, fresh.digests, strict=True) if one in learnt]:
         raise InputError(

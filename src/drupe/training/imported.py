@@ -15,13 +15,14 @@ from drupe.models.foreign import FittedWeights, Tensors, fit_to, read_checkpoint
 from drupe.models.network import Network, build_network
 from drupe.models.subnormal import flush_subnormals
 from drupe.progress import Progress, silent
+from drupe.runs.evaluation_file import Evaluation, read_evaluation
+from drupe.runs.layout import RunFolder
 from drupe.runs.record import (
     ImportRecord,
     RunRecord,
     host_description,
     library_versions,
     now,
-    read_evaluation,
 )
 from drupe.runs.training_overlap import Seen
 from drupe.training.claim import check_store, exclusive, find_record
@@ -263,7 +264,7 @@ def _judge(
     data: PreparedData,
     folder: Path,
     progress: Progress,
-) -> Tree:
+) -> Evaluation:
     """Write the run; a network that answers with NaN leaves nothing behind."""
     assert record.imported is not None
     world = World()
@@ -277,12 +278,15 @@ def _judge(
         evaluation = judge(
             network.to(device), data, source, folder, progress, record.imported.temperature
         )
-        save_network(folder, network, config, record.crop, data.dataset.classes, evaluation)
+        save_network(
+            folder, network, config, record.crop, data.dataset.classes, evaluation.temperature
+        )
         if files:
             files.write(folder)
     except TrainingDivergedError:  # before anything else was written
-        for name in ("run.json", "config.yaml"):
-            (folder / name).unlink()
+        written = RunFolder(folder)
+        for file in (written.record, written.config):
+            file.unlink()
         raise InputError(
             f"{record.imported.checkpoint}: the network answers with NaN or infinity on the images "
             "of the data: check input.range and the architecture"

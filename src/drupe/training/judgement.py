@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +14,10 @@ from drupe.evaluation.grouping import write_duplicates
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import write_predictions
 from drupe.evaluation.temperature import fit_temperature
-from drupe.files import write_json
 from drupe.models.network import Network
 from drupe.progress import Progress, silent
+from drupe.runs.evaluation_file import Evaluation
+from drupe.runs.layout import RunFolder
 from drupe.training.image_batches import ImageSource
 from drupe.training.preparation import PreparedData
 
@@ -47,14 +47,14 @@ def judge(
     folder: Path,
     progress: Progress = silent,
     temperature: float | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Predict calibration and test, fit the temperature, write predictions and evaluation.
 
     The test split is read here and nowhere else. A run that learnt from all training items has no
     calibration: its temperature stays 1, and what cross-fitting wrote about it is discarded. A
     given ``temperature`` is taken as it is: of a network that has learnt from the calibration
     items, their scores would make a false one.
-    Returns the evaluation document.
+    Returns the evaluation.
 
     Raises:
         TrainingDivergedError: the network answers with NaN or infinity.
@@ -79,11 +79,12 @@ def judge(
     predictions = {
         name: _predictions(data, items[name], logits[name], temperature) for name in logits
     }
-    (folder / "predictions" / "calibration.csv").unlink(missing_ok=True)
+    files = RunFolder(folder)
+    files.predictions("calibration").unlink(missing_ok=True)
     for name, table in predictions.items():
-        write_predictions(folder / "predictions" / f"{name}.csv", table)
+        write_predictions(files.predictions(name), table)
     write_duplicates(
-        folder / "predictions" / "duplicates.json",
+        files.duplicates,
         {name: (predictions[name].paths, data.groups[items[name]]) for name in items},
     )
     document = evaluation_document(
@@ -92,8 +93,9 @@ def judge(
         temperature=temperature,
         test_groups=data.groups[data.split.test],
     )
-    write_json(folder / "evaluation.json", document)
-    return document
+    evaluation = Evaluation.model_validate(document)
+    evaluation.write(folder)
+    return evaluation
 
 
 def _predictions(

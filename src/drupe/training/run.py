@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from drupe.configuration import Tree
 from drupe.models.network import build_network
 from drupe.models.weights import WeightsOrigin
 from drupe.progress import Progress, silent
 from drupe.runs.epoch_log import append_epoch, keep_epochs, train_seconds
+from drupe.runs.evaluation_file import Evaluation, read_evaluation
+from drupe.runs.layout import RunFolder
 from drupe.runs.record import (
     RunRecord,
     discard_checkpoint,
     host_description,
     library_versions,
     now,
-    read_evaluation,
 )
 from drupe.training.checkpoint import (
     require_finite_weights,
@@ -52,7 +51,7 @@ class RunOutcome:
     """
 
     folder: Path
-    evaluation: dict[str, Any]
+    evaluation: Evaluation
     already_done: bool
     skipped: tuple[tuple[str, str], ...] = ()
     is_main: bool = True
@@ -142,7 +141,7 @@ class _Session:
     ) -> None:
         config = with_recorded(config, recorded)
         self.data, self.folder, self.world = data, folder, world
-        self.checkpoint = folder / "checkpoint" / "state.safetensors"
+        self.checkpoint = RunFolder(folder).checkpoint
         self.crop = data.crop(config)
         device = choose_device(config.training.device, world)
         threads = set_threads(config.training.threads, world)
@@ -214,13 +213,18 @@ def _restore(session: _Session) -> int:
     return done
 
 
-def _finish(session: _Session, record: RunRecord, progress: Progress) -> Tree:
+def _finish(session: _Session, record: RunRecord, progress: Progress) -> Evaluation:
     """Judge the averaged weights, save them, close the record and drop the checkpoint."""
     folder, network = session.folder, session.trainer.average.module
     started = time.perf_counter()
     evaluation = judge(network, session.data, session.source, folder, progress)
     save_network(
-        folder, network, session.config, session.crop, session.data.dataset.classes, evaluation
+        folder,
+        network,
+        session.config,
+        session.crop,
+        session.data.dataset.classes,
+        evaluation.temperature,
     )
     record.judge_seconds = time.perf_counter() - started
     record.train_seconds = train_seconds(folder)

@@ -8,12 +8,13 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel
 
-from drupe.configuration import Tree, validate
+from drupe.configuration import validate
 from drupe.errors import InputError
-from drupe.evaluation.model_predictions import require_done
 from drupe.models.network import Network, build_network
 from drupe.progress import Progress, silent
-from drupe.runs.record import read_record
+from drupe.runs.evaluation_file import Evaluation
+from drupe.runs.layout import RunFolder
+from drupe.runs.record import read_record, require_done, require_same_data
 from drupe.training.claim import check_store, exclusive
 from drupe.training.config import ExperimentConfig, Side, read_config
 from drupe.training.distributed import World
@@ -22,8 +23,6 @@ from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import judge
 from drupe.training.preparation import prepare_data
 from drupe.training.tensor_file import load_tensors, load_weights, save_tensors
-
-MODEL_FILE = "model.safetensors"
 
 
 class InputContract(BaseModel):
@@ -49,16 +48,16 @@ def save_network(
     config: ExperimentConfig,
     crop: int | None,
     classes: tuple[str, str],
-    evaluation: Tree,
+    temperature: float,
 ) -> None:
     """Write ``model.safetensors``: weights, and all that is needed to build and use the network."""
     metadata = NetworkMetadata(
         architecture=config.model.architecture,
         classes=classes,
         input=InputContract(size=config.input.size, range=config.input.range, crop=crop),
-        temperature=evaluation["temperature"],
+        temperature=temperature,
     )
-    save_tensors(folder / MODEL_FILE, network.state_dict(), metadata.model_dump(mode="json"))
+    save_tensors(RunFolder(folder).weights, network.state_dict(), metadata.model_dump(mode="json"))
 
 
 def load_network(folder: Path) -> tuple[Network, NetworkMetadata]:
@@ -67,7 +66,7 @@ def load_network(folder: Path) -> tuple[Network, NetworkMetadata]:
     Raises:
         InputError: the file is missing, damaged or not a run's.
     """
-    path = folder / MODEL_FILE
+    path = RunFolder(folder).weights
     tensors, document = load_tensors(path)
     metadata = validate(NetworkMetadata, document, str(path))
     network = build_network(
@@ -89,7 +88,7 @@ def evaluate_run(
     data_root: Path | None = None,
     defect: str | None = None,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Redo a finished run's predictions and ``evaluation.json`` from its weights.
 
     ``data_root`` says where the data lies now. It must be the data that the run was trained on:
@@ -114,12 +113,7 @@ def evaluate_run(
             f"data.defect: the classes (clean / defect) must be {trained}, as the run was trained, "
             f"got {got}"
         )
-    if data.dataset.fingerprint != record.data.fingerprint:
-        raise InputError(
-            f"{config.data.root}: must be the data of the run "
-            f"({record.data.fingerprint[:12]}), got other images, labels or fixes "
-            f"({data.dataset.fingerprint[:12]})"
-        )
+    require_same_data(config.data.root, record.data.fingerprint, data.dataset.fingerprint)
     world = World()
     device = choose_device("auto", world)
     set_threads(config.training.threads if device.type == config.training.device else None, world)

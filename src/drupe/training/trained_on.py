@@ -18,13 +18,12 @@ from drupe.data.fixes import is_inside
 from drupe.errors import InputError
 from drupe.evaluation.model_predictions import file_hash
 from drupe.files import write_text
+from drupe.runs.layout import RunFolder
 from drupe.runs.training_overlap import Overlap
 from drupe.training.preparation import PreparedData
 
 UNKNOWN = "unknown"
 
-DIGESTS_FILE = "trained-on.txt"
-"""In the run directory: the SHA-256 of each training file, one a line."""
 
 DIGEST = re.compile(r"([0-9a-fA-F]{64})(\s.*)?")
 SHOWN = 5
@@ -39,13 +38,15 @@ class TrainingFiles:
 
     def write(self, run: Path) -> None:
         """Keep the digests in the run directory: no crop among them is ever new to the network."""
-        write_text(run / DIGESTS_FILE, "".join(f"{one}\n" for one in sorted(self.digests)))
+        write_text(
+            RunFolder(run).training_files, "".join(f"{one}\n" for one in sorted(self.digests))
+        )
 
 
 def read_digests(run: Path) -> frozenset[str]:
     """Return what :meth:`TrainingFiles.write` kept; nothing where nothing was named."""
     try:
-        return frozenset((run / DIGESTS_FILE).read_text(encoding="utf-8").split())
+        return frozenset(RunFolder(run).training_files.read_text(encoding="utf-8").split())
     except FileNotFoundError:
         return frozenset()
 

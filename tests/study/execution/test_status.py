@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 from filelock import FileLock
 
+from drupe.runs.epoch_log import EpochResult, append_epoch
 from drupe.study.definition.plan import plan
 from drupe.study.execution.journal import Journal, Outcome
 from drupe.study.execution.status import is_running, outcomes_from_files, task_statuses
@@ -59,15 +58,16 @@ def test_the_run_of_another_configuration_is_not(tmp_path, work, tasks) -> None:
 def test_a_row_shows_how_far_its_run_is(work, tasks) -> None:
     folder = tasks["A seed 1"].folder
     folder.mkdir(parents=True)
-    line = {"epoch": 0, "loss": 0.7, "accuracy": 0.6, "images_per_second": 100.0, "seconds": 4.0}
-    lines = [line, {**line, "epoch": 1, "loss": 0.5, "seconds": 2.0}]
-    text = "".join(json.dumps(one) + "\n" for one in lines) + '{"epoch": 2, "lo'
-    (folder / "metrics.jsonl").write_text(text)
+    append_epoch(folder, EpochResult(0, 0.7, 0.6, 1e-3, images=400, seconds=4.0))
+    append_epoch(folder, EpochResult(1, 0.5, 0.6, 1e-3, images=400, seconds=2.0))
+    with (folder / "metrics.jsonl").open("a") as half:
+        half.write('{"epoch": 2, "lo')
 
     first, second, *_ = task_statuses(list(tasks.values()), {"A seed 1": Outcome("running")})
 
     assert (first.epoch, first.epochs, first.loss, first.accuracy) == (2, 30, 0.5, 0.6)
     assert first.seconds_left == 28 * 3
+    assert first.images_per_second == 200
     assert (second.state, second.epoch, second.seconds_left) == ("waiting", None, None)
     (done, *_) = task_statuses(list(tasks.values()), {"A seed 1": Outcome("interrupted")})
     assert done.seconds_left is None

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from drupe.evaluation.model_predictions import read_run_predictions
-from drupe.evaluation.operating_point import Request, operating_point, record_certificate
+from drupe.evaluation.operating_point import Request, operating_point
+from drupe.runs.evaluation_file import record_certificate
 from drupe.study.definition.plan import plan
 from drupe.study.execution.work import last_lines
 from drupe.training.config import load_experiment
@@ -144,7 +145,8 @@ def test_a_certificate_given_outside_the_study_stays_where_the_study_grants_none
     task = task_of(work, "A seed 1")
     finish(task, calibration=predictions(90, 1, prefix="train"))  # 42 defects: for 99 % too few
     request = Request(min_recall=0.9, confidence=0.9)
-    record_certificate(task.folder, operating_point(read_run_predictions(task.folder), request))
+    point = operating_point(read_run_predictions(task.folder), request)
+    record_certificate(task.folder, point.certified_figures())
     evaluation = task.folder / "evaluation.json"
     before = json.loads(evaluation.read_text())
     assert before["certificate"]["min_recall"] == 0.9

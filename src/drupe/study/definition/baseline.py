@@ -9,6 +9,7 @@ from typing import Any
 
 from drupe.errors import InputError
 from drupe.evaluation.model_predictions import file_hash
+from drupe.runs.layout import seed_folder
 from drupe.runs.record import read_record
 from drupe.runs.training_overlap import Seen
 from drupe.study.definition.loading import Study
@@ -78,7 +79,7 @@ def certified_run(study: Study, item: Experiment, folder: Path) -> tuple[str, st
     baseline = study.spec.baseline
     if baseline.checkpoint is None or item.of != baseline.experiment:
         return item.of, ""
-    seen = read_seen(folder / IMPORTED / f"seed-{study.spec.seeds[0]}")
+    seen = read_seen(seed_folder(folder / IMPORTED, study.spec.seeds[0]))
     if seen is None:
         return item.of, f"certifies {item.of} as trained here: {IMPORTED} has no result"
     if seen.in_sample:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from drupe.errors import InputError, suggest
+from drupe.runs.layout import RunFolder, seed_folder
 
 if TYPE_CHECKING:  # a node of a cluster reads a task without loading PyTorch
     from drupe.study.definition.loading import Study
@@ -136,7 +137,7 @@ def _train(study: Study, item: Experiment, seed: int, root: Path) -> Task:
         kind="train",
         experiment=item.id,
         lane=item.lane or "gpu",
-        folder=root / item.id / f"seed-{seed}",
+        folder=seed_folder(root / item.id, seed),
         seed=seed,
         config=study.configs[item.id].model_copy(update={"seed": seed}),
         condition=item.when,
@@ -147,13 +148,13 @@ def _import(study: Study, root: Path) -> Task:
     from drupe.study.definition.spec import IMPORTED
 
     seed = study.spec.seeds[0]
-    folder = root / IMPORTED / f"seed-{seed}"
+    folder = seed_folder(root / IMPORTED, seed)
     return Task(IMPORTED, "import", IMPORTED, "cpu", folder, seed)
 
 
 def _folds(study: Study, item: Experiment, root: Path) -> Iterator[Task]:
     """Yield the runs that score all training items of the first seed, where it has no hold-out."""
-    from drupe.training.folds import configure_fold, fold_folder
+    from drupe.training.folds import configure_fold
 
     config, seed = study.configs[item.id], study.spec.seeds[0]
     folds = config.calibration.crossfit
@@ -164,7 +165,7 @@ def _folds(study: Study, item: Experiment, root: Path) -> Iterator[Task]:
             kind="fold",
             experiment=item.id,
             lane=item.lane or "gpu",
-            folder=fold_folder(root / item.id / f"seed-{seed}", fold, folds),
+            folder=RunFolder(seed_folder(root / item.id, seed)).fold(fold, folds),
             seed=seed,
             config=configure_fold(config, fold, folds),
             condition=item.when,
@@ -177,7 +178,7 @@ def _after_training(study: Study, item: Experiment, root: Path) -> Iterator[Task
     It is exported and timed only where a criterion asks for its size or latency.
     """
     seed, criteria = study.spec.seeds[0], study.criteria[item.id]
-    folder = root / item.id / f"seed-{seed}"
+    folder = seed_folder(root / item.id, seed)
     runs = (run_name(item.id, seed), *(task.name for task in _folds(study, item, root)))
 
     def task(kind: Kind, lane: Lane, needs: tuple[str, ...]) -> Task:
@@ -202,7 +203,7 @@ def _threshold(study: Study, item: Experiment, root: Path, planned: Set[str]) ->
 
     assert item.of is not None
     seed, baseline = study.spec.seeds[0], study.spec.baseline
-    folder, needs = root / item.of / f"seed-{seed}", [f"{item.of} certify"]
+    folder, needs = seed_folder(root / item.of, seed), [f"{item.of} certify"]
     if baseline.checkpoint and baseline.experiment == item.of:
         needs = [IMPORTED, *(name for name in needs if name in planned)]
     return Task(item.id, "certify", item.id, "cpu", folder, seed, needs=tuple(needs))

@@ -8,7 +8,7 @@ from math import fsum
 from pathlib import Path
 
 from drupe.evaluation.intervals import format_percent
-from drupe.runs.record import read_evaluation
+from drupe.runs.evaluation_file import read_evaluation
 from drupe.study.definition.plan import Runs
 from drupe.study.definition.spec import Condition, StudySpec
 
@@ -56,6 +56,6 @@ def _mean_accuracy(found: Sequence[tuple[int, Path]]) -> float | None:
     """Return the seed-mean accuracy on distinct test items, or None without a finished run."""
     accuracies = []
     for _, folder in found:
-        accuracy = read_evaluation(folder)["test"]["distinct"]["argmax"]["accuracy"]
-        accuracies.append(accuracy["successes"] / accuracy["trials"])
+        accuracy = read_evaluation(folder).test.distinct.argmax.accuracy
+        accuracies.append(accuracy.successes / accuracy.trials)
     return fsum(accuracies) / len(accuracies) if accuracies else None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from drupe.runs.epoch_log import METRICS_FILE
+from drupe.runs.epoch_log import finished_epochs
+from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record
 from drupe.study.definition.plan import Task
 from drupe.study.execution.journal import Journal, Outcome, State
@@ -67,7 +67,7 @@ def _has_finished(task: Task) -> bool:
 
 def is_running(folder: Path) -> bool:
     """Whether a process is working on the study now; the system lets go of a dead one's lock."""
-    path = folder / ".lock"
+    path = RunFolder(folder).lock
     if not path.exists():
         return False
     lock = FileLock(path)
@@ -86,7 +86,7 @@ def _status(task: Task, outcome: Outcome) -> TaskStatus:
     if not lines:
         return row
     last = lines[-1]
-    seconds = [line["seconds"] for line in lines]
+    seconds = [line.seconds for line in lines]
     left = None
     if outcome.state == "running" and epochs is not None:
         left = (epochs - len(lines)) * sum(seconds) / len(seconds)
@@ -97,23 +97,8 @@ def _status(task: Task, outcome: Outcome) -> TaskStatus:
         outcome.reason,
         epoch=len(lines),
         epochs=epochs,
-        loss=last["loss"],
-        accuracy=last["accuracy"],
-        images_per_second=last["images_per_second"],
+        loss=last.loss,
+        accuracy=last.accuracy,
+        images_per_second=last.images_per_second,
         seconds_left=left,
     )
-
-
-def finished_epochs(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of ``metrics.jsonl`` up to the first that isn't whole yet."""
-    path = folder / METRICS_FILE
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            document = json.loads(line)
-        except ValueError:
-            return
-        if not isinstance(document, dict) or "seconds" not in document:
-            return
-        yield document

@@ -16,9 +16,10 @@ from drupe.evaluation.operating_point import (
     OperatingPoint,
     Request,
     operating_point,
-    record_certificate,
 )
 from drupe.files import read_json, write_json, write_text
+from drupe.runs.evaluation_file import read_evaluation, record_certificate
+from drupe.runs.layout import RunFolder, bundle_folder, seed_folder
 from drupe.runs.record import read_record
 from drupe.study.definition.baseline import certified_run, import_words, made_from, read_seen
 from drupe.study.definition.loading import Study
@@ -27,9 +28,8 @@ from drupe.study.execution.executor import Job
 from drupe.study.execution.journal import Outcome
 from drupe.training.config import ExperimentConfig
 from drupe.training.crossfit import calibrate_on_folds
-from drupe.training.saved import MODEL_FILE
 
-BUNDLE, THRESHOLD = "bundle", "threshold.json"
+THRESHOLD = "threshold.json"
 SMOKE_SAMPLES = 20
 """Timed calls of a bench whose figures mean nothing."""
 ERROR = "error: "
@@ -97,7 +97,7 @@ class Work:
     def log(self, task: Task) -> Path:
         """Return where the task's process writes its progress and errors."""
         if task.is_run:
-            return task.folder.parent / f"{task.folder.name}.log"
+            return RunFolder(task.folder).log
         return self.folder / task.experiment / f"{task.kind}.log"
 
     def job(self, task: Task) -> Job:
@@ -105,12 +105,12 @@ class Work:
         log = self.log(task)
         store = ("--store", str(self.store))
         if task.config is not None:
-            file = task.folder.parent / f"{task.folder.name}.yaml"
+            file = RunFolder(task.folder).order
             _write_config(file, self._with_threads(task.config))
             weights = ("--weights", str(self.weights_folder)) if self.weights_folder else ()
             words = ("train", str(file), "--resume", "--out", str(task.folder), *store, *weights)
             return Job(task, words, log)
-        bundle = self.folder / task.experiment / BUNDLE
+        bundle = bundle_folder(self.folder / task.experiment)
         if task.kind == "import":
             words = (*import_words(self.study, task.folder), *store)
         elif task.kind == "export":
@@ -180,7 +180,7 @@ class Work:
         # First: what the run records is then known as the study's.
         write_json(answer, point.to_json())
         if not experiment.of and not keeps:
-            record_certificate(task.folder, point)
+            record_certificate(task.folder, point.certified_figures())
         if point.refusal:
             kept = "; the run keeps the certificate it was given outside the study" if keeps else ""
             return Outcome("done", f"not certified: {point.refusal}{kept}")
@@ -209,16 +209,16 @@ class Work:
 
     def deployed(self, experiment: str) -> Path:
         """Return the run of an experiment that would be deployed: the first seed's."""
-        return self.folder / experiment / f"seed-{self.study.spec.seeds[0]}"
+        return seed_folder(self.folder / experiment, self.study.spec.seeds[0])
 
     def _made_from(self, experiment: str, kind: str) -> dict[str, Any]:
         """Return what an answer depends on: another one makes it out of date."""
         if kind == "import":
             return made_from(self.study, self.fingerprint)
-        run, bundle = self.deployed(experiment), self.folder / experiment / BUNDLE
+        run, bundle = self.deployed(experiment), bundle_folder(self.folder / experiment)
         of_run = {
-            "weights": file_hash(run / MODEL_FILE),
-            "certificate": read_json(run / "evaluation.json").get("certificate"),
+            "weights": file_hash(RunFolder(run).weights),
+            "certificate": read_evaluation(run).to_json().get("certificate"),
         }
         if kind == "export":
             return of_run
@@ -242,20 +242,14 @@ def _holds_another_certificate(run: Path, answer: Path) -> bool:
 
     ``answer``: what the study found when it last certified the run, if it did.
     """
-    recorded = _certificate_in(run / "evaluation.json")
+    recorded = read_evaluation(run).certificate
     if recorded is None:
         return False
     try:
-        before = _certificate_in(answer)
-    except InputError:  # absent or damaged
+        before = read_json(answer).get("certificate")
+    except (InputError, AttributeError):  # absent or damaged
         before = None
-    return before != {key: value for key, value in recorded.items() if key != "review"}
-
-
-def _certificate_in(file: Path) -> dict[str, Any] | None:
-    document = read_json(file)
-    certificate = document.get("certificate") if isinstance(document, dict) else None
-    return certificate if isinstance(certificate, dict) else None
+    return bool(before != recorded.without_review())
 
 
 def _write_config(file: Path, config: ExperimentConfig) -> None:

@@ -24,6 +24,7 @@ from drupe.evaluation.paired import (
 )
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.predictions_csv import read_predictions
+from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record
 from drupe.study.definition.plan import Runs
 from drupe.study.definition.spec import PlannedComparison
@@ -155,7 +156,7 @@ def measure(runs: Runs, confidence: float) -> Measured:
     align([table for one in tested.values() for table in one.tables])
     first = next(iter(tested.values()))
     paths = first.tables[0].paths
-    groups = read_duplicates(first.runs[0] / "predictions" / "duplicates.json", "test", paths)
+    groups = read_duplicates(RunFolder(first.runs[0]).duplicates, "test", paths)
     tested = {name: one.distinct(groups) for name, one in tested.items()}
     counted = next(iter(tested.values())).tables[0]
     return Measured(
@@ -170,7 +171,7 @@ def measure(runs: Runs, confidence: float) -> Measured:
 def _read(runs: Sequence[tuple[int, Path]]) -> Tested:
     records = [read_record(folder) for _, folder in runs]
     tables = [
-        read_predictions(folder / "predictions" / "test.csv", record.data.classes[1])
+        read_predictions(RunFolder(folder).predictions("test"), record.data.classes[1])
         for (_, folder), record in zip(runs, records, strict=True)
         if record
     ]

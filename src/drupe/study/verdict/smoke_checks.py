@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from drupe.runs.epoch_log import METRICS_FILE
+from drupe.runs.epoch_log import finished_epochs
 from drupe.runs.record import read_record
 from drupe.study.definition.plan import Task, plan
 from drupe.study.execution.journal import Outcome
@@ -102,8 +101,5 @@ def _smoothed(work: Work, trained: Container[str]) -> tuple[Check, ...]:
 
 
 def _first_loss(work: Work, experiment: str) -> float | None:
-    path = work.deployed(experiment) / METRICS_FILE
-    if not path.exists():
-        return None
-    loss = json.loads(path.read_text(encoding="utf-8").splitlines()[0])["loss"]
-    return float(loss)
+    first = next(finished_epochs(work.deployed(experiment)), None)
+    return first.loss if first else None

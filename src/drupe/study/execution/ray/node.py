@@ -20,6 +20,7 @@ from drupe import __version__
 from drupe.data.overlay import overlay_path
 from drupe.errors import InputError
 from drupe.files import write_json, write_text
+from drupe.runs.layout import RunFolder
 from drupe.study.definition.plan import Task
 from drupe.study.execution.executor import Ended, Job
 from drupe.study.execution.local import LocalExecutor
@@ -170,12 +171,12 @@ def _own_folder(runs: Path) -> tuple[Path, FileLock]:
     with FileLock(runs.with_name(".runs.lock")):
         for other in runs.iterdir():
             try:
-                with FileLock(other / ".lock", timeout=0):
+                with FileLock(RunFolder(other).lock, timeout=0):
                     shutil.rmtree(other, ignore_errors=True)
             except Timeout:
                 continue
         folder = Path(tempfile.mkdtemp(dir=runs))
-        lock = FileLock(folder / ".lock")
+        lock = FileLock(RunFolder(folder).lock)
         lock.acquire(timeout=0)
     return folder, lock
 

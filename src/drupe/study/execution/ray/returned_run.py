@@ -9,14 +9,13 @@ from pathlib import Path
 
 from drupe.errors import InputError
 from drupe.files import replacing
-from drupe.runs.epoch_log import METRICS_FILE
+from drupe.runs.layout import CONFIG_FILE, EPOCHS_FILE, RECORD_FILE
 from drupe.runs.record import read_record
 from drupe.study.definition.plan import Task
 from drupe.study.execution.ray.parcel import Get, Parcel, files_below, unpack
 from drupe.training.config import read_config, write_config
 
-CONFIG_FILE = "config.yaml"
-LIVE_FILES = (CONFIG_FILE, "run.json", METRICS_FILE)
+LIVE_FILES = (CONFIG_FILE, RECORD_FILE, EPOCHS_FILE)
 """What shows how far a run is, in the order in which it is to be written."""
 
 
