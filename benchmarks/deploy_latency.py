@@ -4,7 +4,7 @@
     python benchmarks/deploy_latency.py BUNDLE --samples 100 --network resnet50
 
 Prints a JSON row per part. All parts time one image in memory at a time, in turns of 25 calls
-(``drupe.deployment.bench``), with ``--threads`` threads; a ratio is the median over the turns of
+(``drupe.deployment.timing``), with ``--threads`` threads; a ratio is the median over the turns of
 the ratio of a turn's medians, with the range from the smallest to the largest turn:
 
 - ``eager``: every function of each BUNDLE (raw bytes to decision) against ResNet50 at 128 × 128
@@ -34,9 +34,10 @@ import onnxruntime
 import timm
 import torch
 
-from drupe.deployment.bench import ROUND, Subject, Timing, bench, open_subjects, pinned
-from drupe.deployment.eager import subject_of
+from drupe.deployment.eager import network_subject
 from drupe.deployment.runtime import load
+from drupe.deployment.subjects import open_subjects
+from drupe.deployment.timing import ROUND, Subject, Timing, pinned, time_in_turns
 from drupe.models.zoo import resolve, user_facing
 from provenance import circumstances
 from untrained import untrained_bundle, untrained_network
@@ -73,7 +74,7 @@ def show(head: dict[str, Any], part: str, found: dict[str, Any]) -> None:
 
 
 def eager(bundles: Sequence[Path], threads: int, samples: int) -> dict[str, Any]:
-    rival = subject_of(
+    rival = network_subject(
         "eager resnet50", untrained_network("resnet50", SIZE, None, "raw"), 1, threads
     )
     ours = [one for path in bundles for one in open_subjects(path, threads, every_function=True)]
@@ -96,7 +97,7 @@ def plain(scratch: Path, name: str, threads: int, samples: int) -> dict[str, Any
 
 
 def against(rival: Subject, ours: Sequence[Subject], samples: int) -> dict[str, Any]:
-    slow, *fast = bench([rival, *ours], samples=samples)
+    slow, *fast = time_in_turns([rival, *ours], samples=samples)
     return {
         "samples": samples,
         "rival": figures(slow),
@@ -134,7 +135,7 @@ def overhead(scratch: Path, samples: int) -> dict[str, Any]:
     one_image = Subject(
         "decide", "onnxruntime", "fp32", 1, size, lambda one: classifier.decide(one[0])
     )
-    without, with_checks = bench([bare, one_image], samples=20 * samples)
+    without, with_checks = time_in_turns([bare, one_image], samples=20 * samples)
     return {
         "network": network,
         "pixels": size,

@@ -49,8 +49,12 @@ FORBIDDEN: dict[str, set[str]] = {
     # What the line PC runs: the core install has none of these.
     **{
         f"deployment.{name}": TORCH | {"scipy", "polars", "onnx"}
-        for name in ("backends", "bench", "bundle", "drift", "manifest", "predict", "runtime")
+        for name in (
+            *("backends", "bench", "bundle", "drift", "manifest"),
+            *("predict", "runtime", "subjects", "timing"),
+        )
     },
+    "evaluation.order_statistics": {"scipy"},  # the line PC's bench needs it
     **{name: TORCH | {"scipy"} for name in BASE if name},
 }
 # ... and may not import at module level, because `drupe --help` has to be instant.
@@ -66,7 +70,7 @@ READS_ENVIRONMENT = {
 READS_CLOCK = {
     "data.file_digests",  # a file changed just now is hashed again next time
     "cli.progress",  # rates and time left
-    "deployment.bench",  # measures latency
+    "deployment.timing",  # measures latency
     "study.execution.local",  # gives what it has interrupted some seconds to end
     "study.check",  # times a few steps, to say how long a study will take
     "training.engine",  # images/s of each epoch

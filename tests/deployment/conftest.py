@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,8 @@ def quantised(deployed, tmp_path_factory) -> Exported:
 @pytest.fixture
 def crops() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def copied(bundle, tmp_path) -> Path:
+    return shutil.copytree(bundle, tmp_path / "copied")

@@ -75,7 +75,7 @@ def test_every_function_is_certified_by_its_scores_of_the_new_crops(renewed, fre
             is_defect,
             min_recall=0.8,
             confidence=0.8,
-            candidates=renewed.judgement.alternatives,
+            candidates=renewed.evaluation.alternatives,
         )
         certificate = function.certificate
         assert certificate is not None

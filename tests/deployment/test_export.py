@@ -1,108 +1,31 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-import torch
 
 from drupe.deployment import export, functions
 from drupe.deployment.backends import open_session, runs_here
-from drupe.deployment.bundle import golden_images, verify_bundle
 from drupe.deployment.export import export_run
-from drupe.deployment.functions import Way, line_reference
-from drupe.deployment.gate import GateError, compare_scores
-from drupe.deployment.graph import export_graph
+from drupe.deployment.functions import FunctionSpec
+from drupe.deployment.gate import GateError
 from drupe.deployment.manifest import read_manifest
 from drupe.deployment.runtime import load
 from drupe.errors import InputError
-from drupe.evaluation.certificate import MeasuredOn, certify_threshold
-from drupe.evaluation.lanes import Thresholds
-from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions, read_run_predictions
+from drupe.evaluation.certificate import certify_threshold
+from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import Request
 from drupe.evaluation.predictions_csv import read_predictions
-from drupe.models.network import build_network
 from drupe.training.config import read_config
 from drupe.training.crossfit import calibrate_on_folds
 from drupe.training.preparation import prepare_data
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
-from run_files import predictions
 
 COMPUTES_BF16 = runs_here("openvino", "bf16")
-
-
-def network_of(architecture: str, **keys):
-    torch.manual_seed(0)
-    settings = {"input_range": "raw", "size": 64, "crop": None} | keys
-    built = build_network(architecture, pretrained=False, frozen=False, **settings)
-    return built.network.eval()
-
-
-@pytest.mark.parametrize(
-    ("architecture", "keys"),
-    [
-        ("test_resnet", {}),
-        ("test_resnet", {"input_range": "imagenet"}),  # its first convolution pads
-        ("test_convnext", {"input_range": "imagenet"}),
-        ("test_nfnet", {"input_range": "imagenet"}),  # it standardises its weights itself
-        ("test_efficientnet", {"input_range": "unit", "crop": 48}),
-    ],
-)
-def test_the_graph_says_what_the_network_says(architecture, keys) -> None:
-    from drupe.deployment.backends import open_session
-
-    network = network_of(architecture, **keys)
-    images = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3), dtype=np.uint8)
-    with torch.inference_mode():
-        expected = torch.sigmoid(network.defect_logit(torch.from_numpy(images)) / 1.7).numpy()
-    graph = export_graph(network, 1.7)
-    for backend in ("onnxruntime", "openvino"):
-        session = open_session(graph.content, backend, "fp32", 1)
-        np.testing.assert_allclose(session(images), expected, atol=1e-5)
-        np.testing.assert_allclose(session(images[:1]), expected[:1], atol=1e-5)
-
-
-def test_batch_norm_is_folded_and_the_input_is_bytes() -> None:
-    graph = onnx.load_from_string(export_graph(network_of("test_resnet"), 1.0).content).graph
-    assert not {node.op_type for node in graph.node} & {"BatchNormalization"}
-    (image,) = graph.input
-    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
-    assert [dim.dim_value for dim in image.type.tensor_type.shape.dim] == [0, 64, 64, 3]
-
-
-@pytest.mark.parametrize(
-    ("input_range", "expected"),
-    [
-        ("raw", ["Transpose", "Cast", "Conv"]),
-        ("unit", ["Transpose", "Cast", "Conv"]),
-        ("imagenet", ["Transpose", "Cast", "Sub", "Conv"]),
-    ],
-)
-def test_the_scale_of_the_input_costs_no_more_than_a_subtraction(input_range, expected) -> None:
-    network = network_of("test_resnet", input_range=input_range)
-    graph = onnx.load_from_string(export_graph(network, 1.0).content).graph
-    assert [node.op_type for node in graph.node][: len(expected)] == expected
-
-
-def test_exporting_leaves_the_network_as_it_was() -> None:
-    network = network_of("test_resnet", input_range="imagenet")
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    export_graph(network, 2.0)
-    after = network.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def test_flips_are_decisions_that_turn() -> None:
-    expected = np.float32([0.1, 0.4, 0.6, 0.9])
-    gate = compare_scores(expected, np.float32([0.1, 0.51, 0.6, 0.9]), Thresholds(0.5, 0.8))
-    assert (gate.flips, gate.images) == (1, 4)
-    assert gate.max_score_difference == pytest.approx(0.11, abs=1e-6)
-    assert gate.mean_score_difference == pytest.approx(0.0275, abs=1e-6)
 
 
 def test_the_bundle_says_where_it_comes_from(deployed) -> None:
@@ -124,17 +47,6 @@ def test_the_bundle_says_where_it_comes_from(deployed) -> None:
     assert manifest.provenance["architecture"] == metadata.architecture
     times = [one.p50_ms for one in manifest.functions]
     assert times == sorted(times)
-
-
-def test_golden_samples_are_synthetic_and_always_the_same() -> None:
-    images = golden_images(64)
-    assert images.shape == (16, 64, 64, 3)
-    np.testing.assert_array_equal(images, golden_images(64))
-    assert golden_images(24).shape == (16, 24, 24, 3)
-
-
-def test_a_bundle_verifies_where_it_was_made(bundle) -> None:
-    assert [one.passed for one in verify_bundle(bundle)] == [True, True]
 
 
 def test_a_turned_decision_stops_the_export(deployed, tmp_path, monkeypatch) -> None:
@@ -164,11 +76,11 @@ def test_too_few_defects_export_without_a_certificate(deployed, tmp_path) -> Non
 def test_what_computes_otherwise_is_certified_by_its_own_scores(deployed, quantised) -> None:
     run, store, _ = deployed
     done = quantised
-    functions = [one.function for one in done.judgement.functions]
+    functions = [one.function for one in done.evaluation.functions]
     assert len(functions) == 4 + COMPUTES_BF16
     assert all(function.is_certified for function in functions)
     others = 3 + COMPUTES_BF16  # fp32 counts once, for both backends
-    assert (done.judgement.alternatives, done.judgement.certified) == (others, others)
+    assert (done.evaluation.alternatives, done.evaluation.certified_together) == (others, others)
     config = read_config(run)
     images = prepare_data(config, store)
     place = {path: index for index, path in enumerate(images.dataset.paths)}
@@ -200,12 +112,6 @@ def test_what_computes_otherwise_is_certified_by_its_own_scores(deployed, quanti
     assert set(document["functions"][0]["test"]) == {"accuracy", "misses", "recall", "clean_yield"}
 
 
-def test_a_quantised_bundle_verifies_and_runs_what_is_asked(quantised) -> None:
-    assert [one.passed for one in verify_bundle(quantised.bundle)] == [True] * (4 + COMPUTES_BF16)
-    classifier = load(quantised.bundle, backend="onnxruntime", precision="int8")
-    assert classifier.function.graph == "int8.onnx"
-
-
 def test_the_search_sees_only_crops_of_fit(deployed, tmp_path, monkeypatch) -> None:
     run, store, _ = deployed
     seen = {}
@@ -227,14 +133,14 @@ def test_the_search_sees_only_crops_of_fit(deployed, tmp_path, monkeypatch) -> N
 
 
 def test_bf16_is_offered_only_where_the_processor_has_it(monkeypatch) -> None:
-    bf16 = Way("fp32.onnx", "openvino", "bf16")
+    bf16 = FunctionSpec("fp32.onnx", "openvino", "bf16")
     monkeypatch.setattr(export, "native_reduced", lambda device: None)
-    assert bf16 not in export._ways("auto", False)
+    assert bf16 not in export._function_specs("auto", False)
     monkeypatch.setattr(export, "native_reduced", lambda device: "bf16")
     monkeypatch.setattr(export, "runs_here", lambda backend, precision: True)
-    assert bf16 in export._ways("auto", False)
-    assert bf16 not in export._ways("fp32", False)
-    assert export._ways("bf16", False) == [bf16]
+    assert bf16 in export._function_specs("auto", False)
+    assert bf16 not in export._function_specs("fp32", False)
+    assert export._function_specs("bf16", False) == [bf16]
 
 
 def test_bf16_is_refused_where_the_processor_lacks_it(deployed, tmp_path, monkeypatch) -> None:
@@ -254,7 +160,7 @@ def test_bf16_alone_pays_for_no_alternative(deployed, tmp_path) -> None:
     assert function.name == "openvino bf16"
     assert function.certificate is not None
     assert function.certificate["confidence"] == 0.9
-    assert done.judgement.alternatives == 1
+    assert done.evaluation.alternatives == 1
     assert load(tmp_path / "bundle").function == function
 
 
@@ -283,21 +189,6 @@ def test_what_is_refused(deployed, tmp_path) -> None:
         export_run(tmp_path, tmp_path / "new", store)
 
 
-def test_a_line_is_compared_with_items_that_the_network_never_learnt() -> None:
-    calibration, test = predictions(60, 1), predictions(40, 2)
-    model = ModelPredictions(
-        name="one",
-        calibration=JudgedSplit(calibration, np.maximum(np.arange(60), 2)),
-        test=JudgedSplit.of_distinct(test),
-        data_fingerprint="",
-        measured_on=MeasuredOn(graph=""),
-    )
-    held_out = line_reference(model)
-    assert len(held_out.clean) + len(held_out.defect) == 58  # items 0 to 2 are copies
-    crossfit = line_reference(dataclasses.replace(model, approximate="cross-fitted"))
-    np.testing.assert_array_equal(crossfit.defect, np.sort(test.scores[test.is_defect]))
-
-
 def test_a_cross_fitted_run_is_gated_on_test_alone_and_certified_approximately(
     deployed, tmp_path
 ) -> None:
@@ -314,7 +205,7 @@ def test_a_cross_fitted_run_is_gated_on_test_alone_and_certified_approximately(
     request = Request(min_recall=0.8, confidence=0.8)
     done = export_run(own, tmp_path / "bundle", store, precision="auto", request=request)
 
-    found = {one.function.name: one for one in done.judgement.functions}
+    found = {one.function.name: one for one in done.evaluation.functions}
     exact = found["onnxruntime fp32"]
     assert exact.function.gate.images == len(model.test.table)
     assert exact.function.gate.flips == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drupe.deployment import functions
-from drupe.deployment.functions import Judge, Way
+from drupe.deployment.functions import FunctionSpec, evaluate_functions, line_reference
 from drupe.deployment.gate import Crops, GateError
 from drupe.errors import InputError
 from drupe.evaluation.certificate import MeasuredOn, certify_threshold
@@ -15,11 +15,11 @@ from drupe.evaluation.operating_point import Request
 from drupe.progress import silent
 from run_files import predictions
 
-WAYS = [
-    Way("fp32.onnx", "onnxruntime", "fp32"),
-    Way("fp32.onnx", "openvino", "fp32"),
-    Way("int8.onnx", "onnxruntime", "int8"),
-    Way("int8.onnx", "openvino", "int8"),
+SPECS = [
+    FunctionSpec("fp32.onnx", "onnxruntime", "fp32"),
+    FunctionSpec("fp32.onnx", "openvino", "fp32"),
+    FunctionSpec("int8.onnx", "onnxruntime", "int8"),
+    FunctionSpec("int8.onnx", "openvino", "int8"),
 ]
 GRAPHS = {"fp32.onnx": b"float", "int8.onnx": b"integer"}
 
@@ -36,8 +36,8 @@ def model_of(calibration: int, **keys) -> ModelPredictions:
     )
 
 
-def judge(monkeypatch, model, shift, times, request=None, ways=WAYS, tested=None):
-    """Judge functions whose images are item numbers: int8 scores are those of PyTorch, shifted.
+def evaluate(monkeypatch, model, shift, times, request=None, specs=SPECS, tested=None):
+    """Evaluate functions whose images are item numbers: int8 scores are those of PyTorch, shifted.
 
     ``tested``: another network than the one that was exported.
     """
@@ -57,24 +57,32 @@ def judge(monkeypatch, model, shift, times, request=None, ways=WAYS, tested=None
         Crops("test", numbers[first:], expected),
     ]
     request = request or Request(0.9, 0.9)
-    return Judge(model, splits, request, numbers[:4], 1, silent).judge(
-        ways, GRAPHS, GRAPHS["fp32.onnx"]
+    return evaluate_functions(
+        specs,
+        GRAPHS,
+        exported=GRAPHS["fp32.onnx"],
+        model=model,
+        splits=splits,
+        request=request,
+        golden=numbers[:4],
+        threads=1,
+        progress=silent,
     )
 
 
 def test_int8_alone_is_refused_where_the_float_graph_is_another_network(monkeypatch) -> None:
     model = model_of(1000)
-    assert judge(monkeypatch, model, 0.01, [2.0, 1.0], ways=WAYS[2:]).certified == 2
+    assert evaluate(monkeypatch, model, 0.01, [2.0, 1.0], specs=SPECS[2:]).certified_together == 2
     table = model.test.table
     other = replace(model, test=JudgedSplit.of_distinct(replace(table, scores=1 - table.scores)))
     with pytest.raises(GateError, match=r"onnxruntime fp32: .* decisions differ"):
-        judge(monkeypatch, model, 0.01, [2.0, 1.0], ways=WAYS[2:], tested=other)
+        evaluate(monkeypatch, model, 0.01, [2.0, 1.0], specs=SPECS[2:], tested=other)
 
 
 def test_own_thresholds_at_a_confidence_raised_for_all_alternatives(monkeypatch) -> None:
     model = model_of(1000)
-    found = judge(monkeypatch, model, 0.01, [4.0, 3.0, 2.0, 1.0])
-    assert (found.alternatives, found.certified) == (3, 3)
+    found = evaluate(monkeypatch, model, 0.01, [4.0, 3.0, 2.0, 1.0])
+    assert (found.alternatives, found.certified_together) == (3, 3)
     table = model.calibration.distinct
     for one in found.functions:
         moved = 0.0 if one.function.precision == "fp32" else 0.01
@@ -91,8 +99,8 @@ def test_own_thresholds_at_a_confidence_raised_for_all_alternatives(monkeypatch)
 
 def test_few_defects_certify_fp32_first_then_the_fastest(monkeypatch) -> None:
     # 90 % at 90 % takes 22 defects for one, 29 for two, 33 for three alternatives.
-    found = judge(monkeypatch, model_of(65), 0.01, [4.0, 3.0, 2.0, 1.0])
-    assert (found.alternatives, found.certified) == (3, 2)
+    found = evaluate(monkeypatch, model_of(65), 0.01, [4.0, 3.0, 2.0, 1.0])
+    assert (found.alternatives, found.certified_together) == (3, 2)
     certified = {one.function.name for one in found.functions if one.function.is_certified}
     assert certified == {"onnxruntime fp32", "openvino fp32", "openvino int8"}
     last = found.functions[-1]
@@ -102,30 +110,45 @@ def test_few_defects_certify_fp32_first_then_the_fastest(monkeypatch) -> None:
 
 
 def test_speed_does_not_buy_waste(monkeypatch) -> None:
-    found = judge(monkeypatch, model_of(1000), 0.999, [4.0, 3.0, 2.0, 1.0])
+    found = evaluate(monkeypatch, model_of(1000), 0.999, [4.0, 3.0, 2.0, 1.0])
     assert [one.function.precision for one in found.functions] == ["fp32"] * 2 + ["int8"] * 2
 
 
 def test_fp32_must_turn_nothing_and_int8_may(monkeypatch) -> None:
     model = model_of(1000)
     noise = np.random.default_rng(0).normal(0, 0.2, 1800)
-    found = judge(monkeypatch, model, noise, [2.0, 1.0], ways=WAYS[1:3])
+    found = evaluate(monkeypatch, model, noise, [2.0, 1.0], specs=SPECS[1:3])
     assert {one.function.precision: one.function.gate.flips > 0 for one in found.functions} == {
         "fp32": False,
         "int8": True,
     }
-    monkeypatch.setattr(Way, "is_fp32", property(lambda self: True))
+    monkeypatch.setattr(FunctionSpec, "is_fp32", property(lambda self: True))
     with pytest.raises(GateError, match=r"onnxruntime int8: .* of 1,800 decisions differ"):
-        judge(monkeypatch, model, noise, [2.0], ways=WAYS[2:3])
+        evaluate(monkeypatch, model, noise, [2.0], specs=SPECS[2:3])
 
 
 def test_an_approximate_calibration_stays_approximate(monkeypatch) -> None:
     model = model_of(1000, approximate="cross-fitted")
-    found = judge(monkeypatch, model, 0.01, [4.0, 3.0, 2.0, 1.0])
+    found = evaluate(monkeypatch, model, 0.01, [4.0, 3.0, 2.0, 1.0])
     assert not any(one.function.is_certified for one in found.functions)
     assert all(one.function.certificate["approximate"] for one in found.functions)
 
 
 def test_scores_that_are_no_numbers_are_never_certified(monkeypatch) -> None:
     with pytest.raises(InputError, match="must be finite"):
-        judge(monkeypatch, model_of(1000), np.nan, [1.0], ways=WAYS[2:3])
+        evaluate(monkeypatch, model_of(1000), np.nan, [1.0], specs=SPECS[2:3])
+
+
+def test_a_line_is_compared_with_items_that_the_network_never_learnt() -> None:
+    calibration, test = predictions(60, 1), predictions(40, 2)
+    model = ModelPredictions(
+        name="one",
+        calibration=JudgedSplit(calibration, np.maximum(np.arange(60), 2)),
+        test=JudgedSplit.of_distinct(test),
+        data_fingerprint="",
+        measured_on=MeasuredOn(graph=""),
+    )
+    held_out = line_reference(model)
+    assert len(held_out.clean) + len(held_out.defect) == 58  # items 0 to 2 are copies
+    crossfit = line_reference(replace(model, approximate="cross-fitted"))
+    np.testing.assert_array_equal(crossfit.defect, np.sort(test.scores[test.is_defect]))

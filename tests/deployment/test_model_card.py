@@ -27,16 +27,16 @@ def test_the_card_says_what_the_bundle_holds(card, quantised) -> None:
         manifest.provenance["data_fingerprint"],
         manifest.provenance["weights_sha256"],
         "Recheck weekly",
-        f"The certificates of {quantised.judgement.certified} alternatives hold together",
+        f"The certificates of {quantised.evaluation.certified_together} alternatives hold together",
     ):
         assert words in card
-    for one in quantised.judgement.functions:
+    for one in quantised.evaluation.functions:
         function = one.function
         assert f"- **{function.name}**, low {function.low:.6g}" in card
         rows = [line for line in card.splitlines() if line.startswith(f"| {function.name} |")]
         assert f"| {function.gate.flips} |" in rows[0]
         assert one.test.argmax.accuracy().percent() in rows[1]
-    confidence = format_confidence(1 - 0.2 / quantised.judgement.certified)
+    confidence = format_confidence(1 - 0.2 / quantised.evaluation.certified_together)
     assert f"with confidence {confidence} at least 80 %" in card
     assert "Nothing here is certified" not in card
     assert "None" not in card

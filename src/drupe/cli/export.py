@@ -15,7 +15,7 @@ from drupe.cli.progress import progress_on
 
 if TYPE_CHECKING:
     from drupe.deployment.export import Exported
-    from drupe.deployment.functions import Judged, Tested
+    from drupe.deployment.functions import EvaluatedFunction, TestFigures
     from drupe.evaluation.operating_point import Request
 
 EXAMPLES = examples(
@@ -122,7 +122,7 @@ def export(
     print_line(f"Bundle: {bundle}", style="bold")
     _print_functions(done)
     _print_calibration(done)
-    if not any(one.function.is_certified for one in done.judgement.functions):
+    if not any(one.function.is_certified for one in done.evaluation.functions):
         print_line("")
         print_prose(
             "No function has an exact certificate: predict and load refuse this bundle unless told "
@@ -155,10 +155,10 @@ def _print_functions(done: Exported) -> None:
             _certified(one),
             *_rates(one.test),
         )
-        for one in done.judgement.functions
+        for one in done.evaluation.functions
     ]
     nothing = ("", "", "", "", "")
-    rows.append(("tested network", *nothing, *_rates(done.judgement.reference)))
+    rows.append(("tested network", *nothing, *_rates(done.evaluation.tested_network)))
     print_fitting(columns, rows)
     if plain := done.manifest.provenance.get("state_dict"):
         print_line(
@@ -170,7 +170,7 @@ def _print_functions(done: Exported) -> None:
         units = done.quantised.units
         kept = sum(not unit.quantised for unit in units)
         print_line(f"\nint8: {kept} of {len(units)} layers stay in float, by measurement on fit")
-    for one in done.judgement.functions:
+    for one in done.evaluation.functions:
         if one.refusal:
             words = (
                 f"{one.function.name}: no certificate for low = {one.function.low:g}: {one.refusal}"
@@ -188,7 +188,7 @@ def _print_calibration(done: Exported) -> None:
     )
 
 
-def _certified(one: Judged) -> str:
+def _certified(one: EvaluatedFunction) -> str:
     from drupe.evaluation.intervals import format_confidence
 
     certificate = one.function.certificate
@@ -199,7 +199,7 @@ def _certified(one: Judged) -> str:
     return at if one.function.is_certified else f"approximately, {at}"
 
 
-def _rates(test: Tested) -> tuple[str, str, str]:
+def _rates(test: TestFigures) -> tuple[str, str, str]:
     counts = test.at_thresholds.counts
     return (
         test.argmax.accuracy().percent(),

@@ -221,7 +221,8 @@ def bench(
 
     Certificates don't matter here: nothing is decided. An interval holds the true quantile at 95 %.
     """
-    from drupe.deployment.bench import QUANTILES, bench_paths
+    from drupe.deployment.bench import bench_paths
+    from drupe.deployment.timing import QUANTILES
 
     found = bench_paths(
         paths,

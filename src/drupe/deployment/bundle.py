@@ -39,7 +39,7 @@ GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 16
 SMALLEST_RENDERED = 32
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.15, "int8": 0.05}
-"""How far a golden score may lie off on another processor, by precision."""
+"""The largest difference allowed to a golden score on another processor, by precision."""
 
 
 def golden_images(size: int) -> NDArray[np.uint8]:
@@ -103,7 +103,7 @@ def digests(files: Mapping[str, bytes]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Verified:
-    """How one function answers the golden samples here; ``reason`` says why it was not run."""
+    """One function's answer to the golden samples here; ``reason`` says why it was not run."""
 
     function: Function
     max_score_difference: float | None
@@ -142,31 +142,27 @@ def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified
     golden = _read_golden(contents[manifest.golden], folder / manifest.golden, size)
     found = []
     for function in manifest.functions:
-        key = function.name.replace(" ", "_")
-        if key not in golden or not runs_here(function.backend, function.precision):
-            reason = (
-                "not installed, or not computed by this processor"
-                if key in golden
-                else "no golden scores"
-            )
+        expected = golden.get(function.name.replace(" ", "_"))
+        if expected is None:
+            found.append(Verified(function, None, None, "no golden scores"))
+        elif not runs_here(function.backend, function.precision):
+            reason = "not installed, or not computed by this processor"
             found.append(Verified(function, None, None, reason))
-            continue
-        read_reference(folder, manifest, contents, function)
-        session = open_function(folder, manifest, contents, function, threads)
-        scores = session(golden["images"])
-        expected = golden[key]
-        decided = [
-            (values >= np.float32(function.low)).astype(int) + (values >= np.float32(function.high))
-            for values in (scores, expected)
-        ]
-        found.append(
-            Verified(
-                function,
-                float(np.abs(scores - expected).max()),
-                int(np.count_nonzero(decided[0] != decided[1])),
-            )
-        )
+        else:
+            read_reference(folder, manifest, contents, function)
+            session = open_function(folder, manifest, contents, function, threads)
+            found.append(_compared(function, session(golden["images"]), expected))
     return found
+
+
+def _compared(
+    function: Function, scores: NDArray[np.float32], expected: NDArray[np.float32]
+) -> Verified:
+    """Return how far ``scores`` lie off from those ``expected``, and the decisions that turn."""
+    low, high = np.float32(function.low), np.float32(function.high)
+    here, there = ((values >= low).astype(int) + (values >= high) for values in (scores, expected))
+    difference = float(np.abs(scores - expected).max())
+    return Verified(function, difference, int(np.count_nonzero(here != there)))
 
 
 def _read_golden(content: bytes, path: Path, size: int) -> dict[str, NDArray[Any]]:

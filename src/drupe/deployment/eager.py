@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from drupe.deployment.backends import Images
-from drupe.deployment.bench import Subject
+from drupe.deployment.timing import Subject
 from drupe.errors import InputError
 from drupe.models.network import Network
-from drupe.runs.record import is_done
+from drupe.runs.record import read_record
 from drupe.training.saved import load_network
 
 THRESHOLD = 0.5
-"""Where a bare run decides; which threshold it is costs no time."""
+"""The threshold of a bare run; another would cost the same time."""
 
 
 def eager_subject(run: Path, threads: int) -> Subject:
@@ -24,13 +24,15 @@ def eager_subject(run: Path, threads: int) -> Subject:
     Raises:
         InputError: no finished run.
     """
-    if not is_done(run):
-        raise InputError(f"{run}: must be a bundle or a finished run")
+    record = read_record(run)
+    if record is None or record.status != "done":
+        found = "no run.json" if record is None else f"a run that is {record.status}"
+        raise InputError(f"{run}: must be a bundle or a finished run, got {found}")
     network, metadata = load_network(run)
-    return subject_of(str(run), network, metadata.temperature, threads)
+    return network_subject(str(run), network, metadata.temperature, threads)
 
 
-def subject_of(name: str, network: Network, temperature: float, threads: int) -> Subject:
+def network_subject(name: str, network: Network, temperature: float, threads: int) -> Subject:
     """Return a network on the CPU in evaluation mode, from raw bytes to decision."""
     torch.set_num_threads(threads)
 

@@ -23,7 +23,12 @@ from drupe.deployment.bundle import (
 )
 from drupe.deployment.drift import CALIBRATION_FILE, calibration_file
 from drupe.deployment.evidence import Evidence, gather_evidence
-from drupe.deployment.functions import Judge, Judgement, Way, line_reference
+from drupe.deployment.functions import (
+    FunctionEvaluation,
+    FunctionSpec,
+    evaluate_functions,
+    line_reference,
+)
 from drupe.deployment.gate import Crops, GateError, require_no_flips
 from drupe.deployment.graph import export_graph
 from drupe.deployment.int8.search import LayerSearch, QuantisedGraph
@@ -51,19 +56,19 @@ Precision = Literal["fp32", "bf16", "int8", "auto"]
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and what was found for each function."""
+    """The bundle that was written, and what was found for each of its functions."""
 
     bundle: Path
     manifest: Manifest
-    judgement: Judgement
+    evaluation: FunctionEvaluation
     quantised: QuantisedGraph | None
     sizes: dict[str, int]
     flushed_weights: int
 
     @property
     def refusal(self) -> NotCertifiableError | None:
-        """Why the preferred function has no certificate, if it has none."""
-        return self.judgement.functions[0].refusal
+        """The reason why the preferred function has no certificate, if it has none."""
+        return self.evaluation.functions[0].refusal
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``drupe export``."""
@@ -71,9 +76,9 @@ class Exported:
             "bundle": str(self.bundle),
             "flushed_weights": self.flushed_weights,
             "calibration": self.manifest.provenance["calibration"],
-            "tested_network": self.judgement.reference.to_json(),
-            "alternatives": self.judgement.alternatives,
-            "certified_together": self.judgement.certified,
+            "tested_network": self.evaluation.tested_network.to_json(),
+            "alternatives": self.evaluation.alternatives,
+            "certified_together": self.evaluation.certified_together,
             "int8": self.quantised.to_json() if self.quantised else None,
             "functions": [
                 {
@@ -89,7 +94,7 @@ class Exported:
                     "certificate": one.function.certificate,
                     "refusal": str(one.refusal) if one.refusal else None,
                 }
-                for one in self.judgement.functions
+                for one in self.evaluation.functions
             ],
             "state_dict": self.manifest.provenance.get("state_dict"),
         }
@@ -139,47 +144,67 @@ def export_run(
     with progress("export", 1, "graphs") as tracker:
         exported = export_graph(network, metadata.temperature)
         tracker.advance()
-    quantised = _quantised(precision, exported.content, data, request, threads, progress)
-    ways = _ways(precision, quantised is not None)
+    quantised = _quantise(precision, exported.content, data, request, threads, progress)
+    specs = _function_specs(precision, quantised is not None)
     contents = {FP32_GRAPH: exported.content, INT8_GRAPH: quantised.content if quantised else b""}
-    graphs = {name: contents[name] for name in dict.fromkeys(way.graph for way in ways)}
+    graphs = {name: contents[name] for name in dict.fromkeys(spec.graph for spec in specs)}
     golden = golden_images(metadata.input.size)
-    judge = Judge(model, splits, request, golden, threads, progress)
-    judgement = judge.judge(ways, graphs, exported.content)
-    files = _measured_files(graphs, golden, judgement)
+    evaluation = evaluate_functions(
+        specs,
+        graphs,
+        exported=exported.content,
+        model=model,
+        splits=splits,
+        request=request,
+        golden=golden,
+        threads=threads,
+        progress=progress,
+    )
+    files = _measured_files(graphs, golden, evaluation)
     provenance = _provenance(run, record, metadata.architecture, evidence)
     if state_dict:
-        thresholds = judgement.thresholds
+        thresholds = evaluation.thresholds
         _add_state_dict(files, provenance, network, metadata, splits, thresholds, progress)
-    card = ModelCard.of(evidence, record, metadata, network, judgement, provenance, _sizes(graphs))
+    card = ModelCard.of(evidence, record, metadata, network, evaluation, provenance, _sizes(graphs))
     files[CARD_FILE] = card.render().encode()
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        name=model.name,
-        classes=record.data.classes,
-        input=GraphInput(size=metadata.input.size),
-        functions=tuple(one.function for one in judgement.functions),
-        golden=GOLDEN_FILE,
-        calibration=CALIBRATION_FILE,
-        files=digests(files),
-        provenance=provenance,
-    )
+    manifest = _manifest(model.name, record, metadata, evaluation, files, provenance)
     write_bundle(bundle, manifest, files)
     return Exported(
         bundle=bundle,
         manifest=manifest,
-        judgement=judgement,
+        evaluation=evaluation,
         quantised=quantised,
         sizes=_sizes(graphs),
         flushed_weights=exported.flushed_weights,
     )
 
 
+def _manifest(
+    name: str,
+    record: RunRecord,
+    metadata: NetworkMetadata,
+    evaluation: FunctionEvaluation,
+    files: Mapping[str, bytes],
+    provenance: dict[str, Any],
+) -> Manifest:
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=name,
+        classes=record.data.classes,
+        input=GraphInput(size=metadata.input.size),
+        functions=tuple(one.function for one in evaluation.functions),
+        golden=GOLDEN_FILE,
+        calibration=CALIBRATION_FILE,
+        files=digests(files),
+        provenance=provenance,
+    )
+
+
 def _measured_files(
-    graphs: Mapping[str, bytes], golden: NDArray[np.uint8], judgement: Judgement
+    graphs: Mapping[str, bytes], golden: NDArray[np.uint8], evaluation: FunctionEvaluation
 ) -> dict[str, bytes]:
     """Return the graphs, and what their functions say of golden samples and calibration."""
-    functions = judgement.functions
+    functions = evaluation.functions
     return {
         **graphs,
         GOLDEN_FILE: golden_file(golden, {one.function.name: one.golden for one in functions}),
@@ -228,7 +253,7 @@ def _require_certifiable(fresh: Path | None, model: ModelPredictions, request: R
         )
 
 
-def _quantised(
+def _quantise(
     precision: Precision,
     graph: bytes,
     data: PreparedData,
@@ -258,16 +283,16 @@ def _quantised(
     return found
 
 
-def _ways(precision: Precision, has_int8: bool) -> list[Way]:
-    """Return what ``precision`` asks for and this machine can measure."""
-    ways = []
+def _function_specs(precision: Precision, has_int8: bool) -> list[FunctionSpec]:
+    """Return the functions that ``precision`` asks for and this machine can measure."""
+    specs = []
     if precision in ("fp32", "auto"):
-        ways += [Way(FP32_GRAPH, backend, "fp32") for backend in installed()]
+        specs += [FunctionSpec(FP32_GRAPH, backend, "fp32") for backend in installed()]
     if has_int8:
-        ways += [Way(INT8_GRAPH, backend, "int8") for backend in installed()]
+        specs += [FunctionSpec(INT8_GRAPH, backend, "int8") for backend in installed()]
     if precision == "bf16" or (precision == "auto" and _computes_bf16()):
-        ways.append(Way(FP32_GRAPH, "openvino", "bf16"))
-    return ways
+        specs.append(FunctionSpec(FP32_GRAPH, "openvino", "bf16"))
+    return specs
 
 
 def _computes_bf16() -> bool:

@@ -1,4 +1,4 @@
-"""Each way to run an export, judged: against the tested network, and by a certificate of its own.
+"""Evaluating the functions of an export: compared with the tested network, and certified.
 
 A function is a graph × backend × precision. fp32 must decide every crop as the tested network did,
 so it shares that network's thresholds. int8 and bf16 give other scores: theirs are certified anew.
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.deployment.backends import Backend, Session, open_session
-from drupe.deployment.bench import medians_ms
 from drupe.deployment.drift import CalibrationScores
 from drupe.deployment.gate import Crops, compare_scores, require_no_flips, run_all
-from drupe.deployment.manifest import Function, file_digest
+from drupe.deployment.manifest import Function, Gate, file_digest
+from drupe.deployment.timing import medians_ms
 from drupe.evaluation.certificate import (
     MeasuredOn,
     NotCertifiableError,
@@ -39,8 +39,8 @@ YIELD_MARGIN = 0.02
 
 
 @dataclass(frozen=True)
-class Way:
-    """A graph file, and what is to run it how."""
+class FunctionSpec:
+    """A function to be evaluated: a graph file, the backend that runs it, and the precision."""
 
     graph: str
     backend: Backend
@@ -53,19 +53,24 @@ class Way:
 
     @property
     def is_fp32(self) -> bool:
-        """Whether it must decide as the tested network did."""
+        """True where it must decide as the tested network did."""
         return self.precision == "fp32"
+
+    @property
+    def alternative(self) -> str:
+        """The alternative it belongs to: all fp32 functions decide alike, so they are one."""
+        return "fp32" if self.is_fp32 else self.name
 
 
 @dataclass(frozen=True)
-class Tested:
-    """What thresholds do on the distinct test items; ``argmax`` counts at 0.5."""
+class TestFigures:
+    """Counts of the distinct test items: ``argmax`` at 0.5, and at the thresholds."""
 
     argmax: Counts
     at_thresholds: SplitFigures
 
     @classmethod
-    def of(cls, model: ModelPredictions, thresholds: Thresholds, request: Request) -> Tested:
+    def of(cls, model: ModelPredictions, thresholds: Thresholds, request: Request) -> TestFigures:
         """Count the test items of ``model``."""
         assert model.test is not None
         table = model.test.distinct
@@ -86,12 +91,16 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A function with its evidence. ``refusal`` says why it has no certificate, if it has none."""
+class EvaluatedFunction:
+    """A function with its evidence. ``refusal`` says why it has no certificate, if it has none.
+
+    ``model`` holds its scores of calibration and test, ``golden`` those of the golden samples
+    (float32 [G]).
+    """
 
     function: Function
     model: ModelPredictions
-    test: Tested
+    test: TestFigures
     refusal: NotCertifiableError | None
     golden: NDArray[np.float32]
 
@@ -102,132 +111,146 @@ class Judged:
         return float(certificate["clean_yield"]["rate"]) if certificate else 0.0
 
 
-def line_reference(model: ModelPredictions) -> CalibrationScores:
-    """Return the scores that a line can be compared with, one item per duplicate group.
-
-    Those of calibration; where the network learnt from these items too (cross-fitting, or an
-    imported network), they would look better than any line, and those of test stand in.
-    """
-    split = model.test if model.approximate or model.in_sample else model.calibration
-    assert split is not None
-    return CalibrationScores.of(split.distinct.scores, split.distinct.is_defect)
-
-
 @dataclass(frozen=True)
-class Judgement:
-    """All functions, the one to prefer first, beside what the tested network does.
+class FunctionEvaluation:
+    """All functions, the one to prefer first, beside the figures of the tested network.
 
-    ``thresholds`` are the tested network's. Of the ``alternatives``, ``certified`` many (m) have
-    certificates that hold together.
+    ``thresholds`` are the tested network's. Of the ``alternatives``, ``certified_together`` many
+    (m) have certificates that hold together.
     """
 
-    functions: tuple[Judged, ...]
-    reference: Tested
+    functions: tuple[EvaluatedFunction, ...]
+    tested_network: TestFigures
     thresholds: Thresholds
     alternatives: int
-    certified: int
+    certified_together: int
 
 
 @dataclass(frozen=True)
-class Judge:
-    """What every function is judged on: the tested model, its crops, and what is asked of it.
-
-    ``splits`` are calibration and test, or test alone where calibration's scores are those of
-    other networks (cross-fitting): then no function but fp32 can be certified. Splits of other
-    names are only compared.
-    """
+class _TestedNetwork:
+    """The network that functions are compared with: its predictions, crops and operating point."""
 
     model: ModelPredictions
     splits: Sequence[Crops]
-    request: Request
-    golden: NDArray[np.uint8]
-    threads: int | None
-    progress: Progress
+    point: OperatingPoint
 
-    def judge(self, ways: Sequence[Way], graphs: Mapping[str, bytes], exported: bytes) -> Judgement:
-        """Run every way on all crops, certify it and compare it with the tested network.
+    @property
+    def thresholds(self) -> Thresholds:
+        return self.point.thresholds or NO_CERTIFICATE
 
-        ``exported``: the float graph that all of ``graphs`` come from. Where no way runs it in
-        fp32, it is run so all the same: what comes from another network must not be certified.
+    def compare(self, scores: Mapping[str, NDArray[np.float32]], own: Thresholds) -> Gate:
+        """Compare a function's scores of every split, decided at its ``own`` thresholds."""
+        expected = np.concatenate([crops.expected for crops in self.splits])
+        found = np.concatenate([scores[crops.name] for crops in self.splits])
+        return compare_scores(expected, found, self.thresholds, own)
 
-        All fp32 ways are one alternative; each other way is one. As many are certified, jointly,
-        as the calibration's defects can bear: fp32 first, then the fastest. How many that is
-        depends on counts alone, not on scores.
 
-        Raises:
-            GateError: a way in fp32 turned a decision.
-        """
-        sessions = [
-            open_session(graphs[w.graph], w.backend, w.precision, self.threads) for w in ways
-        ]
-        times = medians_ms(sessions, self.splits[0].images[:1])
-        timed = sorted(
-            zip(ways, sessions, times, strict=True), key=lambda one: (not one[0].is_fp32, one[2])
-        )
-        exact = sum(way.is_fp32 for way in ways)
-        alternatives = min(1, exact) + len(ways) - exact
-        borne = _borne(self.model, self.request, alternatives)
-        tested = operating_point(self.model, _joint(self.request, borne))
-        if not exact:
-            self._require_tested(exported, tested)
-        found = []
-        for place, (way, session, p50_ms) in enumerate(timed):
-            number = 1 if way.is_fp32 else place - exact + min(1, exact) + 1
-            request = _joint(self.request, borne if number <= borne else alternatives)
-            measured_on = MeasuredOn(file_digest(graphs[way.graph]), way.backend, way.precision)
-            found.append(self._judge(way, session, p50_ms, measured_on, tested, request))
-        found = sorted(found, key=lambda one: _preference(one, found))
-        thresholds = tested.thresholds or NO_CERTIFICATE
-        reference = Tested.of(self.model, thresholds, tested.request)
-        return Judgement(tuple(found), reference, thresholds, alternatives, borne)
+@dataclass(frozen=True)
+class _OpenFunction:
+    """A function ready to run, the digest of its graph, and its median time for one image."""
 
-    def _require_tested(self, exported: bytes, tested: OperatingPoint) -> None:
-        """Refuse a float graph that turns a decision of the tested network."""
-        session = open_session(exported, "onnxruntime", "fp32", self.threads)
-        thresholds = tested.thresholds or NO_CERTIFICATE
-        for one in self.splits:
-            scores = run_all(session, one.images, self.progress, f"fp32 on {one.name}")
-            gate = compare_scores(one.expected, scores, thresholds)
-            require_no_flips("onnxruntime fp32", gate)
+    spec: FunctionSpec
+    session: Session
+    digest: str
+    p50_ms: float
 
-    def _judge(
-        self,
-        way: Way,
-        session: Session,
-        p50_ms: float,
-        measured_on: MeasuredOn,
-        tested: OperatingPoint,
-        request: Request,
-    ) -> Judged:
-        scores = {
-            one.name: run_all(session, one.images, self.progress, f"{way.name} on {one.name}")
-            for one in self.splits
+    def scores(self, splits: Sequence[Crops], progress: Progress) -> dict[str, NDArray[np.float32]]:
+        """Return its scores of each split, float32 [n], by the split's name."""
+        name = self.spec.name
+        return {
+            crops.name: run_all(self.session, crops.images, progress, f"{name} on {crops.name}")
+            for crops in splits
         }
-        own = _with_scores(self.model, scores, measured_on)
-        point = _carried_over(tested, own) if way.is_fp32 else operating_point(own, request)
-        deployed = tested.thresholds or NO_CERTIFICATE
-        thresholds = point.thresholds or deployed
-        expected = np.concatenate([one.expected for one in self.splits])
-        found = np.concatenate([scores[one.name] for one in self.splits])
-        gate = compare_scores(expected, found, deployed, thresholds)
-        if way.is_fp32:
-            require_no_flips(way.name, gate)
-        function = Function(
-            graph=way.graph,
-            backend=way.backend,
-            precision=way.precision,
-            low=thresholds.low,
-            high=thresholds.high,
-            certificate=point.certificate.to_json() if point.certificate else None,
-            gate=gate,
-            p50_ms=p50_ms,
-        )
-        test = Tested.of(own, thresholds, point.request)
-        return Judged(function, own, test, point.refusal, session(self.golden))
 
 
-def _borne(model: ModelPredictions, request: Request, alternatives: int) -> int:
-    """Return how many of the alternatives can be certified together: all, or fewer, at least 1."""
+def evaluate_functions(
+    specs: Sequence[FunctionSpec],
+    graphs: Mapping[str, bytes],
+    *,
+    exported: bytes,
+    model: ModelPredictions,
+    splits: Sequence[Crops],
+    request: Request,
+    golden: NDArray[np.uint8],
+    threads: int | None,
+    progress: Progress,
+) -> FunctionEvaluation:
+    """Run every function on all crops, certify it and compare it with the tested network.
+
+    All fp32 functions are one alternative; each other function is one. As many are certified,
+    jointly, as the calibration's defects can bear: fp32 first, then the fastest. How many that is
+    depends on counts alone, not on scores.
+
+    Parameters
+    ----------
+    specs, graphs
+        The functions, and the content of each graph file that they name.
+    exported
+        The float graph that all of ``graphs`` come from. Where no function runs it in fp32, it is
+        run so all the same: what comes from another network must not be certified.
+    model
+        The tested network's predictions, whose calibration certifies.
+    splits
+        Calibration and test, or test alone where calibration's scores are those of other networks
+        (cross-fitting): then no function but fp32 can be certified. Splits of other names are only
+        compared.
+    request
+        The recall that certificates must prove, and how ``high`` is chosen.
+    golden
+        The golden samples, uint8 [G, S, S, 3].
+    threads
+        CPU threads of one call; None: all cores that the process may use.
+    progress
+        Told of every split that a function runs on.
+
+    Raises
+    ------
+    GateError
+        A function in fp32 turned a decision.
+    """
+    functions = _open_in_order(specs, graphs, splits[0].images[:1], threads)
+    alternatives = list(dict.fromkeys(one.spec.alternative for one in functions))
+    certified = alternatives[: _most_certified_together(model, request, len(alternatives))]
+    point = operating_point(model, _jointly(request, len(certified)))
+    tested = _TestedNetwork(model, splits, point)
+    if "fp32" not in alternatives:
+        _require_tested_network(exported, tested, threads, progress)
+    evaluated = []
+    for one in functions:
+        # At the confidence of all alternatives, which takes more defects than there are, the others
+        # are refused, and the refusal says how many it would take.
+        together = certified if one.spec.alternative in certified else alternatives
+        asked = _jointly(request, len(together))
+        evaluated.append(_evaluate(one, tested, asked, golden, progress))
+    return FunctionEvaluation(
+        functions=_by_preference(evaluated),
+        tested_network=TestFigures.of(model, tested.thresholds, point.request),
+        thresholds=tested.thresholds,
+        alternatives=len(alternatives),
+        certified_together=len(certified),
+    )
+
+
+def _open_in_order(
+    specs: Sequence[FunctionSpec],
+    graphs: Mapping[str, bytes],
+    image: NDArray[np.uint8],
+    threads: int | None,
+) -> list[_OpenFunction]:
+    """Open every function and time it on ``image`` (uint8 [1, S, S, 3]): fp32 first, then speed."""
+    sessions = [
+        open_session(graphs[spec.graph], spec.backend, spec.precision, threads) for spec in specs
+    ]
+    times = medians_ms(sessions, image)
+    functions = [
+        _OpenFunction(spec, session, file_digest(graphs[spec.graph]), p50_ms)
+        for spec, session, p50_ms in zip(specs, sessions, times, strict=True)
+    ]
+    return sorted(functions, key=lambda one: (not one.spec.is_fp32, one.p50_ms))
+
+
+def _most_certified_together(model: ModelPredictions, request: Request, alternatives: int) -> int:
+    """Return how many alternatives calibration's defects can certify jointly, at least 1."""
     assert model.calibration is not None
     defects = int(model.calibration.distinct.is_defect.sum())
     for count in range(alternatives, 1, -1):
@@ -237,8 +260,50 @@ def _borne(model: ModelPredictions, request: Request, alternatives: int) -> int:
     return 1
 
 
-def _joint(request: Request, alternatives: int) -> Request:
+def _jointly(request: Request, alternatives: int) -> Request:
+    """Return ``request`` for certificates of so many alternatives that hold together."""
     return replace(request, candidates=request.candidates * alternatives)
+
+
+def _require_tested_network(
+    exported: bytes, tested: _TestedNetwork, threads: int | None, progress: Progress
+) -> None:
+    """Refuse a float graph that turns a decision of the tested network."""
+    session = open_session(exported, "onnxruntime", "fp32", threads)
+    for crops in tested.splits:
+        scores = run_all(session, crops.images, progress, f"fp32 on {crops.name}")
+        gate = compare_scores(crops.expected, scores, tested.thresholds)
+        require_no_flips("onnxruntime fp32", gate)
+
+
+def _evaluate(
+    one: _OpenFunction,
+    tested: _TestedNetwork,
+    request: Request,
+    golden: NDArray[np.uint8],
+    progress: Progress,
+) -> EvaluatedFunction:
+    """Run one function on all crops, certify it as ``request`` asks, and compare it."""
+    spec = one.spec
+    scores = one.scores(tested.splits, progress)
+    model = _with_scores(tested.model, scores, MeasuredOn(one.digest, spec.backend, spec.precision))
+    point = _carried_over(tested.point, model) if spec.is_fp32 else operating_point(model, request)
+    thresholds = point.thresholds or tested.thresholds
+    gate = tested.compare(scores, thresholds)
+    if spec.is_fp32:
+        require_no_flips(spec.name, gate)
+    function = Function(
+        graph=spec.graph,
+        backend=spec.backend,
+        precision=spec.precision,
+        low=thresholds.low,
+        high=thresholds.high,
+        certificate=point.certificate.to_json() if point.certificate else None,
+        gate=gate,
+        p50_ms=one.p50_ms,
+    )
+    test = TestFigures.of(model, thresholds, point.request)
+    return EvaluatedFunction(function, model, test, point.refusal, one.session(golden))
 
 
 def _with_scores(
@@ -268,19 +333,34 @@ def _with_scores(
     )
 
 
-def _carried_over(tested: OperatingPoint, own: ModelPredictions) -> OperatingPoint:
+def _carried_over(point: OperatingPoint, model: ModelPredictions) -> OperatingPoint:
     """Return the tested network's point for a function that decides every calibration item alike.
 
     The same items lie on the same side of the threshold, so its counts hold for this function too.
     """
-    certificate = tested.certificate
+    certificate = point.certificate
     if certificate is not None:
-        certificate = replace(certificate, measured_on=own.measured_on)
-    return replace(tested, model=own, certificate=certificate)
+        certificate = replace(certificate, measured_on=model.measured_on)
+    return replace(point, model=model, certificate=certificate)
 
 
-def _preference(one: Judged, among: Sequence[Judged]) -> tuple[bool, bool, float]:
+def _by_preference(functions: Sequence[EvaluatedFunction]) -> tuple[EvaluatedFunction, ...]:
     """Sort by: a certificate, then a clean yield near the best certified one's, then speed."""
-    best = max(other.clean_yield for other in among)
-    wasteful = one.clean_yield < best - YIELD_MARGIN
-    return not one.function.is_certified, wasteful, one.function.p50_ms or np.inf
+    least_yield = max(one.clean_yield for one in functions) - YIELD_MARGIN
+
+    def place(one: EvaluatedFunction) -> tuple[bool, bool, float]:
+        is_wasteful = one.clean_yield < least_yield
+        return not one.function.is_certified, is_wasteful, one.function.p50_ms or np.inf
+
+    return tuple(sorted(functions, key=place))
+
+
+def line_reference(model: ModelPredictions) -> CalibrationScores:
+    """Return the scores that a line can be compared with, one item per duplicate group.
+
+    Those of calibration; where the network learnt from these items too (cross-fitting, or an
+    imported network), they would look better than any line, and those of test stand in.
+    """
+    split = model.test if model.approximate or model.in_sample else model.calibration
+    assert split is not None
+    return CalibrationScores.of(split.distinct.scores, split.distinct.is_defect)

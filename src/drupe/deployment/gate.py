@@ -1,4 +1,4 @@
-"""The gate: does an exported function say what the tested network said?
+"""The gate: an exported function must say what the tested network said.
 
 A function is a graph × backend × precision. It is run on the run's own calibration and test crops,
 and on newly collected ones where those certify, and compared with the predictions that the
@@ -22,7 +22,7 @@ BATCH = 64
 
 
 class GateError(DrupeError):
-    """What would be exported decides otherwise than the tested network, or proves too little."""
+    """An export refused: it decides otherwise than the tested network, or proves too little."""
 
 
 @dataclass(frozen=True)

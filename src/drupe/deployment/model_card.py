@@ -1,4 +1,4 @@
-"""The model card of a bundle: what a reader must know before the file decides anything."""
+"""The model card of a bundle: what a reader must know before the bundle decides anything."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from drupe.deployment.evidence import Evidence
-from drupe.deployment.functions import Judged, Judgement
+from drupe.deployment.functions import EvaluatedFunction, FunctionEvaluation
 from drupe.evaluation.intervals import Proportion, format_confidence, format_target
 from drupe.models.network import Network
 from drupe.runs.record import RunRecord
@@ -21,7 +21,7 @@ TEMPLATE = "model_card.md.j2"
 
 @dataclass(frozen=True)
 class FunctionCard:
-    """A way to run the bundle, as the card's tables show it; rates are text with their counts."""
+    """A function, as the card's tables show it; rates are text with their counts."""
 
     name: str
     graph: str
@@ -39,9 +39,9 @@ class FunctionCard:
     claim: str
 
     @classmethod
-    def of(cls, judged: Judged, size: int) -> FunctionCard:
-        """Put one judged function into words."""
-        one, test = judged.function, judged.test
+    def of(cls, evaluated: EvaluatedFunction, size: int) -> FunctionCard:
+        """Put one function and its evidence into words."""
+        one, test = evaluated.function, evaluated.test
         counts = test.at_thresholds.counts
         return cls(
             name=one.name,
@@ -57,7 +57,7 @@ class FunctionCard:
             accuracy=_with_counts(test.argmax.accuracy()),
             recall=_with_counts(counts.recall()),
             clean_yield=_with_counts(counts.clean_yield()),
-            claim=_claim(one.certificate, str(judged.refusal) if judged.refusal else None),
+            claim=_claim(one.certificate, str(evaluated.refusal) if evaluated.refusal else None),
         )
 
 
@@ -96,13 +96,13 @@ class ModelCard:
         record: RunRecord,
         metadata: NetworkMetadata,
         network: Network,
-        judgement: Judgement,
+        evaluation: FunctionEvaluation,
         provenance: Mapping[str, Any],
         sizes: Mapping[str, int],
     ) -> ModelCard:
-        """Collect what the run and its functions say of themselves."""
+        """Collect what the card says from the run, its data and its functions."""
         clean, defect = record.data.classes
-        functions = judgement.functions
+        functions = evaluation.functions
         return cls(
             name=evidence.model.name,
             clean=clean,
@@ -119,8 +119,8 @@ class ModelCard:
             test=record.data.test,
             dropped=record.data.dropped,
             is_certified=any(one.function.is_certified for one in functions),
-            alternatives=judgement.alternatives,
-            certified_together=judgement.certified,
+            alternatives=evaluation.alternatives,
+            certified_together=evaluation.certified_together,
             functions=tuple(FunctionCard.of(one, sizes[one.function.graph]) for one in functions),
             compared=tuple((one.name, len(one.images)) for one in evidence.splits),
             provenance=provenance,

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binom
 
 from drupe.evaluation.certificate import (
     Certificate,
@@ -22,6 +21,7 @@ from drupe.evaluation.certificate import (
     refutation_p_value,
 )
 from drupe.evaluation.intervals import Proportion, check_confidence, clopper_pearson
+from drupe.evaluation.order_statistics import quantile_bounds
 from drupe.evaluation.paired import ClusteredMean, PairedDifference
 
 Verdict = Literal["pass", "fail", "undecided"]
@@ -186,11 +186,7 @@ def judge_latency(
     count = ordered.size
     if not count or not np.isfinite(ordered).all():
         raise ValueError("samples: must hold finite milliseconds, at least one")
-    # P(at most r − 1 of n lie below the quantile) for r = 1 … n
-    chance = binom.cdf(np.arange(count), count, share)
-    above, below = np.flatnonzero(chance >= confidence), np.flatnonzero(chance <= 1 - confidence)
-    high = float(ordered[above[0]]) if above.size else None
-    low = float(ordered[below[-1]]) if below.size else None
+    low, high = quantile_bounds(ordered, share, confidence, sides=1)
     verdict = _by_bounds(high is not None and high < limit, low is not None and low >= limit)
     settles = None
     if high is None:

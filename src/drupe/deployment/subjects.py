@@ -1,0 +1,62 @@
+"""Bundles and runs, opened as subjects of a benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from drupe.deployment.backends import runs_here
+from drupe.deployment.manifest import MANIFEST, read_manifest
+from drupe.deployment.runtime import load
+from drupe.deployment.timing import Subject
+from drupe.errors import InputError
+from drupe.runs.layout import RunFolder
+
+
+def open_subjects(path: Path, threads: int, every_function: bool) -> list[Subject]:
+    """Return what is to be timed of a bundle or a run; of a run, its network in PyTorch.
+
+    ``every_function``: all of a bundle that this machine can run, not only the one in use.
+
+    Raises:
+        InputError: neither a bundle nor a finished run, or no function that can be run here.
+        MissingExtraError: a run, without ``drupe[train]``.
+    """
+    if not (path / MANIFEST).is_file() and RunFolder(path).record.is_file():
+        from drupe.deployment.eager import eager_subject  # PyTorch: a line PC has none
+
+        return [eager_subject(path, threads)]
+    if not every_function:
+        return [bundle_subject(path, threads)]
+    functions = read_manifest(path).functions
+    runnable = [one for one in functions if runs_here(one.backend, one.precision)]
+    if not runnable:
+        names = ", ".join(one.name for one in functions)
+        raise InputError(
+            f"{path}: must hold a function that can be run here, got {names}: not installed, or "
+            "not computed by this processor"
+        )
+    return [
+        bundle_subject(path, threads, f"{path} ({one.name})", one.backend, one.precision)
+        for one in runnable
+    ]
+
+
+def bundle_subject(
+    path: Path,
+    threads: int,
+    name: str | None = None,
+    backend: str | None = None,
+    precision: str | None = None,
+) -> Subject:
+    """Return one function of a bundle, the one that :func:`drupe.load` takes unless named.
+
+    Certificates don't matter: nothing is decided. ``name``: the path unless given.
+
+    Raises:
+        InputError: what :func:`drupe.load` raises.
+    """
+    one = load(path, backend=backend, precision=precision, threads=threads, uncertified=True)
+    function, size = one.function, one.manifest.input.size
+    return Subject(
+        name or str(path), function.backend, function.precision, threads, size, one.decide
+    )

@@ -1,0 +1,20 @@
+"""Changes to a bundle's files that its manifest knows of, as a forger would make them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from drupe.deployment.manifest import file_digest, sealed
+
+
+def change(bundle: Path, **keys) -> None:
+    document = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps(sealed(document | keys)))
+
+
+def rewrite(bundle: Path, name: str, content: bytes) -> None:
+    """Put ``content`` into a file, and its hash into the manifest."""
+    (bundle / name).write_bytes(content)
+    document = json.loads((bundle / "bundle.json").read_text())
+    change(bundle, files=document["files"] | {name: file_digest(content)})

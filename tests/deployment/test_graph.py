@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from drupe.deployment.backends import open_session
+from drupe.deployment.graph import export_graph
+from drupe.models.network import build_network
+
+
+def network_of(architecture: str, **keys):
+    torch.manual_seed(0)
+    settings = {"input_range": "raw", "size": 64, "crop": None} | keys
+    built = build_network(architecture, pretrained=False, frozen=False, **settings)
+    return built.network.eval()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "keys"),
+    [
+        ("test_resnet", {}),
+        ("test_resnet", {"input_range": "imagenet"}),  # its first convolution pads
+        ("test_convnext", {"input_range": "imagenet"}),
+        ("test_nfnet", {"input_range": "imagenet"}),  # it standardises its weights itself
+        ("test_efficientnet", {"input_range": "unit", "crop": 48}),
+    ],
+)
+def test_the_graph_says_what_the_network_says(architecture, keys) -> None:
+    network = network_of(architecture, **keys)
+    images = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = torch.sigmoid(network.defect_logit(torch.from_numpy(images)) / 1.7).numpy()
+    graph = export_graph(network, 1.7)
+    for backend in ("onnxruntime", "openvino"):
+        session = open_session(graph.content, backend, "fp32", 1)
+        np.testing.assert_allclose(session(images), expected, atol=1e-5)
+        np.testing.assert_allclose(session(images[:1]), expected[:1], atol=1e-5)
+
+
+def test_batch_norm_is_folded_and_the_input_is_bytes() -> None:
+    graph = onnx.load_from_string(export_graph(network_of("test_resnet"), 1.0).content).graph
+    assert not {node.op_type for node in graph.node} & {"BatchNormalization"}
+    (image,) = graph.input
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [dim.dim_value for dim in image.type.tensor_type.shape.dim] == [0, 64, 64, 3]
+
+
+@pytest.mark.parametrize(
+    ("input_range", "expected"),
+    [
+        ("raw", ["Transpose", "Cast", "Conv"]),
+        ("unit", ["Transpose", "Cast", "Conv"]),
+        ("imagenet", ["Transpose", "Cast", "Sub", "Conv"]),
+    ],
+)
+def test_the_scale_of_the_input_costs_no_more_than_a_subtraction(input_range, expected) -> None:
+    network = network_of("test_resnet", input_range=input_range)
+    graph = onnx.load_from_string(export_graph(network, 1.0).content).graph
+    assert [node.op_type for node in graph.node][: len(expected)] == expected
+
+
+def test_exporting_leaves_the_network_as_it_was() -> None:
+    network = network_of("test_resnet", input_range="imagenet")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    export_graph(network, 2.0)
+    after = network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
