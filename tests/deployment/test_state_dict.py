@@ -121,11 +121,11 @@ def test_an_imported_run_becomes_a_bundle_with_its_weights(imported, tmp_path) -
 def test_a_turned_decision_stops_the_export(imported, tmp_path, monkeypatch) -> None:
     run, store = imported
 
-    class Lying(state_dict._Line):
+    class Lying(state_dict._TorchvisionSession):
         def __call__(self, images):
             return 1 - super().__call__(images)
 
-    monkeypatch.setattr(state_dict, "_Line", Lying)
+    monkeypatch.setattr(state_dict, "_TorchvisionSession", Lying)
     monkeypatch.setattr(export, "installed", lambda: ("onnxruntime",))
     with pytest.raises(GateError, match=r"the state dict in torchvision: .* decisions differ"):
         export_run(run, tmp_path / "bundle", store, state_dict=True)

@@ -1,4 +1,4 @@
-"""Has the line drifted? Scores seen there, unlabelled, against those of calibration, labelled.
+"""A test for drift: the scores seen on a line, unlabelled, against calibration's, labelled.
 
 A line has other shares of defects than a calibration set (2 % against 40 %, say), so comparing all
 scores would call every line drifted. What a line that did *not* change may show is known up to one
@@ -72,7 +72,8 @@ def calibration_file(scores: Mapping[str, CalibrationScores]) -> bytes:
     """Return an ``.npz`` of each function's calibration scores, by its name."""
     arrays = {}
     for name, one in scores.items():
-        arrays[_key(name, "clean")], arrays[_key(name, "defect")] = one.clean, one.defect
+        arrays[_array_name(name, "clean")] = one.clean
+        arrays[_array_name(name, "defect")] = one.defect
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
@@ -86,20 +87,21 @@ def read_calibration(content: bytes, name: str) -> CalibrationScores | None:
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            if _key(name, "clean") not in archive.files:
+            clean, defect = _array_name(name, "clean"), _array_name(name, "defect")
+            if clean not in archive.files:
                 return None
-            return CalibrationScores(archive[_key(name, "clean")], archive[_key(name, "defect")])
+            return CalibrationScores(archive[clean], archive[defect])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"no calibration scores ({error})") from None
 
 
-def _key(name: str, kind: str) -> str:
+def _array_name(name: str, kind: str) -> str:
     return f"{name.replace(' ', '_')}_{kind}"
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What a comparison found.
+    """The result of a comparison.
 
     ``distance`` is D; ``score`` an x where the shares lie that far apart, ``seen_below`` and
     ``expected_below`` the shares of scores up to it, seen and in the best-fitting mixture, whose
@@ -118,7 +120,7 @@ class Drift:
 
     @property
     def drifted(self) -> bool:
-        """Whether so large a distance comes by chance at most in ``FALSE_ALARMS`` of all cases."""
+        """True where chance gives so large a distance in at most ``FALSE_ALARMS`` of all cases."""
         return self.p_value <= FALSE_ALARMS
 
     def to_json(self) -> dict[str, Any]:
@@ -130,19 +132,19 @@ class DriftMonitor:
     """Counts scores as they come, in memory that doesn't grow, and compares when asked."""
 
     def __init__(self, calibration: CalibrationScores) -> None:
-        self._points = _points(np.concatenate((calibration.clean, calibration.defect)))
-        self._clean = self._cells(calibration.clean)
-        self._defect = self._cells(calibration.defect)
+        self._points = _comparison_points(np.concatenate((calibration.clean, calibration.defect)))
+        self._clean = self._count_cells(calibration.clean)
+        self._defect = self._count_cells(calibration.defect)
         self._seen = np.zeros_like(self._clean)
 
     @property
     def images(self) -> int:
-        """How many scores were seen."""
+        """The number of scores seen."""
         return int(self._seen.sum())
 
     def add(self, scores: NDArray[np.float32]) -> None:
         """Count scores float32 [any number]."""
-        self._seen += self._cells(scores)
+        self._seen += self._count_cells(scores)
 
     def compare(self) -> Drift | None:
         """Return what the scores seen so far say; None where they are too few, or all one value."""
@@ -153,26 +155,29 @@ class DriftMonitor:
             counts / size
             for counts, size in zip((self._clean, self._defect, self._seen), sizes, strict=True)
         )
-        distance, share = best_mixture(*(_below(cells)[None] for cells in (seen, clean, defect)))
+        shares = (_cumulative(cells)[None] for cells in (seen, clean, defect))
+        distance, share = best_mixture(*shares)
         mixture = (1 - share[0]) * clean + share[0] * defect
-        p_value, spread = self._chance(distance[0], share[0], sizes)
+        p_value, spread = self._bootstrap(distance[0], share[0], sizes)
         for end in (0.0, 1.0):
             # A line without defects fits less freely than one with a few, and may look like it.
             if 0 < abs(share[0] - end) < PLAUSIBLE * spread:
-                p_value = max(p_value, self._chance(distance[0], end, sizes)[0])
-        furthest = int(np.abs(_below(seen) - _below(mixture)).argmax())
+                p_value = max(p_value, self._bootstrap(distance[0], end, sizes)[0])
+        furthest = int(np.abs(_cumulative(seen) - _cumulative(mixture)).argmax())
         return Drift(
             images=sizes[2],
             distance=float(distance[0]),
             p_value=p_value,
             score=float(self._points[furthest]),
-            seen_below=float(_below(seen)[furthest]),
-            expected_below=float(_below(mixture)[furthest]),
+            seen_below=float(_cumulative(seen)[furthest]),
+            expected_below=float(_cumulative(mixture)[furthest]),
             defect_share=float(share[0]),
         )
 
-    def _chance(self, distance: float, share: float, sizes: Sequence[int]) -> tuple[float, float]:
-        """Return how often chance alone gives ``distance``, and the standard deviation of π̂.
+    def _bootstrap(
+        self, distance: float, share: float, sizes: Sequence[int]
+    ) -> tuple[float, float]:
+        """Return the p-value of ``distance`` without drift, and the standard deviation of π̂.
 
         Draws samples of ``sizes`` (clean, defect, seen) where the share of defects is ``share``.
         """
@@ -186,17 +191,17 @@ class DriftMonitor:
                 (sizes[1], defect),
             )
         )
-        distances, shares = best_mixture(*(_below(cells) for cells in drawn))
+        distances, shares = best_mixture(*(_cumulative(cells) for cells in drawn))
         beyond = np.count_nonzero(distances >= distance * (1 - 1e-9))
         return float((1 + beyond) / (1 + RESAMPLES)), float(shares.std())
 
-    def _cells(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    def _count_cells(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return how many scores lie in each cell, int64 [K + 1]; a point ends the cell below."""
         place = np.searchsorted(self._points, scores, side="left")
         return np.bincount(place, minlength=len(self._points) + 1).astype(np.int64)
 
 
-def _points(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+def _comparison_points(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return about ``POINTS`` quantiles of ``scores``, each half-way between two different scores.
 
     At a score of calibration its own step would count as a gap, and alarms come too often.
@@ -209,7 +214,7 @@ def _points(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return middles.astype(np.float32)
 
 
-def _below(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cumulative(cells: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the share up to each point, [..., K], of the shares of the cells, [..., K + 1]."""
     return np.cumsum(cells, axis=-1)[..., :-1]
 

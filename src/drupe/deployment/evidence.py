@@ -1,4 +1,4 @@
-"""What an export is certified and compared on: the run's own crops and, if given, new ones."""
+"""The crops that an export is certified and compared on: the run's own and, if given, new ones."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _require_own_calibration(run: Path, own: ModelPredictions) -> None:
     """Refuse a run that has no calibration, or was certified on other crops: they are needed."""
     if own.calibration is None:
         raise InputError(
-            f"{run}: must have calibration scores to be exported: drupe threshold {run} "
+            f"{run}: must have calibration scores to be exported, got none: drupe threshold {run} "
             "--cross-fit K gives them, or give new, labelled crops with --data"
         )
     certified_on = read_recorded(run).data_fingerprint

@@ -40,7 +40,7 @@ class GraphInput(Section):
 
 
 class Gate(Section):
-    """How a function compares with PyTorch on the run's crops, and on new ones if given."""
+    """The comparison of a function with PyTorch on the run's crops, and on new ones if given."""
 
     images: int
     max_score_difference: float
@@ -49,7 +49,7 @@ class Gate(Section):
 
 
 class Function(Section):
-    """One way to run the bundle, with its thresholds and the certificate that they rest on.
+    """A function of the bundle, with its thresholds and the certificate that they rest on.
 
     ``p50_ms``: the median milliseconds of one image on the exporting machine.
     """
@@ -65,12 +65,12 @@ class Function(Section):
 
     @property
     def is_certified(self) -> bool:
-        """Whether an exact certificate stands behind the thresholds; an approximate one doesn't."""
+        """True where an exact certificate stands behind the thresholds, not an approximate one."""
         return self.certificate is not None and self.certificate.get("approximate") is None
 
     @property
     def name(self) -> str:
-        """``onnxruntime fp32``: how messages call it."""
+        """``onnxruntime fp32``: its name in messages."""
         return f"{self.backend} {self.precision}"
 
 
@@ -119,30 +119,10 @@ def read_manifest(bundle: Path) -> Manifest:
             contradicts itself.
     """
     path = bundle / MANIFEST
-    if not path.is_file():
-        what = f"holds no {MANIFEST}" if bundle.is_dir() else "there is no such folder"
-        raise InputError(f"{bundle}: must be a bundle, but {what}")
-    document = read_json(path)
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: must be a mapping, got {type(document).__name__}")
-    version = document.get("schema_version", SCHEMA_VERSION)
-    if type(version) is not int or version != SCHEMA_VERSION:
-        newer = type(version) is int and version > SCHEMA_VERSION
-        raise InputError(
-            f"{path}: schema_version: must be {SCHEMA_VERSION}, got {version!r}"
-            + (": the bundle was made by a newer Drupe" if newer else "")
-        )
+    document = _read_document(bundle)
     digest = document.pop(DIGEST, None)
     manifest = validate(Manifest, document, str(path))
-    needed = {manifest.golden, *(function.graph for function in manifest.functions)}
-    needed |= {manifest.calibration} if manifest.calibration else set()
-    problems = [f"{path}: files: must list {name}" for name in sorted(needed - set(manifest.files))]
-    problems += [
-        f"{path}: functions: {one.name}: low must be at most high, got {one.low:g} and {one.high:g}"
-        for one in manifest.functions
-        if one.low > one.high
-    ]
-    if problems:
+    if problems := _contradictions(manifest, path):
         raise InputError(problems)
     if digest is None:
         raise InputError(
@@ -159,6 +139,37 @@ def read_manifest(bundle: Path) -> Manifest:
             "edited; export the run again"
         )
     return manifest
+
+
+def _read_document(bundle: Path) -> dict[str, Any]:
+    """Return the mapping in ``bundle.json``, of the schema that this Drupe reads."""
+    path = bundle / MANIFEST
+    if not path.is_file():
+        found = f"holds no {MANIFEST}" if bundle.is_dir() else "there is no such folder"
+        raise InputError(f"{bundle}: must be a bundle, but {found}")
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: must be a mapping, got {type(document).__name__}")
+    version = document.get("schema_version", SCHEMA_VERSION)
+    if type(version) is not int or version != SCHEMA_VERSION:
+        newer = type(version) is int and version > SCHEMA_VERSION
+        raise InputError(
+            f"{path}: schema_version: must be {SCHEMA_VERSION}, got {version!r}"
+            + (": the bundle was made by a newer Drupe" if newer else "")
+        )
+    return document
+
+
+def _contradictions(manifest: Manifest, path: Path) -> list[str]:
+    """Return what of the manifest can't hold together: unlisted files, thresholds out of order."""
+    needed = {manifest.golden, *(function.graph for function in manifest.functions)}
+    needed |= {manifest.calibration} if manifest.calibration else set()
+    unlisted = sorted(needed - set(manifest.files))
+    return [f"{path}: files: must list {name}" for name in unlisted] + [
+        f"{path}: functions: {one.name}: low must be at most high, got {one.low:g} and {one.high:g}"
+        for one in manifest.functions
+        if one.low > one.high
+    ]
 
 
 def read_files(bundle: Path, manifest: Manifest) -> dict[str, bytes]:

@@ -53,20 +53,30 @@ def find_images(paths: Iterable[str], listed: Iterable[str] = ()) -> list[str]:
     found: dict[str, None] = {}
     problems: list[str] = []
     for name in paths:
-        if name == "-":
-            for line in filter(None, map(str.strip, listed)):
-                members = _members(line, problems)
-                found |= dict.fromkeys([line] if members is None else members)
-            continue
-        members = _members(name, problems) if name else []
-        if members is None:
-            members = sorted(_matches(name))
-        if not members:
-            problems.append(f"{name or repr(name)}: must name images, got none there")
+        members = _listed(listed, problems) if name == "-" else _named(name, problems)
         found |= dict.fromkeys(members)
     if problems:
         raise InputError(problems)
     return list(found)
+
+
+def _listed(lines: Iterable[str], problems: list[str]) -> list[str]:
+    """Return the files and the images of the folders that ``lines`` name, and unknown names."""
+    found: list[str] = []
+    for line in filter(None, map(str.strip, lines)):
+        members = _members(line, problems)
+        found += [line] if members is None else members
+    return found
+
+
+def _named(name: str, problems: list[str]) -> list[str]:
+    """Return the images that a file, a folder or a glob names; none there is a problem."""
+    members = _members(name, problems) if name else []
+    if members is None:
+        members = sorted(_matches(name))
+    if not members:
+        problems.append(f"{name or repr(name)}: must name images, got none there")
+    return members
 
 
 def _members(name: str, problems: list[str]) -> list[str] | None:
@@ -76,7 +86,7 @@ def _members(name: str, problems: list[str]) -> list[str] | None:
     """
     try:
         if Path(name).is_dir():
-            return sorted(_below(name, problems))
+            return sorted(_images_below(name, problems))
         return [name] if Path(name).exists() else None
     except (OSError, ValueError):  # longer than names may be, or with a NUL
         return None
@@ -89,7 +99,7 @@ def _matches(pattern: str) -> list[str]:
         return []
 
 
-def _below(folder: str, problems: list[str]) -> Iterator[str]:
+def _images_below(folder: str, problems: list[str]) -> Iterator[str]:
     """Yield the images below ``folder``."""
 
     def refuse(error: OSError) -> None:

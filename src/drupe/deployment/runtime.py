@@ -59,7 +59,7 @@ class Classifier:
 
     @property
     def is_certified(self) -> bool:
-        """Whether the thresholds in use rest on a certificate."""
+        """True where the thresholds in use rest on a certificate."""
         return self.function.is_certified
 
     def scores(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Any:
@@ -95,13 +95,13 @@ class Classifier:
     def _score(self, batch: NDArray[np.uint8]) -> float:
         score = float(self._session(batch)[0])
         if not math.isfinite(score):  # NaN compares as "not below low" but means nothing
-            raise _no_number()
+            raise _not_finite()
         return score
 
     def _scores(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         scores = self._session(batch)
         if not np.isfinite(scores).all():
-            raise _no_number()
+            raise _not_finite()
         return scores
 
     def _batch(self, images: Any) -> tuple[bool, NDArray[np.uint8]]:
@@ -142,7 +142,7 @@ class Classifier:
         return image
 
 
-def _no_number() -> InputError:
+def _not_finite() -> InputError:
     return InputError("scores: must be numbers, got NaN or infinity from the graph")
 
 

@@ -92,7 +92,8 @@ def plain_weights(
     name = require_torchvision(metadata)
     order = tuple(sorted(metadata.classes))
     content = _serialised(network, metadata, flip=order != metadata.classes)
-    line = _Line(name, content, order.index(metadata.classes[DEFECT]), metadata.input.size)
+    defect = order.index(metadata.classes[DEFECT])
+    line = _TorchvisionSession(name, content, defect, metadata.input.size)
     found = [run_all(line, one.images, progress, f"torchvision on {one.name}") for one in splits]
     expected = np.concatenate([one.expected for one in splits])
     gate = compare_scores(expected, np.concatenate(found), thresholds)
@@ -107,8 +108,8 @@ def plain_weights(
     return PlainWeights(content, description, gate)
 
 
-class _Line:
-    """The file as a line uses it: torchvision's network, raw pixels, softmax."""
+class _TorchvisionSession:
+    """The file as a line uses it: torchvision's network on raw pixels, and softmax."""
 
     def __init__(self, name: str, content: bytes, defect: int, side: int) -> None:
         self.network = build_torchvision(name).eval()

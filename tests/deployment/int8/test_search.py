@@ -2,93 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import pytest
-import torch
 
 from drupe.deployment.backends import open_session
-from drupe.deployment.graph import export_graph
 from drupe.deployment.int8 import search
-from drupe.deployment.int8.quantise import MOST_UNITS, QuantisableGraph, Unit, _pooled
 from drupe.deployment.int8.search import LayerSearch
-from drupe.models.network import build_network
-from drupe.progress import silent
 
 BACKENDS = ("onnxruntime", "openvino")
-
-
-@pytest.fixture(scope="module")
-def crops() -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [120, 64, 64, 3] and labels bool [120]."""
-    random = np.random.default_rng(0)
-    is_defect = np.arange(120) % 2 == 1
-    images = random.integers(0, 160, (120, 64, 64, 3))
-    images[is_defect, 20:40, 20:40] += 80
-    return images.astype(np.uint8), is_defect
-
-
-@pytest.fixture(scope="module")
-def graph(crops) -> bytes:
-    """A small network with batch statistics and logits like those of a trained one."""
-    torch.manual_seed(0)
-    network = build_network(
-        "test_efficientnet",
-        input_range="unit",
-        size=64,
-        crop=None,
-        pretrained=False,
-        frozen=False,
-    ).network
-    network.train()
-    with torch.no_grad():
-        for _ in range(3):
-            network(torch.from_numpy(crops[0][:64]))
-        network.eval()
-        head = network.backbone.get_classifier()
-        z = network.defect_logit(torch.from_numpy(crops[0]))
-        head.weight *= 2 / z.std()
-        head.bias[1] -= 2 * z.mean() / z.std()
-    return export_graph(network, 1.0).content
-
-
-@pytest.fixture(scope="module")
-def quantisable(graph, crops) -> QuantisableGraph:
-    return QuantisableGraph(graph, crops[0][:32], 1, silent)
-
-
-def weights(content: bytes) -> dict[str, np.ndarray]:
-    model = onnx.load_from_string(content)
-    return {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
-
-
-def test_only_the_units_asked_for_become_integers(graph, quantisable) -> None:
-    unit = next(one for one in quantisable.units if one.kind == "convolution")
-    found = weights(quantisable.quantised([unit], "min-max"))
-    integers = [name for name, value in found.items() if value.dtype == np.int8 and value.ndim == 4]
-    (name,) = integers
-    # 7 bits: two products of a byte and a weight fit into 16 bits on every processor.
-    assert np.abs(found[name].astype(int)).max() <= 64
-    scales = found[name.replace("_quantized", "_scale")]
-    assert scales.shape == (found[name].shape[0],), "per channel"
-    before = weights(graph)
-    kept = [name for name, value in found.items() if name in before and value.ndim == 4]
-    assert len(kept) == sum(value.ndim == 4 for value in before.values()) - 1
-    assert all(np.array_equal(found[name], before[name]) for name in kept)
-
-
-def test_kinds_of_layers_are_told_apart(quantisable) -> None:
-    kinds = [unit.kind for unit in quantisable.units]
-    assert kinds.count("first convolution") == kinds.count("head") == 1
-    assert {"depthwise convolution", "convolution"} < set(kinds)
-
-
-def test_more_layers_than_the_bound_are_measured_together() -> None:
-    layers = [Unit("convolution" if n % 2 else "addition", (f"n{n}",)) for n in range(200)]
-    pooled = _pooled(layers)
-    assert len(pooled) <= MOST_UNITS
-    assert sorted(node for unit in pooled for node in unit.nodes) == sorted(
-        unit.nodes[0] for unit in layers
-    )
-    assert _pooled(layers[:MOST_UNITS][::2]) == tuple(layers[:MOST_UNITS][::2])
 
 
 def logits(content: bytes, backend: str, images: np.ndarray) -> np.ndarray:
@@ -100,7 +19,7 @@ def test_what_is_found_meets_the_criterion_by_its_own_scores(graph, crops) -> No
     images, is_defect = crops
     found = LayerSearch(graph, images, is_defect, 0.9, BACKENDS, 1).run()
     assert found is not None
-    assert found.closeness.is_enough
+    assert found.closeness.is_close_enough
     assert any(unit.quantised for unit in found.units)
     exact = logits(graph, "onnxruntime", images)
     for backend in BACKENDS:

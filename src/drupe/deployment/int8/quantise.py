@@ -33,7 +33,7 @@ MOST_UNITS = 64
 
 @dataclass(frozen=True)
 class Unit:
-    """What is quantised or left in float as a whole: a layer, or neighbours of one kind."""
+    """Layers that are quantised, or left in float, together: one, or neighbours of one kind."""
 
     kind: str
     nodes: tuple[str, ...]
@@ -46,7 +46,7 @@ class Unit:
 
 
 class QuantisableGraph:
-    """A float graph with what its activations held, and the units that may be quantised."""
+    """A float graph, the ranges of its activations, and the units that may be quantised."""
 
     def __init__(
         self, content: bytes, images: NDArray[np.uint8], threads: int, progress: Progress
@@ -57,8 +57,8 @@ class QuantisableGraph:
         self._shapes = {info.name: info for info in model.graph.value_info}
         self._weights = {weight.name for weight in model.graph.initializer}
         layers = self._layers()
-        self.units = _pooled(layers)
-        self._followers = self._fused(layers)
+        self.units = _group_neighbours(layers)
+        self._followers = self._fusable(layers)
         tensors = self._activations(layers)
         self._histograms: Mapping[str, Histogram] = collect_histograms(
             self._model, tensors, images, threads, progress
@@ -122,13 +122,13 @@ class QuantisableGraph:
         return "squeeze-excite" if one_pixel else "convolution"
 
     def _is_float(self, tensor: str) -> bool:
-        """Whether ``tensor`` is an activation in float32 (weights are not)."""
+        """Return whether ``tensor`` is an activation in float32 (weights are not)."""
         if tensor in self._weights or tensor not in self._shapes:
             return False
         kind: int = self._shapes[tensor].type.tensor_type.elem_type
         return kind == onnx.TensorProto.FLOAT
 
-    def _fused(self, layers: Sequence[Unit]) -> dict[str, str]:
+    def _fusable(self, layers: Sequence[Unit]) -> dict[str, str]:
         """Return the activation that follows each layer, where it can be fused."""
         names = {unit.nodes[0] for unit in layers}
         makers = {n.output[0]: n.name for n in self._model.graph.node if n.name in names}
@@ -159,7 +159,7 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _pooled(layers: Sequence[Unit]) -> tuple[Unit, ...]:
+def _group_neighbours(layers: Sequence[Unit]) -> tuple[Unit, ...]:
     """Return ``layers``, neighbours of a kind together where there are more than MOST_UNITS."""
     together = -(-len(layers) // MOST_UNITS)
     by_kind: dict[str, list[str]] = defaultdict(list)

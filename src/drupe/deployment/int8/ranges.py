@@ -1,11 +1,11 @@
-"""Which range of an activation int8 should span: what a graph's tensors held, and three rules.
+"""The range of an activation that int8 spans: histograms of a graph's tensors, and three rules.
 
 Letters: B bins of a histogram.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from drupe.deployment.graph import INPUT
-from drupe.progress import Progress
+from drupe.progress import Progress, Tracker
 
 BINS = 2048
 BATCH = 8
@@ -28,7 +28,7 @@ SHRINK = np.linspace(0.3, 1.0, 36)
 
 @dataclass(frozen=True)
 class Histogram:
-    """What a tensor held: ``counts`` (int64 [B]) in bins of equal width over [low, high] ∋ 0."""
+    """The values of a tensor: ``counts`` (int64 [B]) in equal bins over [low, high] ∋ 0."""
 
     low: float
     high: float
@@ -64,18 +64,25 @@ def collect_histograms(
     low, high = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     counts = {name: np.zeros(BINS, np.int64) for name in names}
     with progress("int8 ranges", 2 * len(images), "images") as tracker:
-        for final in (False, True):
-            for start in range(0, len(images), BATCH):
-                batch = np.ascontiguousarray(images[start : start + BATCH])
-                for name, values in zip(names, session.run(names, {INPUT: batch}), strict=True):
-                    if final:
-                        span = (low[name], high[name])
-                        counts[name] += np.histogram(values, BINS, span)[0]
-                    else:
-                        low[name] = min(low[name], float(values.min()))
-                        high[name] = max(high[name], float(values.max()))
-                tracker.advance(len(batch))
+        for name, values in _activations(session, names, images, tracker):
+            low[name] = min(low[name], float(values.min()))
+            high[name] = max(high[name], float(values.max()))
+        for name, values in _activations(session, names, images, tracker):
+            counts[name] += np.histogram(values, BINS, (low[name], high[name]))[0]
     return {name: Histogram(low[name], high[name], counts[name]) for name in names}
+
+
+def _activations(
+    session: onnxruntime.InferenceSession,
+    names: Sequence[str],
+    images: NDArray[np.uint8],
+    tracker: Tracker,
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Run all ``images`` and yield what each of the tensors ``names`` held, batch by batch."""
+    for start in range(0, len(images), BATCH):
+        batch = np.ascontiguousarray(images[start : start + BATCH])
+        yield from zip(names, session.run(names, {INPUT: batch}), strict=True)
+        tracker.advance(len(batch))
 
 
 def full_range(histogram: Histogram) -> tuple[float, float]:

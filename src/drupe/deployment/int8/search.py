@@ -1,4 +1,4 @@
-"""Which layers bear int8: measured on crops of the ``fit`` split, never on calibration or test.
+"""The search for the layers that bear int8, on crops of ``fit``, never of calibration or test.
 
 Each unit is quantised alone and its error measured; the units that hurt least are then quantised
 together, as many as the criterion allows. A graph is measured in every backend that is to run it,
@@ -39,7 +39,7 @@ SATURATION = 1e-5
 
 @dataclass(frozen=True)
 class Closeness:
-    """How close a quantised graph is to the float one, in the backend where it is furthest off.
+    """The distance of a quantised graph to the float one, in the backend where it is largest.
 
     ``error`` is relative (see :data:`MOST_ERROR`); ``turned_argmax`` and ``turned_low`` are the
     crops decided otherwise at 0.5, and at each graph's own threshold that catches the wanted
@@ -52,8 +52,8 @@ class Closeness:
     turned_low: int
 
     @property
-    def is_enough(self) -> bool:
-        """Whether this graph may be offered at all."""
+    def is_close_enough(self) -> bool:
+        """True where this graph may be offered at all."""
         allowed = MOST_TURNED * self.crops
         return self.error <= MOST_ERROR and max(self.turned_argmax, self.turned_low) <= allowed
 
@@ -119,11 +119,11 @@ class LayerSearch:
         steps = len(units) + len(RANGES) + len(units).bit_length()
         with self._progress("int8 search", steps, "graphs") as tracker:
             first = next(iter(RANGES))
-            alone = [self._probe([unit], first, tracker) for unit in units]
+            alone = [self._probe_error([unit], first, tracker) for unit in units]
             ranked = [units[place] for place in np.argsort(alone, kind="stable")]
             half = ranked[: max(1, len(ranked) // 2)]
-            ranges = min(RANGES, key=lambda rule: self._probe(half, rule, tracker))
-            found = self._most(ranked, ranges, tracker)
+            ranges = min(RANGES, key=lambda rule: self._probe_error(half, rule, tracker))
+            found = self._longest_close_enough(ranked, ranges, tracker)
         if found is None:
             return None
         content, closeness, count = found
@@ -138,7 +138,7 @@ class LayerSearch:
             ),
         )
 
-    def _most(
+    def _longest_close_enough(
         self, ranked: Sequence[Unit], ranges: str, tracker: Tracker
     ) -> tuple[bytes, Closeness, int] | None:
         """Return the graph of the longest beginning of ``ranked`` that is close enough."""
@@ -146,21 +146,21 @@ class LayerSearch:
         while high - low > 1:
             middle = (low + high) // 2
             content = self._graph.quantised(ranked[:middle], ranges)
-            closeness = self._worst(content, len(self._images))
+            closeness = self._worst_closeness(content, len(self._images))
             tracker.advance(note=f"{middle} of {len(ranked)}: off by {closeness.error:.3f}")
-            if closeness.is_enough:
+            if closeness.is_close_enough:
                 found, low = (content, closeness, middle), middle
             else:
                 high = middle
         return found
 
-    def _probe(self, units: Sequence[Unit], ranges: str, tracker: Tracker) -> float:
+    def _probe_error(self, units: Sequence[Unit], ranges: str, tracker: Tracker) -> float:
         """Return the relative error with ``units`` in int8, on a few crops."""
-        error = self._worst(self._graph.quantised(units, ranges), PROBE_CROPS).error
+        error = self._worst_closeness(self._graph.quantised(units, ranges), PROBE_CROPS).error
         tracker.advance(note=f"{units[0].kind}: off by {error:.3f}")
         return error
 
-    def _worst(self, graph: bytes, count: int) -> Closeness:
+    def _worst_closeness(self, graph: bytes, count: int) -> Closeness:
         """Return the worst of each figure that a backend gives on the first ``count`` crops."""
         found = [self._closeness(self._logits(graph, one, count)) for one in self._backends]
         return Closeness(
@@ -171,6 +171,7 @@ class LayerSearch:
         )
 
     def _logits(self, graph: bytes, backend: Backend, count: int) -> NDArray[np.float64]:
+        """Return the logits of the first ``count`` crops, float64 [n]."""
         session = open_session(graph, backend, "int8", self._threads)
         scores = run_all(session, self._images[:count], silent, "")
         clipped = np.clip(scores.astype(np.float64), SATURATION, 1 - SATURATION)
@@ -178,26 +179,26 @@ class LayerSearch:
         return logits
 
     def _closeness(self, found: NDArray[np.float64]) -> Closeness:
+        """Compare a graph's logits, float64 [n], with those of the float graph."""
         count = len(found)
         expected, is_defect = self._expected[:count], self._is_defect[:count]
         spread = float(self._expected.std())
         error = float(np.sqrt(np.mean((found - expected) ** 2)))
+        reached = self._reaches_threshold(found, is_defect)
+        expected_reached = self._reaches_threshold(expected, is_defect)
         return Closeness(
             crops=count,
             error=error / spread if spread else float(error > 0),
             turned_argmax=int(np.count_nonzero((found >= 0) != (expected >= 0))),
-            turned_low=int(
-                np.count_nonzero(
-                    self._caught(found, is_defect) != self._caught(expected, is_defect)
-                )
-            ),
+            turned_low=int(np.count_nonzero(reached != expected_reached)),
         )
 
-    def _caught(
+    def _reaches_threshold(
         self, logits: NDArray[np.float64], is_defect: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
-        """Return which crops are not accepted at the threshold that misses the allowed share."""
+        """Return bool [n], True from the threshold on that misses the allowed share of defects."""
         if not is_defect.any():
             return logits >= 0
-        caught: NDArray[np.bool_] = logits >= np.quantile(logits[is_defect], self._miss_share)
-        return caught
+        low = np.quantile(logits[is_defect], self._miss_share)
+        reached: NDArray[np.bool_] = logits >= low
+        return reached
