@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 from drupe.deployment import backends
-from drupe.deployment.backends import open_session, runs_here
-from drupe.errors import InputError
+from drupe.deployment.backends import available, installed, open_session, runs_here
+from drupe.errors import InputError, MissingExtraError
 
 
 def test_bf16_is_run_only_by_a_processor_that_has_it(bundle, crops) -> None:
@@ -32,3 +34,63 @@ def test_a_precision_that_this_processor_lacks_is_passed_over(bundle, monkeypatc
     assert choose_function(offered, bundle, None, None, False).precision == "fp32"
     with pytest.raises(InputError, match="needs openvino bf16, which is not installed or not"):
         choose_function(offered, bundle, None, "bf16", False)
+
+
+def test_what_is_installed_is_asked_of_the_packages(monkeypatch) -> None:
+    assert available("numpy")
+    assert not available("drupe_absent")
+    assert not available("drupe_absent.inner")  # find_spec raises: the parent isn't there
+    monkeypatch.setattr(backends, "available", lambda backend: backend == "onnxruntime")
+    assert installed() == ("onnxruntime",)
+    assert not runs_here("openvino", "bf16")
+
+
+def test_without_openvino_the_extra_is_named(bundle, monkeypatch) -> None:
+    graph = (bundle / "fp32.onnx").read_bytes()
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtraError) as caught:
+        open_session(graph, "openvino", "fp32", 1)
+    assert str(caught.value) == (
+        "this bundle needs the package 'openvino', which is not installed: "
+        "pip install 'drupe[openvino]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "side"),
+    [
+        (["N", 64, 64, 3], 64),
+        ([1, 8, 8, 3], 8),
+        (["N", "S", "S", 3], None),
+        ([None, None, None, 3], None),
+        (["N", 64, 32, 3], 0),
+        (["N", 3, 64, 64], 0),
+        (["N", 64, 64, 1], 0),
+        (["N", 64, 64], 0),
+    ],
+)
+def test_the_side_of_the_images_that_a_graph_takes(shape, side) -> None:
+    assert backends._side(shape) == side
+
+
+def test_a_precision_that_the_processor_replaces_is_refused(monkeypatch, bundle) -> None:
+    """As where OpenVINO takes fp32 without a word; the compiled model says what it uses."""
+    openvino = pytest.importorskip("openvino")
+
+    class Compiled:
+        def get_property(self, name: str) -> openvino.Type:
+            assert name == "INFERENCE_PRECISION_HINT"
+            return openvino.Type.f32
+
+    core = openvino.Core()
+
+    class Core:
+        read_model = staticmethod(core.read_model)
+
+        def compile_model(self, model, device: str, settings: dict) -> Compiled:
+            assert (device, settings["INFERENCE_PRECISION_HINT"]) == ("CPU", "bf16")
+            return Compiled()
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    with pytest.raises(InputError, match="this processor computes it as f32: not bf16"):
+        open_session((bundle / "fp32.onnx").read_bytes(), "openvino", "bf16", 1)

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
+import platform
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from drupe.deployment.bench import (
-    bench_bundle,
-    bench_paths,
-)
+from drupe.deployment import bench
+from drupe.deployment.bench import bench_bundle, bench_paths, circumstances
 from drupe.errors import InputError
 
 KEYS = {"name", "backend", "precision", "threads", "batch", "p50_ms", "p95_ms", "p99_ms", "samples"}
@@ -40,3 +40,19 @@ def test_bundles_and_runs_side_by_side(deployed) -> None:
 def test_what_is_neither_bundle_nor_run(tmp_path) -> None:
     with pytest.raises(InputError, match=r"must be a bundle, but holds no bundle\.json"):
         bench_paths([tmp_path])
+
+
+def test_circumstances_name_the_packages_that_are_there(monkeypatch) -> None:
+    def version(name: str) -> str:
+        if name == "openvino":
+            raise PackageNotFoundError(name)
+        return f"1.{len(name)}"
+
+    monkeypatch.setattr(bench, "version", version)
+    found = circumstances()
+    assert found["versions"] == {
+        "python": platform.python_version(),
+        **{name: f"1.{len(name)}" for name in ("drupe", "numpy", "onnxruntime", "pillow")},
+        **{name: f"1.{len(name)}" for name in ("torch", "timm")},
+    }
+    assert found["machine"] == platform.machine()

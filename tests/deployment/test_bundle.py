@@ -6,10 +6,19 @@ import json
 import numpy as np
 import pytest
 
-from bundle_files import rewrite
+from bundle_files import change, rewrite
 from drupe.deployment import bundle as bundles
 from drupe.deployment.backends import runs_here
-from drupe.deployment.bundle import golden_images, verify_bundle
+from drupe.deployment.bundle import (
+    Verified,
+    digests,
+    golden_file,
+    golden_images,
+    require_new,
+    verify_bundle,
+    write_bundle,
+)
+from drupe.deployment.manifest import Function, Gate, GraphInput, Manifest
 from drupe.deployment.runtime import load
 from drupe.errors import InputError
 
@@ -73,3 +82,140 @@ def test_scores_that_are_no_numbers_do_not_verify(copied, monkeypatch) -> None:
     for one in verify_bundle(copied):
         assert one.passed is False
         json.dumps(one.to_json(), allow_nan=False)
+
+
+def manifest_of(**keys) -> Manifest:
+    gate = Gate(images=1, max_score_difference=0, mean_score_difference=0, flips=0)
+    function = Function(
+        graph="fp32.onnx",
+        backend="onnxruntime",
+        precision="fp32",
+        low=0.25,
+        high=0.75,
+        certificate=None,
+        gate=gate,
+    )
+    return Manifest(
+        schema_version=1,
+        name="one",
+        classes=("clean", "pit"),
+        input=GraphInput(size=8),
+        functions=(function.model_copy(update=keys),),
+        golden="golden.npz",
+        files={},
+        provenance={},
+    )
+
+
+def test_a_bundle_is_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
+    files = {"fp32.onnx": b"graph", "golden.npz": b"golden"}
+    (tmp_path / "bundle").mkdir()  # an empty folder is taken
+    write_bundle(tmp_path / "bundle", manifest_of(), files)
+    written = {path.name: path for path in (tmp_path / "bundle").iterdir()}
+    assert set(written) == {*files, "bundle.json"}
+    assert {name: written[name].read_bytes() for name in files} == files
+    assert (tmp_path / "bundle").stat().st_mode & 0o777 == 0o755
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bundles, "write_manifest", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_bundle(tmp_path / "new" / "bundle", manifest_of(), files)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_exists_is_never_written_over(tmp_path, kind) -> None:
+    place = tmp_path / "bundle"
+    if kind == "folder":
+        (place / "precious").mkdir(parents=True)
+    else:
+        place.write_text("precious")
+    for refused in (
+        lambda: require_new(place),
+        lambda: write_bundle(place, manifest_of(), {}),
+    ):
+        with pytest.raises(InputError) as caught:
+            refused()
+        assert str(caught.value) == (
+            f"{place}: must be new or empty, got something that exists: name another, or delete it"
+        )
+
+
+def test_digests_are_those_of_sha256() -> None:
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4
+    assert digests({"one": b"abc"}) == {"one": abc}
+
+
+def test_golden_samples_keep_the_scores_of_each_function() -> None:
+    scores = np.float32([0.25, 0.5])
+    with np.load(io.BytesIO(golden_file(IMAGES, {"openvino bf16": scores}))) as kept:
+        assert sorted(kept.files) == ["images", "openvino_bf16"]
+        np.testing.assert_array_equal(kept["images"], IMAGES)
+        np.testing.assert_array_equal(kept["openvino_bf16"], scores)
+
+
+@pytest.mark.parametrize(
+    ("precision", "difference", "flips", "passed"),
+    [
+        ("fp32", 1e-4, 0, True),
+        ("fp32", 1.1e-4, 0, False),
+        ("int8", 0.05, 0, True),
+        ("int8", 0.051, 0, False),
+        ("bf16", 0.15, 0, True),
+        ("bf16", 0.151, 0, False),
+        ("fp32", 0.0, 1, False),
+        ("fp32", float("nan"), 0, False),
+        ("fp32", None, None, None),
+    ],
+)
+def test_a_function_passes_without_a_turn_and_within_its_tolerance(
+    precision, difference, flips, passed
+) -> None:
+    function = manifest_of(precision=precision).functions[0]
+    verified = Verified(function, difference, flips)
+    assert verified.passed is passed
+    shown = None if difference != difference else difference
+    assert verified.to_json() == {
+        "backend": "onnxruntime",
+        "precision": precision,
+        "max_score_difference": shown,
+        "flips": flips,
+        "passed": passed,
+        "reason": None,
+    }
+
+
+def test_decisions_are_compared_at_the_thresholds_of_the_function(copied, monkeypatch) -> None:
+    """Of each pair of scores, expected and found, the lanes are told by hand: low 0.25, high 0.75.
+
+    accept/accept, accept/review, review/review, review/reject and, on the thresholds themselves,
+    review/accept and reject/review.
+    """
+    expected = np.float32([0.1, 0.2, 0.3, 0.7, 0.25, 0.75])
+    found = np.float32([0.2, 0.3, 0.7, 0.8, 0.24, 0.74])
+    images = np.zeros((6, 64, 64, 3), np.uint8)
+    rewrite(copied, "golden.npz", archive(images=images, onnxruntime_fp32=expected))
+    document = json.loads((copied / "bundle.json").read_text())
+    (function,) = [one for one in document["functions"] if one["backend"] == "onnxruntime"]
+    change(copied, functions=[function | {"low": 0.25, "high": 0.75}])
+    monkeypatch.setattr(bundles, "open_function", lambda *_: lambda images: found)
+    (verified,) = verify_bundle(copied)
+    assert verified.flips == 4
+    assert verified.max_score_difference == pytest.approx(0.4, abs=1e-6)
+    assert verified.passed is False
+
+
+def test_what_can_not_be_run_says_why(copied, monkeypatch) -> None:
+    with np.load(copied / "golden.npz") as golden:
+        images, scores = golden["images"], golden["openvino_fp32"]
+    rewrite(copied, "golden.npz", archive(images=images, openvino_fp32=scores))
+    monkeypatch.setattr(bundles, "runs_here", lambda backend, precision: False)
+    found = {one.function.backend: one for one in verify_bundle(copied)}
+    assert {name: one.passed for name, one in found.items()} == {
+        "onnxruntime": None,
+        "openvino": None,
+    }
+    assert found["onnxruntime"].reason == "no golden scores"
+    assert found["openvino"].reason == "not installed, or not computed by this processor"

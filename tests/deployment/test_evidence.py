@@ -198,3 +198,16 @@ def test_a_run_certified_on_new_crops_is_exported_with_them(
     assert point.thresholds.high > point.thresholds.low
     for function in done.manifest.functions:
         assert (function.low, function.high) == (point.thresholds.low, point.thresholds.high)
+
+
+def test_other_data_than_the_run_s_is_refused(own_run, deployed, tmp_path) -> None:
+    record = json.loads((own_run / "run.json").read_text())
+    theirs = record["data"]["fingerprint"]
+    record["data"]["fingerprint"] = "0" * 64
+    (own_run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError) as caught:
+        gather_evidence(own_run, None, deployed[1], silent)
+    assert str(caught.value) == (
+        f"{deployed[0].parent / 'crops'}: must be the data of the run (000000000000), "
+        f"got other images, labels or fixes ({theirs[:12]})"
+    )

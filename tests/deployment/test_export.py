@@ -14,7 +14,7 @@ from drupe.deployment.functions import FunctionSpec
 from drupe.deployment.gate import GateError
 from drupe.deployment.manifest import read_manifest
 from drupe.deployment.runtime import load
-from drupe.errors import InputError
+from drupe.errors import InputError, MissingExtraError
 from drupe.evaluation.certificate import certify_threshold
 from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import Request
@@ -213,3 +213,35 @@ def test_a_cross_fitted_run_is_gated_on_test_alone_and_certified_approximately(
     assert not exact.function.is_certified
     for name, one in found.items():  # no other precision has calibration scores of its own
         assert one.function.certificate is None or name.endswith("fp32")
+
+
+def test_bf16_without_openvino_names_the_extra(deployed, tmp_path, monkeypatch) -> None:
+    run, store, _ = deployed
+    monkeypatch.setattr(export, "available", lambda backend: False)
+    with pytest.raises(MissingExtraError) as caught:
+        export_run(run, tmp_path / "bundle", store, precision="bf16")
+    assert str(caught.value) == (
+        "--precision bf16 needs the package 'openvino', which is not installed: "
+        "pip install 'drupe[openvino]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_int8", "expected"),
+    [
+        ("fp32", False, ["onnxruntime fp32", "openvino fp32"]),
+        ("int8", True, ["onnxruntime int8", "openvino int8"]),
+        (
+            "auto",
+            True,
+            ["onnxruntime fp32", "openvino fp32", "onnxruntime int8", "openvino int8"],
+        ),
+        ("auto", False, ["onnxruntime fp32", "openvino fp32"]),
+    ],
+)
+def test_the_functions_of_an_export(monkeypatch, precision, has_int8, expected) -> None:
+    monkeypatch.setattr(export, "_computes_bf16", lambda: False)
+    specs = export._function_specs(precision, has_int8)
+    assert [spec.name for spec in specs] == expected
+    assert {spec.graph for spec in specs if spec.is_fp32} <= {"fp32.onnx"}
+    assert {spec.graph for spec in specs if not spec.is_fp32} <= {"int8.onnx"}

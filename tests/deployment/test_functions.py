@@ -152,3 +152,50 @@ def test_a_line_is_compared_with_items_that_the_network_never_learnt() -> None:
     assert len(held_out.clean) + len(held_out.defect) == 58  # items 0 to 2 are copies
     crossfit = line_reference(replace(model, approximate="cross-fitted"))
     np.testing.assert_array_equal(crossfit.defect, np.sort(test.scores[test.is_defect]))
+
+
+def test_all_fp32_functions_are_one_alternative() -> None:
+    assert [spec.alternative for spec in SPECS] == [
+        "fp32",
+        "fp32",
+        "onnxruntime int8",
+        "openvino int8",
+    ]
+    assert [spec.is_fp32 for spec in SPECS] == [True, True, False, False]
+
+
+def test_one_alternative_is_certified_at_the_confidence_asked_for(monkeypatch) -> None:
+    found = evaluate(monkeypatch, model_of(1000), 0.01, [2.0, 1.0], specs=SPECS[:2])
+    assert (found.alternatives, found.certified_together) == (1, 1)
+    assert {one.function.certificate["confidence"] for one in found.functions} == {0.9}
+    assert [one.function.p50_ms for one in found.functions] == [1.0, 2.0]
+
+
+def test_too_few_defects_for_even_one_certify_nothing(monkeypatch) -> None:
+    found = evaluate(monkeypatch, model_of(26), 0.01, [4.0, 3.0, 2.0, 1.0])
+    assert (found.alternatives, found.certified_together) == (3, 1)
+    assert not any(one.function.is_certified for one in found.functions)
+    assert {(one.function.low, one.function.high) for one in found.functions} == {(0.5, 0.5)}
+    assert [one.clean_yield for one in found.functions] == [0.0] * 4
+    # 22 = the first n with 0.9^n <= 0.1, which is asked of fp32; 33 with 0.9^n <= 0.1 / 3.
+    for one in found.functions:
+        needed = 22 if one.function.precision == "fp32" else 33
+        assert f"at least {needed} distinct defects" in str(one.refusal)
+
+
+def test_figures_of_the_test_split_are_those_of_its_scores(monkeypatch) -> None:
+    model = model_of(1000)
+    found = evaluate(monkeypatch, model, 0.01, [4.0, 3.0, 2.0, 1.0])
+    table = model.test.distinct
+    for one in found.functions:
+        moved = 0.0 if one.function.precision == "fp32" else 0.01
+        scores = np.clip(table.scores + np.float32(moved), 0, 1)
+        rejected, accepted = scores >= 0.5, scores < np.float32(one.function.low)
+        figures = one.test.to_json()
+        assert figures["accuracy"]["successes"] == np.count_nonzero(rejected == table.is_defect)
+        assert figures["misses"] == np.count_nonzero(accepted & table.is_defect)
+        assert figures["clean_yield"]["successes"] == np.count_nonzero(accepted & ~table.is_defect)
+        assert figures["recall"]["sides"] == 1
+        np.testing.assert_array_equal(
+            one.golden, np.clip(model.calibration.table.scores[:4] + np.float32(moved), 0, 1)
+        )

@@ -4,10 +4,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from drupe.deployment.backends import open_session
 from drupe.deployment.graph import export_graph
-from drupe.models.network import build_network
+from drupe.models.network import InputScale, Network, build_network
 
 
 def network_of(architecture: str, **keys):
@@ -67,3 +68,44 @@ def test_exporting_leaves_the_network_as_it_was() -> None:
     export_graph(network, 2.0)
     after = network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+class _Plain(nn.Module):
+    """A network whose classifier is a convolution, as some of timm's are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pretrained_cfg = {"first_conv": "stem"}
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def get_classifier(self) -> nn.Module:
+        return self.head
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.head(self.stem(pixels).mean((2, 3), keepdim=True)).flatten(1)
+
+
+def test_a_head_that_is_no_linear_layer_is_left_as_it_is() -> None:
+    torch.manual_seed(0)
+    network = Network(_Plain(), InputScale("imagenet"), size=16, crop=8).eval()
+    images = np.random.default_rng(1).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = torch.sigmoid(network.defect_logit(torch.from_numpy(images)) / 0.5).numpy()
+    session = open_session(export_graph(network, 0.5).content, "onnxruntime", "fp32", 1)
+    np.testing.assert_allclose(session(images), expected, atol=1e-6)
+
+
+def test_weights_too_small_to_be_normal_become_zero_and_are_counted() -> None:
+    network = network_of("test_resnet")
+    assert export_graph(network, 1.0).flushed_weights == 0
+    last = [one for one in network.backbone.modules() if isinstance(one, nn.Conv2d)][-1]
+    # By their bits: the smallest and the largest that is not normal, and the smallest normal one.
+    last.weight.data.view(torch.int32).view(-1)[:3] = torch.tensor([1, 0x007FFFFF, 0x00800000])
+    exported = export_graph(network, 1.0)
+    assert exported.flushed_weights == 2
+    for one in onnx.load_from_string(exported.content).graph.initializer:
+        values = onnx.numpy_helper.to_array(one)
+        if values.dtype == np.float32:
+            bits = values.view(np.int32) & 0x7FFFFFFF
+            assert not ((bits > 0) & (bits < 0x00800000)).any()

@@ -5,7 +5,13 @@ import json
 import pytest
 
 from bundle_files import change
-from drupe.deployment.manifest import file_digest
+from drupe.deployment.manifest import (
+    file_digest,
+    read_files,
+    read_manifest,
+    sealed,
+    write_manifest,
+)
 from drupe.deployment.runtime import load
 from drupe.errors import InputError
 
@@ -107,3 +113,74 @@ def test_one_changed_byte_is_found_in_any_file(copied, name) -> None:
     (copied / name).write_bytes(content)
     with pytest.raises(InputError, match=f"{name}: changed since the bundle was made"):
         load(copied)
+
+
+def test_the_digest_is_of_all_else_that_stands_there() -> None:
+    document = {"name": "one", "files": {"a": "b"}}
+    first = sealed(document)
+    assert first == document | {"digest": first["digest"]}
+    assert sealed(first | {"digest": "0" * 64}) == first
+    assert sealed(document | {"name": "two"})["digest"] != first["digest"]
+
+
+def test_a_manifest_is_read_as_it_was_written(bundle, tmp_path) -> None:
+    manifest = read_manifest(bundle)
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
+    assert (tmp_path / "bundle.json").read_bytes() == (bundle / "bundle.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "certified"),
+    [(None, False), ({"approximate": None}, True), ({"approximate": "cross-fitted"}, False)],
+)
+def test_only_an_exact_certificate_certifies(bundle, certificate, certified) -> None:
+    (function, *_) = read_manifest(bundle).functions
+    assert function.model_copy(update={"certificate": certificate}).is_certified is certified
+
+
+def test_every_contradiction_comes_in_one_message(copied) -> None:
+    path = copied / "bundle.json"
+    document = json.loads(path.read_text())
+    functions = [one | {"low": 0.75, "high": 0.5} for one in document["functions"]]
+    change(copied, files={}, functions=functions)
+    with pytest.raises(InputError) as caught:
+        read_manifest(copied)
+    assert list(caught.value.problems) == [
+        *(
+            f"{path}: files: must list {name}"
+            for name in ("calibration.npz", "fp32.onnx", "golden.npz")
+        ),
+        *(
+            f"{path}: functions: {one['backend']} fp32: low must be at most high, got 0.75 and 0.5"
+            for one in functions
+        ),
+    ]
+
+
+def test_every_file_that_is_missing_or_changed_comes_in_one_message(copied) -> None:
+    manifest = read_manifest(copied)
+    assert read_files(copied, manifest)["fp32.onnx"] == (copied / "fp32.onnx").read_bytes()
+    (copied / "fp32.onnx").unlink()
+    (copied / "model_card.md").write_bytes(b"abc")
+    with pytest.raises(InputError) as caught:
+        read_files(copied, manifest)
+    card = manifest.files["model_card.md"]
+    assert set(caught.value.problems) == {
+        f"{copied / 'fp32.onnx'}: can't be read (No such file or directory)",
+        f"{copied / 'model_card.md'}: changed since the bundle was made: must have the SHA-256 "
+        f"{card[:12]}…, got ba7816bf8f01…",
+    }
+
+
+@pytest.mark.parametrize(("text", "kind"), [("[]", "list"), ("3", "int"), ("null", "NoneType")])
+def test_a_manifest_that_is_no_mapping(copied, text, kind) -> None:
+    (copied / "bundle.json").write_text(text)
+    with pytest.raises(InputError, match=rf"bundle\.json: must be a mapping, got {kind}"):
+        read_manifest(copied)
+
+
+def test_an_unknown_key_is_refused(copied) -> None:
+    change(copied, colour="red")
+    with pytest.raises(InputError, match="colour"):
+        read_manifest(copied)

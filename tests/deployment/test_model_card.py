@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from drupe.deployment.model_card import CARD_FILE
+from drupe.deployment.model_card import CARD_FILE, _cell, _claim
 from drupe.deployment.runtime import load
 from drupe.errors import InputError
 from drupe.evaluation.intervals import format_confidence
@@ -48,3 +48,39 @@ def test_a_changed_card_is_found(quantised, tmp_path) -> None:
         stream.write(" ")
     with pytest.raises(InputError, match=r"model_card\.md: changed since the bundle was made"):
         load(copied)
+
+
+CERTIFICATE = {
+    "confidence": 0.95,
+    "min_recall": 0.99,
+    "misses": 1,
+    "defects": 1234,
+    "misses_allowed": 5,
+    "approximate": None,
+}
+PROVEN = (
+    "with confidence 95 % at least 99 % of the defects to come are not accepted (1 of 1,234 "
+    "distinct calibration defects were missed; 5 were allowed)"
+)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "refusal", "claim"),
+    [
+        (CERTIFICATE, None, PROVEN),
+        (
+            CERTIFICATE | {"approximate": "cross-fitted"},
+            None,
+            f"approximately, which is no guarantee (cross-fitted): {PROVEN}",
+        ),
+        (None, "too few defects", "nothing is proven: too few defects"),
+        (None, None, "nothing is proven: a threshold given"),
+    ],
+)
+def test_a_claim_says_no_more_than_is_proven(certificate, refusal, claim) -> None:
+    assert _claim(certificate, refusal) == claim
+
+
+def test_a_name_does_not_end_a_cell_of_a_table() -> None:
+    assert _cell("a|b\nc") == "a\\|b c"
+    assert _cell(7) == "7"

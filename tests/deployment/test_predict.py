@@ -144,3 +144,12 @@ def test_the_bundle_holds_each_functions_calibration_scores(deployed) -> None:
             (found.defect, table.scores[table.is_defect]),
         ):
             np.testing.assert_allclose(scores, np.sort(of_class), atol=1e-4)
+
+
+def test_a_pattern_that_no_file_system_takes_names_nothing(monkeypatch) -> None:
+    def refusing(*_: object, **__: object) -> list[str]:
+        raise OSError(errno.ENAMETOOLONG, "File name too long")
+
+    monkeypatch.setattr("glob.glob", refusing)
+    with pytest.raises(InputError, match=r"\*: must name images, got none there"):
+        find_images(["*"])

@@ -225,3 +225,16 @@ def test_callers_get_what_one_gets(bundle, crops) -> None:
 def test_what_was_not_exported_is_not_run(bundle) -> None:
     with pytest.raises(InputError, match=r"must be run as one of: .*; got openvino int8"):
         load(bundle, backend="openvino", precision="int8")
+
+
+def test_one_score_that_is_no_number_is_an_error(classifier, crops) -> None:
+    for value in (np.nan, np.inf):
+        classifier._session = lambda images, value=value: np.float32([value])
+        with pytest.raises(InputError, match="scores: must be numbers, got NaN or infinity"):
+            classifier.decide(crops[0])
+        with pytest.raises(InputError, match="scores: must be numbers, got NaN or infinity"):
+            classifier.scores(crops[0])
+
+
+def test_a_classifier_names_its_classes(classifier) -> None:
+    assert classifier.classes == ("cherry_clean", "cherry_pit")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import pytest
 
 from drupe.deployment.backends import open_session
 from drupe.deployment.int8 import search
@@ -70,3 +71,52 @@ def test_where_no_layer_is_close_enough_there_is_no_graph(graph, crops, monkeypa
         counts.append(sum(unit.quantised for unit in found.units) if found else None)
     assert counts[0] > 0
     assert counts[1] is None
+
+
+@pytest.mark.parametrize(
+    ("error", "turned_argmax", "turned_low", "enough"),
+    [
+        (0.1, 5, 5, True),
+        (0.101, 0, 0, False),
+        (0.0, 6, 0, False),
+        (0.0, 0, 6, False),
+        (float("nan"), 0, 0, False),
+    ],
+)
+def test_close_enough_is_a_tenth_in_error_and_one_decision_in_a_hundred(
+    error, turned_argmax, turned_low, enough
+) -> None:
+    assert search.Closeness(500, error, turned_argmax, turned_low).is_close_enough is enough
+
+
+def stub_search(expected, is_defect, min_recall: float) -> LayerSearch:
+    """A search that has run its float graph, which gave the logits ``expected``."""
+    found = LayerSearch.__new__(LayerSearch)
+    found._expected, found._is_defect = np.float64(expected), np.array(is_defect)
+    found._miss_share = 1 - min_recall
+    return found
+
+
+def test_closeness_by_hand() -> None:
+    """Deviation 2; the logits differ by 1 once of four: an error of 0.5 / 2.
+
+    All defects must be caught, so the threshold is the lowest defect's logit: -1, then -2.
+    """
+    one = stub_search([-3.0, -1.0, 1.0, 3.0], [False, True, False, True], 1.0)
+    found = one._closeness(np.array([-3.0, -2.0, 1.0, 3.0]))
+    assert (found.crops, found.turned_argmax, found.turned_low) == (4, 0, 0)
+    assert found.error == pytest.approx(0.5 / np.sqrt(5))
+    turned = one._closeness(np.array([-3.0, 0.0, -1.0, 3.0]))
+    # -1 became 0 and 1 became -1: both turn at 0, and at 0 instead of -1 the second clean crop.
+    assert (turned.turned_argmax, turned.turned_low) == (2, 1)
+
+
+def test_without_defects_the_threshold_is_a_half() -> None:
+    one = stub_search([-1.0, 1.0], [False, False], 0.9)
+    assert one._closeness(np.array([1.0, -1.0])).turned_low == 2
+
+
+def test_where_all_logits_are_equal_any_error_is_too_much() -> None:
+    one = stub_search([1.0, 1.0], [False, True], 0.9)
+    assert one._closeness(np.array([1.0, 1.0])).error == 0
+    assert one._closeness(np.array([1.0, 1.1])).error == 1
