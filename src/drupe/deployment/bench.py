@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from drupe.deployment.answers import BenchAnswer
 from drupe.deployment.subjects import bundle_subject, open_subjects
 from drupe.deployment.timing import Timing, pinned, time_decoding, time_in_turns
 from drupe.host import available_cores, cpu_name
@@ -26,11 +27,11 @@ class Bench:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``drupe bench``."""
-        return {
-            "results": [one.to_json() for one in self.timings],
-            "decode": [one.to_json() for one in self.decoding],
-            "circumstances": self.circumstances,
-        }
+        return BenchAnswer(
+            results=tuple(one.answer() for one in self.timings),
+            decode=tuple(one.answer() for one in self.decoding),
+            circumstances=self.circumstances,
+        ).model_dump(mode="json")
 
 
 def bench_bundle(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from drupe.deployment.answers import ExportAnswer, ExportedFunction
 from drupe.deployment.backends import available, default_threads, installed, runs_here
 from drupe.deployment.bench import circumstances
 from drupe.deployment.bundle import (
@@ -72,32 +73,32 @@ class Exported:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``drupe export``."""
-        return {
-            "bundle": str(self.bundle),
-            "flushed_weights": self.flushed_weights,
-            "calibration": self.manifest.provenance["calibration"],
-            "tested_network": self.evaluation.tested_network.to_json(),
-            "alternatives": self.evaluation.alternatives,
-            "certified_together": self.evaluation.certified_together,
-            "int8": self.quantised.to_json() if self.quantised else None,
-            "functions": [
-                {
-                    "graph": one.function.graph,
-                    "backend": one.function.backend,
-                    "precision": one.function.precision,
+        return ExportAnswer(
+            bundle=str(self.bundle),
+            flushed_weights=self.flushed_weights,
+            calibration=self.manifest.provenance["calibration"],
+            tested_network=self.evaluation.tested_network.to_json(),
+            alternatives=self.evaluation.alternatives,
+            certified_together=self.evaluation.certified_together,
+            int8=self.quantised.to_json() if self.quantised else None,
+            functions=tuple(
+                ExportedFunction(
+                    graph=one.function.graph,
+                    backend=one.function.backend,
+                    precision=one.function.precision,
                     **one.function.gate.model_dump(),
-                    "size_bytes": self.sizes[one.function.graph],
-                    "p50_ms": one.function.p50_ms,
-                    "low": one.function.low,
-                    "high": one.function.high,
-                    "test": one.test.to_json(),
-                    "certificate": one.function.certificate,
-                    "refusal": str(one.refusal) if one.refusal else None,
-                }
+                    size_bytes=self.sizes[one.function.graph],
+                    p50_ms=one.function.p50_ms,
+                    low=one.function.low,
+                    high=one.function.high,
+                    test=one.test.to_json(),
+                    certificate=one.function.certificate,
+                    refusal=str(one.refusal) if one.refusal else None,
+                )
                 for one in self.evaluation.functions
-            ],
-            "state_dict": self.manifest.provenance.get("state_dict"),
-        }
+            ),
+            state_dict=self.manifest.provenance.get("state_dict"),
+        ).model_dump(mode="json")
 
 
 def export_run(

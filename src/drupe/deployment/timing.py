@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from drupe.data.decode import decode_bytes
+from drupe.deployment.answers import BenchedFunction
 from drupe.deployment.backends import Images, Session, default_threads
 from drupe.deployment.bundle import golden_images
 from drupe.errors import InputError
@@ -96,21 +97,27 @@ class Timing:
         low, high = quantile_bounds(self.milliseconds, share, CONFIDENCE, sides=2)
         return Quantile(float(np.sort(self.milliseconds)[rank - 1]), low, high)
 
-    def to_json(self) -> dict[str, Any]:
+    def answer(self) -> BenchedFunction:
         """Return quantiles with intervals, their number of samples, and the samples themselves."""
         found = {name: self.quantile(share) for name, share in QUANTILES.items()}
-        return {
-            "name": self.name,
-            "backend": self.backend,
-            "precision": self.precision,
-            "threads": self.threads,
-            "batch": self.batch,
-            **{f"{name}_ms": one.value for name, one in found.items()},
-            **{f"{name}_interval_ms": [one.low, one.high] for name, one in found.items()},
-            "confidence": CONFIDENCE,
-            "samples": len(self.milliseconds),
-            "samples_ms": self.milliseconds.tolist(),
-        }
+        values = {f"{name}_ms": one.value for name, one in found.items()}
+        intervals = {f"{name}_interval_ms": (one.low, one.high) for name, one in found.items()}
+        return BenchedFunction(
+            name=self.name,
+            backend=self.backend,
+            precision=self.precision,
+            threads=self.threads,
+            batch=self.batch,
+            **values,
+            **intervals,
+            confidence=CONFIDENCE,
+            samples=len(self.milliseconds),
+            samples_ms=self.milliseconds.tolist(),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer as JSON-like values."""
+        return self.answer().model_dump(mode="json")
 
 
 def time_in_turns(
