@@ -28,12 +28,20 @@ STUDY: dict[str, Any] = {
     "defaults": {"model": {"architecture": "test_resnet", "pretrained": False}},
     "experiments": [{"id": "A"}, {"id": "B"}],
 }
-EXPORTED = {"functions": [{"size_bytes": 10_000_000}]}
+
+
+def exported(size_bytes: int = 10_000_000) -> dict[str, Any]:
+    """Return what ``drupe export --json`` says of one graph of this size."""
+    function = {"graph": "fp32.onnx", "backend": "onnxruntime", "precision": "fp32"}
+    return {"bundle": "bundle", "functions": [{**function, "size_bytes": size_bytes}]}
 
 
 def timed(milliseconds: float) -> dict[str, Any]:
     """Return what ``drupe bench --json`` says of a model that always takes as long."""
-    return {"results": [{"samples_ms": [milliseconds] * 500, "p50_ms": milliseconds}]}
+    quantiles = dict.fromkeys(("p50_ms", "p90_ms", "p95_ms", "p99_ms"), milliseconds)
+    function = {"name": "bundle", "backend": "onnxruntime", "precision": "fp32", "threads": 1}
+    samples = {"samples": 500, "samples_ms": [milliseconds] * 500}
+    return {"results": [{**function, "batch": 1, **quantiles, **samples}]}
 
 
 def small_study(folder: Path, **changes: Any) -> Study:
@@ -133,7 +141,7 @@ def succeed(job: Job) -> int:
         finish(job.task)
     elif job.answer is not None:
         job.answer.parent.mkdir(parents=True, exist_ok=True)
-        job.answer.write_text(json.dumps(EXPORTED if job.task.kind == "export" else timed(1.0)))
+        job.answer.write_text(json.dumps(exported() if job.task.kind == "export" else timed(1.0)))
         if job.task.kind == "export":
             (job.answer.parent / "bundle").mkdir()
             (job.answer.parent / "bundle" / "bundle.json").write_text("{}")

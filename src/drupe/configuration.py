@@ -259,7 +259,8 @@ def _allowed(annotation: Any) -> str:
         if get_origin(kind) is Literal:
             words += map(str, get_args(kind))
             continue
-        name = {int: "an integer", float: "a number", str: "text"}.get(kind, str(kind))
+        words_for = {int: "an integer", float: "a number", str: "text"}
+        name = words_for.get(kind, kind.__name__ if isinstance(kind, type) else str(kind))
         bounds = interval(constraints)
         words.append(name if bounds == interval([]) else f"{name} in {bounds}")
     return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

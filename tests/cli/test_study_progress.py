@@ -14,7 +14,7 @@ from drupe.study.definition.plan import plan
 from drupe.study.definition.protocol import Deviation
 from drupe.study.execution.journal import Outcome
 from drupe.study.execution.status import task_statuses
-from drupe.study.run import Course
+from drupe.study.run import StudyStart
 from study_files import small_study, work_on
 
 EXPERIMENTS = [
@@ -34,7 +34,7 @@ OUTCOMES = {
 
 
 @pytest.fixture
-def course(tmp_path) -> Course:
+def start(tmp_path) -> StudyStart:
     study = small_study(
         tmp_path,
         study="phase2",
@@ -48,28 +48,28 @@ def course(tmp_path) -> Course:
     run.mkdir(parents=True)
     for epoch in range(12):
         append_epoch(run, EpochResult(epoch, 0.23456, 0.9712, 1e-3, images=246880, seconds=200.0))
-    return Course(tasks, work, [])
+    return StudyStart(tasks, work, [])
 
 
-def all_outcomes(course: Course) -> dict[str, Outcome]:
-    return {task.name: OUTCOMES.get(task.name, Outcome("waiting")) for task in course.tasks}
+def all_outcomes(start: StudyStart) -> dict[str, Outcome]:
+    return {task.name: OUTCOMES.get(task.name, Outcome("waiting")) for task in start.tasks}
 
 
-def drawn(course: Course, width: int, outcomes: dict[str, Outcome]) -> list[str]:
+def drawn(start: StudyStart, width: int, outcomes: dict[str, Outcome]) -> list[str]:
     """Return the lines that a terminal of ``width`` columns shows."""
     out: Any = io.StringIO()
     console = Console(
         file=out, record=True, width=width, no_color=True, force_terminal=True, highlight=False
     )
     with Live(console=console, transient=True, auto_refresh=False) as live:
-        watch = study_progress._Live(course, live)
+        watch = study_progress._LiveTable(start, live)
         watch(outcomes)
         return [line.rstrip() for line in console.export_text().splitlines()]
 
 
 @pytest.mark.parametrize("width", [80, 200])
-def test_runs_at_work_are_a_table_below_what_has_happened(course, width) -> None:
-    lines = drawn(course, width, all_outcomes(course))
+def test_runs_at_work_are_a_table_below_what_has_happened(start, width) -> None:
+    lines = drawn(start, width, all_outcomes(start))
 
     assert lines[:5] == [
         "[3 of 12] BASE seed 42: done",
@@ -88,33 +88,33 @@ def test_runs_at_work_are_a_table_below_what_has_happened(course, width) -> None
     assert max(map(len, (head, columns, *rows))) <= min(width, 80)
 
 
-def test_a_long_name_is_folded_and_never_cut(tmp_path, course) -> None:
+def test_a_long_name_is_folded_and_never_cut(tmp_path, start) -> None:
     name = f"EXP-007-{'x' * 60}"
     work = work_on(small_study(tmp_path, experiments=[{"id": name}]), tmp_path / "store")
     tasks = plan(work.study, work.store)
     outcomes = {task.name: Outcome("waiting") for task in tasks}
     outcomes[f"{name} seed 1"] = Outcome("running")
 
-    lines = drawn(Course(tasks, work, []), 80, outcomes)[1:]
+    lines = drawn(StudyStart(tasks, work, []), 80, outcomes)[1:]
 
     assert max(map(len, lines)) <= 80
     assert "0/30" in lines[2]
     assert "".join("".join(lines[2:]).split()).replace("0/30", "") == f"{name}seed1"
 
 
-def test_while_nothing_runs_there_is_no_table(course) -> None:
-    lines = drawn(course, 80, {task.name: Outcome("waiting") for task in course.tasks})
+def test_while_nothing_runs_there_is_no_table(start) -> None:
+    lines = drawn(start, 80, {task.name: Outcome("waiting") for task in start.tasks})
 
     assert lines == ["phase2: 0 of 12 tasks"]
 
 
-def test_without_a_terminal_each_change_is_a_line_once(course, monkeypatch, capsys) -> None:
+def test_without_a_terminal_each_change_is_a_line_once(start, monkeypatch, capsys) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    told = Course(course.tasks, course.work, [Deviation(seen="now", what="seeds: [1] -> [2]")])
-    outcomes = all_outcomes(course)
+    told = StudyStart(start.tasks, start.work, [Deviation(seen="now", what="seeds: [1] -> [2]")])
+    outcomes = all_outcomes(start)
 
-    with study_progress.study_watch() as begin:
-        watch = begin(told)
+    with study_progress.study_watch() as on_start:
+        watch = on_start(told)
         watch(outcomes)
         watch(outcomes)
         watch({**outcomes, "BASE seed 123": Outcome("waiting", "killed: to be tried again")})
@@ -127,12 +127,12 @@ def test_without_a_terminal_each_change_is_a_line_once(course, monkeypatch, caps
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_status_shows_every_run_and_why_one_has_no_result(
-    course, width, monkeypatch, capsys
+    start, width, monkeypatch, capsys
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TERM", "dumb")
 
-    print_status(task_statuses(course.tasks, all_outcomes(course)), alive=True)
+    print_status(task_statuses(start.tasks, all_outcomes(start)), alive=True)
 
     text = capsys.readouterr().out
     words = " ".join(text.split())

@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 
 from drupe.evaluation.certificate import certify_threshold
 from drupe.evaluation.criteria import (
+    judge_better,
     judge_certified_recall,
     judge_fixed_threshold_recall,
     judge_latency,
@@ -16,7 +17,7 @@ from drupe.evaluation.criteria import (
     not_measured,
 )
 from drupe.evaluation.intervals import Proportion
-from drupe.evaluation.paired import clustered_mean_interval
+from drupe.evaluation.paired import clustered_mean_interval, paired_difference
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_the_images_that_settle_it_do(right: int) -> None:
     bounds = binomtest(hits, total, alternative=alternative).proportion_ci(0.95)
     edge = bounds.low if alternative == "greater" else bounds.high
     assert edge == pytest.approx(0.9405, abs=0.0006)
-    assert judged.to_json()["settles_with"] == {"further": settles.further, "what": "images"}
+    assert judged.model_dump()["settles_with"] == {"further": settles.further, "what": "images"}
 
 
 def test_a_rate_that_is_exactly_the_requirement_is_never_settled() -> None:
@@ -60,6 +61,38 @@ def test_three_seeds_are_not_three_times_the_images() -> None:
     assert three.settles_with.what == "images"
     with pytest.raises(ValueError, match="must have one-sided bounds"):
         judge_rate("accuracy", Proportion(9, 10), 0.9)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "margin", "verdict"),
+    [
+        (30, 2, 0.0, "pass"),
+        (2, 30, 0.0, "fail"),
+        (10, 9, 0.0, "undecided"),
+        (9, 10, 0.0, "undecided"),
+        (9, 10, 0.02, "pass"),
+        (5, 5, 0.0, "undecided"),
+    ],
+)
+def test_a_paired_difference_is_judged_by_its_bounds(gained, lost, margin, verdict) -> None:
+    items = np.arange(1000)
+    candidate, baseline = items >= lost, (items < lost) | (items >= lost + gained)
+    difference = paired_difference(candidate, baseline, items, sides=1)
+
+    judged = judge_better("accuracy", difference, "BASE", margin)
+
+    assert judged.verdict == verdict
+    assert judged.evidence == difference
+    assert judged.reason == "paired with BASE on 1,000 images"
+    assert judged.required == ("≥ BASE − 2 points" if margin else "≥ BASE")
+    # Were they equal, no number of images would ever tell.
+    assert (judged.settles_with is not None) == (verdict == "undecided" and gained != lost)
+
+
+def test_two_sided_bounds_judge_no_difference() -> None:
+    items = np.arange(10)
+    with pytest.raises(ValueError, match="must have one-sided bounds, got sides=2"):
+        judge_better("accuracy", paired_difference(items > 0, items > 1, items), "BASE")
 
 
 def certificate(defects: int = 473, approximate: str | None = None):
@@ -123,7 +156,7 @@ def test_latency_bounds_are_order_statistics() -> None:
     samples = np.arange(1, 1001) / 40  # p95 = 23.75 ms
     judged = judge_latency(samples, 30)
     assert judged.verdict == "pass"
-    assert judged.evidence["low_ms"] < 23.75 < judged.evidence["high_ms"]
+    assert judged.evidence.low_ms < 23.75 < judged.evidence.high_ms
     assert judge_latency(samples, 22).verdict == "fail"
     assert judge_latency(samples, 23.75).verdict == "undecided"
 
@@ -132,8 +165,7 @@ def test_the_latency_bound_covers_as_often_as_it_says() -> None:
     generator = np.random.default_rng(0)
     truth = np.exp(1.6448536269514722)  # p95 of a log-normal
     highs = [
-        judge_latency(np.exp(generator.normal(size=200)), 30).evidence["high_ms"]
-        for _ in range(2000)
+        judge_latency(np.exp(generator.normal(size=200)), 30).evidence.high_ms for _ in range(2000)
     ]
     assert np.mean(np.array(highs) >= truth) >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 2000)
 
@@ -161,5 +193,5 @@ def test_verdicts_are_json() -> None:
         judge_size(1, 2),
         not_measured("latency", "p95 < 30 ms"),
     ):
-        document = json.loads(json.dumps(judged.to_json(), allow_nan=False))
+        document = json.loads(json.dumps(judged.model_dump(mode="json"), allow_nan=False))
         assert set(document) >= {"criterion", "required", "evidence", "verdict", "settles_with"}

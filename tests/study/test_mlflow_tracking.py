@@ -24,7 +24,7 @@ pytest.importorskip("alembic", reason="needs drupe[mlflow]")
 import mlflow
 
 from drupe.study import mlflow_tracking as tracking
-from drupe.study.mlflow_tracking import Tracker
+from drupe.study.mlflow_tracking import MlflowTracker
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +83,14 @@ def finished(folder: Path, experiment: str, seed: int) -> Task:
     return Task(f"{experiment} seed {seed}", "train", experiment, "gpu", run, seed, config)
 
 
-def follow(tracker: Tracker, tasks: list[Task], *states: dict[str, str]) -> list[dict[str, Any]]:
+def follow(
+    tracker: MlflowTracker, tasks: list[Task], *states: dict[str, str]
+) -> list[dict[str, Any]]:
     """Let ``tracker`` follow a study through ``states``; return what the inner watch saw."""
     seen: list[dict[str, Any]] = []
     study = SimpleNamespace(spec=SimpleNamespace(study="small"))
-    course: Any = SimpleNamespace(tasks=tasks, work=SimpleNamespace(study=study), deviations=[])
-    watch = tracker.follow(lambda _: seen.append)(course)
+    start: Any = SimpleNamespace(tasks=tasks, work=SimpleNamespace(study=study), deviations=[])
+    watch = tracker.follow(lambda _: seen.append)(start)
     for state in states:
         watch({name: Outcome(value) for name, value in state.items()})  # type: ignore[arg-type]
     return seen
@@ -109,8 +111,8 @@ def test_a_finished_run_is_written_down_whole_and_only_once(uri, tmp_path) -> No
     running = {"A seed 1": "done", "A seed 2": "running"}
     done = {"A seed 1": "done", "A seed 2": "done"}
 
-    seen = follow(Tracker(uri, refuse_to_warn), tasks, running, running, done)
-    follow(Tracker(uri, refuse_to_warn), tasks, done)
+    seen = follow(MlflowTracker(uri, refuse_to_warn), tasks, running, running, done)
+    follow(MlflowTracker(uri, refuse_to_warn), tasks, done)
 
     assert len(seen) == 3
     runs = logged(uri)
@@ -142,10 +144,10 @@ def test_what_an_interruption_left_half_written_is_replaced(uri, tmp_path, monke
             raise OSError("the disk is full")
 
         broken.setattr(mlflow.MlflowClient, "log_artifact", fail)
-        follow(Tracker(uri, warnings.append), tasks, {"A seed 1": "done"})
+        follow(MlflowTracker(uri, warnings.append), tasks, {"A seed 1": "done"})
     assert [run.info.status for run in logged(uri)] == ["RUNNING"]
 
-    follow(Tracker(uri, refuse_to_warn), tasks, {"A seed 1": "done"})
+    follow(MlflowTracker(uri, refuse_to_warn), tasks, {"A seed 1": "done"})
 
     assert [run.info.status for run in logged(uri)] == ["FINISHED"]
     assert len(warnings) == 1
@@ -157,7 +159,7 @@ def test_a_server_that_is_down_is_one_warning_and_the_study_goes_on(tmp_path, mo
     tasks = [finished(tmp_path, "A", 1)]
     warnings: list[str] = []
 
-    seen = follow(Tracker("http://127.0.0.1:1", warnings.append), tasks, {"A seed 1": "done"})
+    seen = follow(MlflowTracker("http://127.0.0.1:1", warnings.append), tasks, {"A seed 1": "done"})
 
     assert len(seen) == 1
     assert len(warnings) == 1
@@ -167,13 +169,13 @@ def test_a_server_that_is_down_is_one_warning_and_the_study_goes_on(tmp_path, mo
 @pytest.mark.parametrize("uri", ["foo://bar", "sqlite:////proc/no/such/folder/mlflow.db"])
 def test_an_unusable_uri_is_refused_before_anything_runs(uri: str) -> None:
     with pytest.raises(InputError, match=f"tracking.mlflow: {uri} can't be used"):
-        Tracker(uri, refuse_to_warn)
+        MlflowTracker(uri, refuse_to_warn)
 
 
 def test_a_failed_run_is_not_written_down(uri, tmp_path) -> None:
     tasks = [finished(tmp_path, "A", 1)]
 
-    follow(Tracker(uri, refuse_to_warn), tasks, {"A seed 1": "failed"})
+    follow(MlflowTracker(uri, refuse_to_warn), tasks, {"A seed 1": "failed"})
 
     assert logged(uri) == []
 
@@ -185,7 +187,7 @@ def test_the_study_does_not_wait_for_a_store_that_hangs(uri, tmp_path, monkeypat
     monkeypatch.setattr(tracking, "FLUSH_SECONDS", 0.1)
     monkeypatch.setattr(tracking, "write_run", lambda *_: released.wait(20))
 
-    follow(Tracker(uri, warnings.append), tasks, {"A seed 1": "done"})
+    follow(MlflowTracker(uri, warnings.append), tasks, {"A seed 1": "done"})
     released.set()
 
     assert warnings == ["tracking.mlflow: too slow; run the study again to write down the rest"]

@@ -7,7 +7,7 @@ import pytest
 from drupe.errors import InputError
 from drupe.study.definition.loading import load_study
 from drupe.study.execution.journal import Journal
-from drupe.study.run import Selection, read_verdict, run_study
+from drupe.study.run import Selection, current_verdict, run_study
 from run_files import decided
 from study_files import FakeExecutor, finish, small_study, succeed
 
@@ -47,7 +47,7 @@ def test_the_verdict_is_kept_and_read_again_alike(study, tmp_path) -> None:
     kept = json.loads((tmp_path / "store/runs/small/verdict.json").read_text())
     assert kept == json.loads(json.dumps(found.to_json()))
     assert kept == json.loads(
-        json.dumps(read_verdict(study(**CONDITIONAL), tmp_path / "store").to_json())
+        json.dumps(current_verdict(study(**CONDITIONAL), tmp_path / "store").to_json())
     )
     assert kept["decisions"]["C"]["runs"] is False
     assert found.is_whole
@@ -62,7 +62,7 @@ def test_a_part_of_a_study_forgets_nothing_of_the_rest(study, tmp_path) -> None:
 
     # What was chosen is whole; the verdict still names what was not.
     assert part.is_whole
-    states = {item.experiment.id: item.state for item in part.verdict.experiments}
+    states = {item.id: item.state for item in part.verdict.experiments}
     assert states == {"A": "done", "B": "failed", "C": "skipped"}
     assert part.verdict.decisions == first.verdict.decisions
     assert part.to_json() == first.to_json()
@@ -97,7 +97,7 @@ def test_a_smoke_test_freezes_nothing(study, tmp_path) -> None:
         "smoke.json",
     ]
     assert not (tmp_path / "store/runs").exists()
-    assert found.verdict.is_smoke
+    assert found.verdict.smoke
 
 
 def test_one_process_works_on_a_study_at_a_time(study, tmp_path) -> None:
@@ -130,7 +130,7 @@ def test_after_ctrl_c_the_same_command_continues(study, tmp_path) -> None:
 
 def test_a_study_that_was_never_run_has_no_verdict(study, tmp_path) -> None:
     with pytest.raises(InputError, match="holds no study that was run"):
-        read_verdict(study(), tmp_path / "store")
+        current_verdict(study(), tmp_path / "store")
 
 
 def test_a_changed_experiment_is_a_deviation_and_its_figures_are_the_new_ones(
@@ -148,5 +148,6 @@ def test_a_changed_experiment_is_a_deviation_and_its_figures_are_the_new_ones(
     assert [item.what for item in found.verdict.deviations] == [
         "B.training.label_smoothing: 0.0 -> 0.1"
     ]
-    assert found.verdict.measured.experiments["B"].accuracy.mean == pytest.approx(0.7)
-    assert found.verdict.measured.experiments["A"].accuracy.mean == 1
+    figures = {item.id: item.figures for item in found.verdict.experiments}
+    assert figures["B"].accuracy.mean == pytest.approx(0.7)
+    assert figures["A"].accuracy.mean == 1

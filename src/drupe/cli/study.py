@@ -17,7 +17,7 @@ from drupe.cli.progress import progress_on
 if TYPE_CHECKING:
     from drupe.study.definition.loading import Study
     from drupe.study.execution.executor import Executor
-    from drupe.study.run import Begin
+    from drupe.study.run import OnStart
 
 app = typer.Typer(no_args_is_help=True, help="Run studies: experiments x seeds, compared fairly.")
 
@@ -122,7 +122,7 @@ def run(
     runs = parallel or (None if not smoke else 0)
     chosen = _executor(executor, address, runs, store, weights)
     # A cluster prints what befalls its nodes, which the journal tells better.
-    with study_watch() as begin, redirect_stdout(StringIO()):
+    with study_watch() as on_start, redirect_stdout(StringIO()):
         found = run_study(
             loaded,
             store,
@@ -130,7 +130,7 @@ def run(
             selection=Selection(frozenset(only or ()), frozenset(skip or ())),
             weights_folder=weights,
             threads=getattr(chosen, "threads", None),
-            begin=_tracked(loaded, begin),
+            on_start=_tracked(loaded, on_start),
             progress=progress_on(),
         )
         chosen.stop()
@@ -146,17 +146,17 @@ def run(
         raise typer.Exit(1)
 
 
-def _tracked(loaded: Study, begin: Begin) -> Begin:
-    """Return ``begin``, followed by MLflow if the study asks for it (a smoke test only checks)."""
+def _tracked(loaded: Study, on_start: OnStart) -> OnStart:
+    """Return ``on_start``, followed by MLflow if the study asks for it and is no smoke test."""
     from drupe.cli.console import print_warning
 
     uri = loaded.spec.tracking.mlflow
     if uri is None:
-        return begin
-    from drupe.study.mlflow_tracking import Tracker
+        return on_start
+    from drupe.study.mlflow_tracking import MlflowTracker
 
-    tracker = Tracker(uri, print_warning)
-    return begin if loaded.is_smoke else tracker.follow(begin)
+    tracker = MlflowTracker(uri, print_warning)
+    return on_start if loaded.is_smoke else tracker.follow(on_start)
 
 
 def _executor(

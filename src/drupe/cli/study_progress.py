@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from drupe.study.execution.journal import Outcome, State
     from drupe.study.execution.scheduler import Watch
     from drupe.study.execution.status import TaskStatus
-    from drupe.study.run import Begin, Course
+    from drupe.study.run import OnStart, StudyStart
 
 COLUMNS = ("", "epoch", "loss", "accuracy", "images/s", "left")
 """Of runs at work. ``drupe study status`` shows all runs, and a state behind the name."""
@@ -32,28 +32,28 @@ STATE_STYLES = {"failed": "bold red", "skipped": "dim"}
 
 
 @contextmanager
-def study_watch() -> Iterator[Begin]:
-    """Yield what announces a study and then draws it as suits stderr, until the block ends."""
+def study_watch() -> Iterator[OnStart]:
+    """Yield what draws a study on stderr from its start on, until the block ends."""
     with ExitStack() as drawings:
 
-        def begin(course: Course) -> Watch:
+        def on_start(start: StudyStart) -> Watch:
             console = Console(file=sys.stderr, highlight=False, emoji=False)
-            for deviation in course.deviations:
+            for deviation in start.deviations:
                 text = Text(f"deviation from the protocol: {deviation.what}", style="yellow")
                 console.print(text, soft_wrap=True)
             if not console.is_terminal or console.is_dumb_terminal:
-                return _Lines(course, console)
+                return _ChangeLines(console)
             live = Live(console=console, transient=True, auto_refresh=False)
-            return _Live(course, drawings.enter_context(live))
+            return _LiveTable(start, drawings.enter_context(live))
 
-        yield begin
+        yield on_start
 
 
-class _Lines:
+class _ChangeLines:
     """A line for each change of a task's state, for logs."""
 
-    def __init__(self, course: Course, console: Console) -> None:
-        self.course, self.console = course, console
+    def __init__(self, console: Console) -> None:
+        self.console = console
         self.seen: dict[str, Outcome] = {}
 
     def __call__(self, outcomes: dict[str, Outcome]) -> None:
@@ -68,22 +68,22 @@ class _Lines:
         self.seen = dict(outcomes)
 
 
-class _Live:
+class _LiveTable:
     """A table of the runs at work and what came last, redrawn in place."""
 
-    def __init__(self, course: Course, live: Live) -> None:
-        self.course, self.live = course, live
-        self.lines = _Lines(course, live.console)
+    def __init__(self, start: StudyStart, live: Live) -> None:
+        self.start, self.live = start, live
+        self.lines = _ChangeLines(live.console)
 
     def __call__(self, outcomes: dict[str, Outcome]) -> None:
         """Redraw."""
         from drupe.study.execution.status import task_statuses
 
         self.lines(outcomes)
-        rows = task_statuses(self.course.tasks, outcomes)
+        rows = task_statuses(self.start.tasks, outcomes)
         states = Counter(row.state for row in rows)
         settled = sum(outcome.is_settled for outcome in outcomes.values())
-        head = f"{self.course.work.study.spec.study}: {settled} of {len(rows)} tasks"
+        head = f"{self.start.work.study.spec.study}: {settled} of {len(rows)} tasks"
         head += "".join(f", {states[name]} {name}" for name in TOLD if states[name])
         running = [_cells(row) for row in rows if row.state == "running"]
         tables = [table(COLUMNS, running)] if running else []
@@ -122,7 +122,7 @@ def print_status(rows: Sequence[TaskStatus], alive: bool) -> None:
 
 def print_checked(found: Checked) -> None:
     """Print what each experiment of a study that can run will take, and what it can prove."""
-    from drupe.study.verdict.recommendation import grouped
+    from drupe.study.verdict.recommendation import names_by_text
 
     images = ", ".join(f"{count:,} {side}" for side, count in found.images.items())
     print_line(f"{found.study} can run here on {found.device}: {images} images\n")
@@ -144,5 +144,5 @@ def print_checked(found: Checked) -> None:
         f"disk {found.megabytes:,.0f} of {found.free_megabytes:,.0f} MB free"
     )
     proofs = ((one.experiment, str(one.provable)) for one in found.expectations if one.provable)
-    for said, names in grouped(proofs).items():
+    for said, names in names_by_text(proofs).items():
         print_line(f"{', '.join(names)}: {said}")

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 def print_verdict(found: StudyVerdict) -> None:
     """Print the answer first under each heading, details below."""
-    print_line(f"\n{found.study}: {found.question}" + (" (smoke test)" if found.is_smoke else ""))
-    for name, reason in found.failed:
-        print_line(f"failed: {name}: {reason}", style="bold red")
+    print_line(f"\n{found.study}: {found.question}" + (" (smoke test)" if found.smoke else ""))
+    for one in found.failed:
+        print_line(f"failed: {one.run}: {one.reason}", style="bold red")
     for deviation in found.deviations:
         print_line(f"deviation from the protocol: {deviation.what}", style="yellow")
-    if not found.measured.experiments:
+    if not any(item.figures for item in found.experiments):
         print_prose(found.recommendation.text)
         return
     print_line(
-        f"Test: {found.measured.images:,} distinct images, {found.measured.defects:,} defects; "
+        f"Test: {found.test.images:,} distinct images, {found.test.defects:,} defects; "
         f"calibration: {found.calibration}\n"
     )
     print_fitting(
@@ -31,15 +31,15 @@ def print_verdict(found: StudyVerdict) -> None:
         [row for item in found.experiments for row in _figures(item)],
     )
     for item in found.experiments:
-        for caveat in item.caveats or ():
-            print_prose(f"Mind: {item.experiment.id}: {caveat}.", style="yellow", indent="  ")
+        for caveat in item.caveats:
+            print_prose(f"Mind: {item.id}: {caveat}.", style="yellow", indent="  ")
     _print_criteria(found)
     _print_comparisons(found)
     for item in found.experiments:
         if item.note:
-            print_line(f"{item.experiment.id}: {item.note}", style="bold red")
+            print_line(f"{item.id}: {item.note}", style="bold red")
         if item.reason:
-            print_line(f"{item.experiment.id}: {item.state}: {item.reason}")
+            print_line(f"{item.id}: {item.state}: {item.reason}")
     print_line("")
     print_prose(found.recommendation.text)
     print_prose(f"What would change it: {found.recommendation.changes_with}.")
@@ -53,7 +53,7 @@ def _figures(item: ExperimentVerdict) -> Iterator[tuple[object, ...]]:
         return
     spread = figures.accuracy_by_seed.deviation
     yield (
-        item.experiment.id,
+        item.id,
         len(item.seeds) or "-",
         format_percent(figures.accuracy.mean),
         _interval(figures.accuracy.low, figures.accuracy.high),
@@ -91,9 +91,9 @@ def _print_comparisons(found: StudyVerdict) -> None:
 
     rows = [
         (
-            f"{item.planned.a} - {item.planned.b}",
-            points(item.accuracy.difference),
-            f"{points(item.accuracy.low)} to {points(item.accuracy.high)}",
+            f"{item.a} - {item.b}",
+            points(item.paired.difference),
+            f"{points(item.paired.low)} to {points(item.paired.high)}",
             f"{item.p_adjusted:.2g}",
             f"{100 * item.detectable:.1f}",
             "yes" if item.is_shown else "no",

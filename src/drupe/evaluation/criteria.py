@@ -8,8 +8,6 @@ was seen so far holds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,45 +18,26 @@ from drupe.evaluation.certificate import (
     needed_defects,
     refutation_p_value,
 )
+from drupe.evaluation.criterion_verdict import (
+    CriterionVerdict,
+    LatencyEvidence,
+    NotMeasured,
+    RecallEvidence,
+    Settlement,
+    SizeEvidence,
+    Verdict,
+)
 from drupe.evaluation.intervals import Proportion, check_confidence, clopper_pearson
 from drupe.evaluation.order_statistics import quantile_bounds
 from drupe.evaluation.paired import ClusteredMean, PairedDifference
 
-Verdict = Literal["pass", "fail", "undecided"]
 MOST = 10**9
 """Further items beyond which nothing is promised to settle a criterion."""
 
 
-@dataclass(frozen=True)
-class Settlement:
-    """``further`` more of ``what`` (images, defects, samples) would settle it."""
-
-    further: int
-    what: str
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One criterion with its verdict. ``evidence`` is JSON-like and complete."""
-
-    criterion: str
-    required: str
-    verdict: Verdict
-    reason: str
-    evidence: dict[str, Any]
-    settles_with: Settlement | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return every field."""
-        return {
-            **vars(self),
-            "settles_with": vars(self.settles_with) if self.settles_with else None,
-        }
-
-
 def judge_rate(
     criterion: str, rate: Proportion | ClusteredMean, required: float, what: str = "images"
-) -> Judged:
+) -> CriterionVerdict:
     """Judge "``rate`` is at least ``required``" by its one-sided bounds.
 
     ``rate`` must have ``sides=1``: accuracy, clean yield, precision, of one run or averaged over
@@ -81,19 +60,19 @@ def judge_rate(
         "fail": "the upper bound stays below it",
         "undecided": "it lies between the bounds",
     }
-    return Judged(
-        criterion,
-        f"≥ {100 * required:g} %",
-        verdict,
-        reasons[verdict],
-        rate.to_json(),
-        settles or None,
+    return CriterionVerdict(
+        criterion=criterion,
+        required=f"≥ {100 * required:g} %",
+        verdict=verdict,
+        reason=reasons[verdict],
+        evidence=rate,
+        settles_with=settles or None,
     )
 
 
 def judge_better(
     criterion: str, difference: PairedDifference, baseline: str, margin: float = 0.0
-) -> Judged:
+) -> CriterionVerdict:
     """Judge "at least as good as ``baseline`` on the same images" by the paired difference.
 
     ``difference`` (candidate minus baseline) must have one-sided bounds. ``margin``: how much
@@ -110,13 +89,13 @@ def judge_better(
         growth = ((difference.difference - bound) / distance) ** 2
         further = int(np.ceil(difference.images * max(growth - 1, 0))) or 1
         settles = Settlement(further, "images") if further <= MOST else None
-    return Judged(
-        criterion,
-        f"≥ {baseline}" + (f" − {100 * margin:g} points" if margin else ""),
-        verdict,
-        f"paired with {baseline} on {difference.images:,} images",
-        difference.to_json(),
-        settles,
+    return CriterionVerdict(
+        criterion=criterion,
+        required=f"≥ {baseline}" + (f" − {100 * margin:g} points" if margin else ""),
+        verdict=verdict,
+        reason=f"paired with {baseline} on {difference.images:,} images",
+        evidence=difference,
+        settles_with=settles,
     )
 
 
@@ -129,7 +108,7 @@ def judge_certified_recall(
     calibration_defects: int,
     test_misses: int,
     test_defects: int,
-) -> Judged:
+) -> CriterionVerdict:
     """Judge "recall is at least ``required``" at a threshold certified on calibration.
 
     ``pass``: an exact certificate, which the test does not refute: were recall exactly
@@ -139,11 +118,11 @@ def judge_certified_recall(
     :func:`drupe.evaluation.certificate.certify_threshold`.
     """
     chance = refutation_p_value(test_misses, test_defects, required)
-    evidence = {
-        "certificate": certificate.to_json() if certificate else None,
-        "test": Proportion(test_defects - test_misses, test_defects, confidence, 1).to_json(),
-        "refutation_p_value": chance,
-    }
+    evidence = RecallEvidence(
+        certificate=certificate,
+        test=Proportion(test_defects - test_misses, test_defects, confidence, sides=1),
+        refutation_p_value=chance,
+    )
     joint = joint_confidence(confidence, candidates)
     needed = needed_defects(required, joint)
     verdict: Verdict = "undecided"
@@ -162,12 +141,19 @@ def judge_certified_recall(
         settles = Settlement(needed, "fresh defects (--data)")
     else:
         verdict, reason = "pass", "certified exactly, and the test does not refute it"
-    return Judged("recall", f"≥ {100 * required:g} %", verdict, reason, evidence, settles)
+    return CriterionVerdict(
+        criterion="recall",
+        required=f"≥ {100 * required:g} %",
+        verdict=verdict,
+        reason=reason,
+        evidence=evidence,
+        settles_with=settles,
+    )
 
 
 def judge_fixed_threshold_recall(
     misses: int, defects: int, required: float, confidence: float
-) -> Judged:
+) -> CriterionVerdict:
     """Judge recall at one threshold that was fixed before the test: by its exact bounds."""
     rate = Proportion(defects - misses, defects, confidence, sides=1)
     return judge_rate("recall", rate, required, what="defects")
@@ -175,7 +161,7 @@ def judge_fixed_threshold_recall(
 
 def judge_latency(
     samples: ArrayLike, limit: float, *, share: float = 0.95, confidence: float = 0.95
-) -> Judged:
+) -> CriterionVerdict:
     """Judge "the ``share`` quantile of latency lies below ``limit``" (both in milliseconds).
 
     ``samples`` are float [n], one per decision. The bounds are order statistics, free of any
@@ -193,40 +179,45 @@ def judge_latency(
         settles = Settlement(
             int(np.ceil(np.log(1 - confidence) / np.log(share))) - count, "samples"
         )
-    return Judged(
-        "latency",
-        f"p{100 * share:g} < {limit:g} ms",
-        verdict,
-        f"the p{100 * share:g} is {float(np.quantile(ordered, share)):.3g} ms",
-        {
-            "quantile": share,
-            "value_ms": float(np.quantile(ordered, share)),
-            "low_ms": low,
-            "high_ms": high,
-            "samples": count,
-            "method": "order-statistic",
-            "confidence": confidence,
-            "sides": 1,
-        },
-        settles,
+    value = float(np.quantile(ordered, share))
+    return CriterionVerdict(
+        criterion="latency",
+        required=f"p{100 * share:g} < {limit:g} ms",
+        verdict=verdict,
+        reason=f"the p{100 * share:g} is {value:.3g} ms",
+        evidence=LatencyEvidence(
+            quantile=share,
+            value_ms=value,
+            low_ms=low,
+            high_ms=high,
+            samples=count,
+            confidence=confidence,
+        ),
+        settles_with=settles,
     )
 
 
-def judge_size(size_bytes: int, limit_bytes: int) -> Judged:
+def judge_size(size_bytes: int, limit_bytes: int) -> CriterionVerdict:
     """Judge "the exported artefact is smaller than ``limit_bytes``": a fact, never undecided."""
     fits = size_bytes < limit_bytes
-    return Judged(
-        "size",
-        f"< {limit_bytes / 1e6:g} MB",
-        "pass" if fits else "fail",
-        f"it has {size_bytes / 1e6:.1f} MB",
-        {"size_bytes": size_bytes},
+    return CriterionVerdict(
+        criterion="size",
+        required=f"< {limit_bytes / 1e6:g} MB",
+        verdict="pass" if fits else "fail",
+        reason=f"it has {size_bytes / 1e6:.1f} MB",
+        evidence=SizeEvidence(size_bytes=size_bytes),
     )
 
 
-def not_measured(criterion: str, required: str) -> Judged:
+def not_measured(criterion: str, required: str) -> CriterionVerdict:
     """Return the verdict on a criterion that nothing is known about."""
-    return Judged(criterion, required, "undecided", "not measured", {})
+    return CriterionVerdict(
+        criterion=criterion,
+        required=required,
+        verdict="undecided",
+        reason="not measured",
+        evidence=NotMeasured(),
+    )
 
 
 def _by_bounds(passes: bool, fails: bool) -> Verdict:

@@ -13,7 +13,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from drupe.evaluation.intervals import format_percent
+from drupe.deployment.answers import BenchedFunction
+from drupe.evaluation.intervals import Proportion, format_percent
 from drupe.evaluation.predictions import Predictions
 from drupe.reporting.figures import (
     Curve,
@@ -23,7 +24,7 @@ from drupe.reporting.figures import (
     roc,
 )
 from drupe.reporting.study_files import Model, StudyFiles
-from drupe.reporting.verdict_document import ExperimentVerdict, Rate, Timing, Verdict
+from drupe.study.verdict.document import ExperimentVerdict, StudyVerdict
 
 DIGITS = 5
 """Decimals kept of a rate in a curve: far below a pixel."""
@@ -69,19 +70,17 @@ def _bounds(low: float, high: float) -> str:
     return f"{format_percent(low, sign='', rounding='down')}–{format_percent(high, rounding='up')}"
 
 
-def accuracy_forest(verdict: Verdict) -> Chart:
+def accuracy_forest(verdict: StudyVerdict) -> Chart:
     """Draw every experiment's accuracy with its interval, and each seed's as a dot."""
-    found = [item for item in verdict.experiments if item.accuracy and item.accuracy_by_seed]
+    found = [(item.id, item.figures) for item in verdict.experiments if item.figures]
     title = "Accuracy at the threshold 0.5"
     if not found:
         return Chart("accuracy-forest", title, "", missing="No experiment has an accuracy yet.")
     traces: list[Trace] = []
     rows = []
-    for item in found:
-        mean, seeds = item.accuracy, item.accuracy_by_seed
-        assert mean is not None
-        assert seeds is not None
-        name = _plain(item.id)
+    for experiment, figures in found:
+        mean, seeds = figures.accuracy, figures.accuracy_by_seed
+        name = _plain(experiment)
         traces.append(_interval_trace(name, mean.mean, mean.low, mean.high, 0))
         traces.append(
             {
@@ -93,7 +92,7 @@ def accuracy_forest(verdict: Verdict) -> Chart:
             }
         )
         spread = "–" if seeds.deviation is None else f"{100 * seeds.deviation:.2f}"
-        rows.append((item.id, format_percent(mean.mean), _bounds(mean.low, mean.high), spread))
+        rows.append((experiment, format_percent(mean.mean), _bounds(mean.low, mean.high), spread))
     return Chart(
         "accuracy-forest",
         title,
@@ -102,7 +101,7 @@ def accuracy_forest(verdict: Verdict) -> Chart:
         tuple(traces),
         {
             "xaxis": _percent_axis("accuracy"),
-            "yaxis": _names_axis([_plain(item.id) for item in found]),
+            "yaxis": _names_axis([_plain(experiment) for experiment, _ in found]),
             "showlegend": False,
             "height": 130 + 44 * len(found),
         },
@@ -132,7 +131,7 @@ def _interval_trace(name: str, middle: float, low: float, high: float, series: i
     }
 
 
-def difference_forest(verdict: Verdict) -> Chart:
+def difference_forest(verdict: StudyVerdict) -> Chart:
     """Draw the planned comparisons: paired differences with their intervals around zero."""
     title = "Planned comparisons"
     made = verdict.comparisons
@@ -148,7 +147,7 @@ def difference_forest(verdict: Verdict) -> Chart:
         "shows no difference; p is adjusted (Holm) for all planned comparisons. Detectable is the "
         "smallest true difference that this test set would have shown with 80 % power.",
         tuple(
-            _interval_trace(name, item.difference, item.low, item.high, 0)
+            _interval_trace(name, item.paired.difference, item.paired.low, item.paired.high, 0)
             for name, item in zip(names, made, strict=True)
         ),
         {
@@ -162,10 +161,10 @@ def difference_forest(verdict: Verdict) -> Chart:
             (
                 f"{item.a} − {item.b}" + (f": {item.question}" if item.question else ""),
                 item.metric.replace("_", " "),
-                f"{100 * item.difference:+.2f}",
-                f"{100 * item.low:+.2f} to {100 * item.high:+.2f}",
+                f"{100 * item.paired.difference:+.2f}",
+                f"{100 * item.paired.low:+.2f} to {100 * item.paired.high:+.2f}",
                 f"{item.p_adjusted:.2g}",
-                "–" if item.detectable is None else f"{100 * item.detectable:.1f}",
+                f"{100 * item.detectable:.1f}",
             )
             for item in made
         ),
@@ -324,15 +323,15 @@ def reliability_chart(study: StudyFiles) -> Chart:
     )
 
 
-def _fastest(item: ExperimentVerdict) -> Timing | None:
+def _fastest(item: ExperimentVerdict) -> BenchedFunction | None:
     timings = [one for one in item.bench.results if one.batch == 1] if item.bench else []
     return min(timings, key=lambda one: one.p95_ms, default=None)
 
 
-_Point = tuple[str, Timing, Rate]
+_Point = tuple[str, BenchedFunction, Proportion]
 
 
-def pareto_chart(verdict: Verdict) -> Chart:
+def pareto_chart(verdict: StudyVerdict) -> Chart:
     """Draw latency against clean yield at the certified threshold, the Pareto front marked."""
     title = "Latency and clean yield"
     points = [

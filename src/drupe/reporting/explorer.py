@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.evaluation.certificate import Certificate
 from drupe.reporting.study_files import StudyFiles, StudyRun
-from drupe.reporting.verdict_document import CertificateRecord
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ExplorerRun:
     name: str
     clean: NDArray[np.float32]
     defects: NDArray[np.float32]
-    certificate: CertificateRecord | None
+    certificate: Certificate | None
 
     @classmethod
     def of(cls, run: StudyRun) -> ExplorerRun:
@@ -37,13 +37,12 @@ class ExplorerRun:
 
     def to_json(self) -> dict[str, Any]:
         """Return the scores as base64 of little-endian float32."""
-        certificate = self.certificate
         return {
             "key": self.key,
             "name": self.name,
             "clean": _packed(self.clean),
             "defects": _packed(self.defects),
-            "certificate": certificate.model_dump() if certificate else None,
+            "certificate": _shown(self.certificate) if self.certificate else None,
         }
 
 
@@ -53,6 +52,19 @@ def explorer_runs(study: StudyFiles) -> tuple[ExplorerRun, ...]:
     wanted = verdict.recommendation.run if verdict else None
     runs = sorted(study.runs, key=lambda run: run.key != wanted)
     return tuple(ExplorerRun.of(run) for run in runs)
+
+
+def _shown(certificate: Certificate) -> dict[str, Any]:
+    """Return what the explorer says of a certificate."""
+    return {
+        "threshold": certificate.threshold,
+        "min_recall": certificate.min_recall,
+        "confidence": certificate.confidence,
+        "defects": certificate.defects,
+        "misses_allowed": certificate.misses_allowed,
+        "candidates": certificate.candidates,
+        "approximate": certificate.approximate,
+    }
 
 
 def _packed(values: NDArray[np.float32]) -> str:

@@ -36,7 +36,8 @@ from drupe.reporting.history import training_charts
 from drupe.reporting.pictures import Pictures
 from drupe.reporting.provenance import Provenance, provenance
 from drupe.reporting.study_files import StudyFiles, read_study_files
-from drupe.reporting.verdict_document import Verdict
+from drupe.reporting.verdict import evidence_text
+from drupe.study.verdict.document import StudyVerdict
 
 SCRIPTS = ("evidence.js", "charts.js", "explorer.js", "gallery.js", "page.js")
 THEME = "theme.js"
@@ -65,7 +66,7 @@ class Report:
     classes: tuple[str, str]
     images: int
     defects: int
-    verdict: Verdict | None
+    verdict: StudyVerdict | None
     explorer: tuple[ExplorerRun, ...]
     gallery: Gallery
     comparison: tuple[Chart, ...]
@@ -166,6 +167,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "evidence": evidence_text,
         "percent": format_percent,
         "target": format_target,
         "confidence": format_confidence,

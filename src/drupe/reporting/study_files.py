@@ -13,22 +13,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from drupe.errors import InputError
+from drupe.evaluation.certificate import Certificate
 from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions, read_run_predictions
 from drupe.evaluation.paired import align
 from drupe.evaluation.predictions import Predictions
 from drupe.files import read_json
-from drupe.reporting.verdict_document import CertificateRecord, Verdict, read_verdict
 from drupe.runs.epoch_log import EpochResult, read_epochs
 from drupe.runs.evaluation_file import read_evaluation
 from drupe.runs.layout import runs_below
 from drupe.runs.record import RunRecord, is_done, read_record
 from drupe.study.definition.protocol import LOCK
 from drupe.study.definition.spec import IMPORTED
+from drupe.study.verdict.document import VERDICT_FILE, StudyVerdict, read_verdict
 from drupe.training.config import ExperimentConfig, read_config
-
-VERDICT_FILE = "verdict.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class StudyRun:
     config: ExperimentConfig
     model: ModelPredictions
     test: JudgedSplit
-    certificate: CertificateRecord | None
+    certificate: Certificate | None
     epochs: tuple[EpochResult, ...]
 
     @property
@@ -74,7 +74,7 @@ class StudyFiles:
     """
 
     folder: Path
-    verdict: Verdict | None
+    verdict: StudyVerdict | None
     protocol: dict[str, Any] | None
     runs: tuple[StudyRun, ...]
 
@@ -132,7 +132,7 @@ def read_study_files(folder: Path) -> StudyFiles:
     )
 
 
-def _run_keys(folder: Path, verdict: Verdict | None) -> list[str]:
+def _run_keys(folder: Path, verdict: StudyVerdict | None) -> list[str]:
     """Return every finished run's folder once: as the verdict lists them, else as they lie."""
     listed = [key for one in verdict.experiments for key in one.runs] if verdict else []
     # A baseline from elsewhere is a run of no experiment.
@@ -141,7 +141,7 @@ def _run_keys(folder: Path, verdict: Verdict | None) -> list[str]:
     return [key for key in dict.fromkeys(listed) if is_done(folder / key)]
 
 
-def _read_run(folder: Path, key: str, verdict: Verdict | None) -> StudyRun:
+def _read_run(folder: Path, key: str, verdict: StudyVerdict | None) -> StudyRun:
     run = folder / key
     record, model = read_record(run), read_run_predictions(run)
     assert record is not None
@@ -157,7 +157,7 @@ def _read_run(folder: Path, key: str, verdict: Verdict | None) -> StudyRun:
     )
 
 
-def _certificate(run: Path, key: str, verdict: Verdict | None) -> CertificateRecord | None:
+def _certificate(run: Path, key: str, verdict: StudyVerdict | None) -> Certificate | None:
     """Return the verdict's for a deployed run, also where it has none; else the run's own."""
     deploying = [one for one in verdict.experiments if one.deployed == key] if verdict else []
     if deploying:
@@ -165,4 +165,4 @@ def _certificate(run: Path, key: str, verdict: Verdict | None) -> CertificateRec
         deploying.sort(key=lambda one: one.kind != "training")
         return next((one.certificate for one in deploying if one.certificate), None)
     found = read_evaluation(run).certificate
-    return CertificateRecord.model_validate(found.without_review()) if found else None
+    return TypeAdapter(Certificate).validate_python(found.without_review()) if found else None

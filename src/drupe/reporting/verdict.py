@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from drupe.evaluation.intervals import format_percent
+from drupe.evaluation.criterion_verdict import (
+    BaselineComparison,
+    Evidence,
+    LatencyEvidence,
+    RecallEvidence,
+    SizeEvidence,
+)
+from drupe.evaluation.intervals import Proportion, format_percent
+from drupe.evaluation.paired import ClusteredMean, PairedDifference
 from drupe.reporting.markdown import points, render
 from drupe.study.verdict.document import StudyVerdict
 from drupe.study.verdict.smoke_checks import Check
@@ -29,46 +36,38 @@ def criterion_rows(verdict: StudyVerdict) -> tuple[CriterionRow, ...]:
     """Return a row per experiment and criterion, experiments in the study's order."""
     return tuple(
         CriterionRow(
-            item.experiment.id,
-            judged.criterion,
-            judged.required,
-            judged.verdict,
-            evidence_text(judged.evidence),
-            judged.reason,
-            f"{judged.settles_with.further:,} {judged.settles_with.what}"
-            if judged.settles_with
-            else "",
+            item.id,
+            one.criterion,
+            one.required,
+            one.verdict,
+            evidence_text(one.evidence),
+            one.reason,
+            f"{one.settles_with.further:,} {one.settles_with.what}" if one.settles_with else "",
         )
         for item in verdict.experiments
-        for judged in item.judged
+        for one in item.criteria
     )
 
 
-def evidence_text(evidence: dict[str, Any]) -> str:
+def evidence_text(evidence: Evidence) -> str:
     """Return the figure that a verdict rests on, with its bounds, in a few characters."""
-    if "difference" in evidence:
-        low, high = points(evidence["low"]), points(evidence["high"])
-        return f"{points(evidence['difference'])} ({low} to {high})"
-    if "mean" in evidence:
-        low = format_percent(evidence["low"], sign="", rounding="down")
-        high = format_percent(evidence["high"], sign="", rounding="up")
-        return f"{format_percent(evidence['mean'])} ({low}-{high})"
-    if "value_ms" in evidence:
-        return f"{evidence['value_ms']:.2f} ms"
-    if "size_bytes" in evidence:
-        return f"{evidence['size_bytes'] / 1e6:.1f} MB"
-    if "test" in evidence:
-        return _recall_text(evidence)
+    match evidence:
+        case BaselineComparison(paired=found) | (PairedDifference() as found):
+            return f"{points(found.difference)} ({points(found.low)} to {points(found.high)})"
+        case ClusteredMean(mean=rate) | Proportion(rate=rate):
+            low = format_percent(evidence.low, sign="", rounding="down")
+            high = format_percent(evidence.high, sign="", rounding="up")
+            return f"{format_percent(rate)} ({low}-{high})"
+        case LatencyEvidence():
+            return f"{evidence.value_ms:.2f} ms"
+        case SizeEvidence():
+            return f"{evidence.size_bytes / 1e6:.1f} MB"
+        case RecallEvidence(certificate=certificate, test=test):
+            if certificate is None:
+                return "no certificate"
+            kind = "" if certificate.is_exact else ", approx."
+            return f"misses {test.trials - test.successes} of {test.trials}{kind}"
     return "not measured"
-
-
-def _recall_text(evidence: dict[str, Any]) -> str:
-    certificate, test = evidence["certificate"], evidence["test"]
-    if certificate is None:
-        return "no certificate"
-    missed = test["trials"] - test["successes"]
-    kind = "" if certificate["approximate"] is None else ", approx."
-    return f"misses {missed} of {test['trials']}{kind}"
 
 
 def verdict_markdown(verdict: StudyVerdict) -> str:

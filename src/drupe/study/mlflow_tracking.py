@@ -32,7 +32,7 @@ from drupe.runs.record import RunRecord, read_record
 from drupe.study.definition.plan import Task
 from drupe.study.execution.journal import Outcome
 from drupe.study.execution.scheduler import Watch
-from drupe.study.run import Begin, Course
+from drupe.study.run import OnStart, StudyStart
 
 REMOTE = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
 """URIs by their scheme that name another machine: it may be down just now."""
@@ -47,7 +47,7 @@ ARTEFACTS = (CONFIG_FILE, EVALUATION_FILE)
 Warn = Callable[[str], None]
 
 
-class Tracker:
+class MlflowTracker:
     """An MLflow store that follows a study, in a thread: the study never waits for it.
 
     ``warn`` gets one message if the store can't be reached, and then nothing is written any more.
@@ -77,19 +77,19 @@ class Tracker:
         else:
             self._client = client
 
-    def follow(self, begin: Begin) -> Begin:
-        """Return ``begin``, with every run that is done written down as well."""
+    def follow(self, on_start: OnStart) -> OnStart:
+        """Return ``on_start``, with every run that is done written down as well."""
 
-        def beginning(course: Course) -> Watch:
-            watch = begin(course)
+        def followed(start: StudyStart) -> Watch:
+            watch = on_start(start)
             if self._client is None:
                 return watch
-            name = course.work.study.spec.study
+            name = start.work.study.spec.study
             writer = threading.Thread(target=self._write_all, args=(name,), daemon=True)
             writer.start()
-            return _Following(course, watch, self._waiting, writer, self.warn)
+            return _Following(start, watch, self._waiting, writer, self.warn)
 
-        return beginning
+        return followed
 
     def _write_all(self, study: str) -> None:
         while (task := self._waiting.get()) is not None:
@@ -113,13 +113,13 @@ class _Following:
 
     def __init__(
         self,
-        course: Course,
+        start: StudyStart,
         watch: Watch,
         waiting: SimpleQueue[Task | None],
         writer: threading.Thread,
         warn: Warn,
     ) -> None:
-        self.runs = {task.name: task for task in course.tasks if task.is_run}
+        self.runs = {task.name: task for task in start.tasks if task.is_run}
         self.watch, self.waiting, self.writer, self.warn = watch, waiting, writer, warn
 
     def __call__(self, outcomes: dict[str, Outcome]) -> None:
@@ -216,7 +216,7 @@ def _milliseconds(time: str | None) -> int:
 
 
 def _is_unusable(error: Exception) -> bool:
-    """Whether trying again later can't help: a package is missing, or the URI isn't understood."""
+    """Return whether a later try can't help: a package is missing, or the URI not understood."""
     refused = isinstance(error, MlflowException) and "nsupported URI" in str(error)
     return refused or isinstance(error, ImportError | ValueError | DrupeError)
 

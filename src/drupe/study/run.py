@@ -31,15 +31,15 @@ VERDICT, SMOKE = "verdict", "smoke"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which experiments run: those of ``only`` (all if empty) without those of ``skip``."""
+    """The experiments that run: those of ``only`` (all if empty) without those of ``skip``."""
 
     only: Set[str] = frozenset()
     skip: Set[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class Course:
-    """What a study is about to do: handed over before the first task starts."""
+class StudyStart:
+    """A study that is about to run: its tasks, and what differs from its protocol."""
 
     tasks: Sequence[Task]
     work: Work
@@ -48,24 +48,26 @@ class Course:
 
 @dataclass(frozen=True)
 class Found:
-    """What a study found; ``checks`` are those of a smoke test, whose figures mean nothing.
+    """The result of a study; ``checks`` are those of a smoke test, whose figures mean nothing.
 
-    ``ran`` names the tasks that were chosen this time; the verdict is on all that is there.
+    ``folder`` is the study's. ``ran`` names the tasks that were chosen this time; the verdict is on
+    all that is there.
     """
 
     verdict: StudyVerdict
+    folder: Path
     checks: tuple[Check, ...] = ()
     ran: frozenset[str] = frozenset()
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything that was to run this time did."""
-        failed = {name for name, _ in self.verdict.failed}
+        """Return whether everything that was to run this time did."""
+        failed = {one.run for one in self.verdict.failed}
         return not failed & self.ran and all(check.passed for check in self.checks)
 
     def file(self, suffix: str) -> Path:
         """Return where the verdict, or a smoke test's answer, is kept in this format."""
-        return self.verdict.folder / ((SMOKE if self.verdict.is_smoke else VERDICT) + suffix)
+        return self.folder / ((SMOKE if self.verdict.smoke else VERDICT) + suffix)
 
     def to_json(self) -> dict[str, Any]:
         """Return ``verdict.json``, or ``smoke.json`` with its checks."""
@@ -73,8 +75,8 @@ class Found:
         return self.verdict.to_json() | ({"checks": checks} if checks else {})
 
 
-Begin = Callable[[Course], Watch]
-"""Called once with the tasks; returns who is told of every change."""
+OnStart = Callable[[StudyStart], Watch]
+"""Called once, before the first task starts; returns who is told of every change."""
 
 
 def run_study(
@@ -85,7 +87,7 @@ def run_study(
     selection: Selection = Selection(),
     weights_folder: Path | None = None,
     threads: int | None = None,
-    begin: Begin | None = None,
+    on_start: OnStart | None = None,
     progress: Progress = silent,
 ) -> Found:
     """Run every task that is not done and return what the study found.
@@ -106,11 +108,11 @@ def run_study(
         deviations = [] if study.is_smoke else freeze(study, work.folder, fingerprint)
         journal = Journal(work.folder)
         journal.begin()
-        watch = begin(Course(tasks, work, deviations)) if begin else _ignore
+        watch = on_start(StudyStart(tasks, work, deviations)) if on_start else _ignore
         outcomes = Scheduler(tasks, work, executor, journal, watch).run()
         verdict = assess(work, journal.outcomes(), deviations)
         checks = smoke_checks(work, outcomes) if study.is_smoke else ()
-        found = Found(verdict, checks, frozenset(outcomes))
+        found = Found(verdict, work.folder, checks, frozenset(outcomes))
         write_json(found.file(".json"), found.to_json())
     return found
 
@@ -149,7 +151,7 @@ def _packing(config: ExperimentConfig) -> tuple[int, str, str]:
     return config.input.size, config.data.sizes, config.data.unreadable
 
 
-def read_verdict(study: Study, store: Path) -> StudyVerdict:
+def current_verdict(study: Study, store: Path) -> StudyVerdict:
     """Return the verdict on what is finished by now; nothing is run.
 
     Raises:

@@ -10,12 +10,12 @@ import pytest
 
 from drupe.errors import InputError
 from drupe.reporting.verdict import verdict_markdown
-from drupe.reporting.verdict_document import Verdict
 from drupe.runs.training_overlap import Overlap, Seen
 from drupe.study.definition.baseline import require_checkpoint
 from drupe.study.definition.plan import plan
 from drupe.study.execution.journal import Journal
 from drupe.study.verdict.assess import assess
+from drupe.study.verdict.document import FailedRun, StudyVerdict
 from run_files import decided
 from study_files import (
     FakeExecutor,
@@ -77,7 +77,7 @@ def verdict_of(folder: Path, seen: Seen):
 
 def rows_of(found) -> dict[str, Any]:
     document = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    Verdict.model_validate(document)  # the report can read it
+    assert StudyVerdict.model_validate(document).to_json() == document  # the report reads it
     return {item["id"]: item for item in document["experiments"]}
 
 
@@ -107,8 +107,8 @@ def test_the_others_are_judged_against_it_by_all_their_seeds(tmp_path) -> None:
     found = verdict_of(tmp_path, UNKNOWN)
 
     (pair,) = found.comparisons
-    assert (pair.planned.a, pair.planned.b, pair.seeds) == ("NEW", "BASELINE", (1, 2))
-    assert pair.accuracy.difference == pytest.approx(0.08)
+    assert (pair.a, pair.b, pair.seeds) == ("NEW", "BASELINE", (1, 2))
+    assert pair.paired.difference == pytest.approx(0.08)
     required = {
         row: one["criteria"][0]["required"]
         for row, one in rows_of(found).items()
@@ -191,7 +191,7 @@ def test_an_import_that_failed_is_named_and_the_others_count(tmp_path) -> None:
     rows = rows_of(found)
     assert (rows["BASELINE"]["state"], rows["BASELINE"]["reason"]) == ("failed", "exit code 2")
     assert rows["NEW"]["criteria"][0]["required"] == "≥ 90 %"
-    assert found.failed == (("BASELINE", "exit code 2"),)
+    assert found.failed == (FailedRun(run="BASELINE", reason="exit code 2"),)
     assert [(pair.a, pair.b) for pair in found.not_compared] == [("NEW", "BASELINE")]
     assert rows["EXP-001"]["reason"] == "certifies BASE as trained here: BASELINE has no result"
 

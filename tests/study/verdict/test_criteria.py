@@ -2,25 +2,27 @@ from __future__ import annotations
 
 import pytest
 
+from drupe.deployment.answers import BenchAnswer, ExportAnswer
+from drupe.evaluation.criterion_verdict import BaselineComparison, RecallEvidence
 from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import OperatingPoint, Request, operating_point
 from drupe.study.definition.spec import Criteria
-from drupe.study.verdict.criteria import Evidence, judge, judge_recall
+from drupe.study.verdict.criteria import ExperimentEvidence, judge, judge_recall
 from drupe.study.verdict.figures import Measured, measure
 from run_files import decided, predictions, write_run
-from study_files import EXPORTED, timed
+from study_files import exported, timed
 
 BARE = Criteria(accuracy=0.9405, recall=None)
 
 
-def accuracy_of(folder, *right: int) -> tuple[Measured, Evidence]:
+def accuracy_of(folder, *right: int) -> tuple[Measured, ExperimentEvidence]:
     """Return one experiment that has so many of 1,226 crops right, by seed."""
     found = [
         (seed, write_run(folder / str(seed), test=decided(1226, range(1226 - count), defects=566)))
         for seed, count in enumerate(right)
     ]
     measured = measure({"A": found}, 0.95)
-    return measured, Evidence(tested=measured.tested["A"])
+    return measured, ExperimentEvidence(tested=measured.tested["A"])
 
 
 @pytest.mark.parametrize(
@@ -67,14 +69,15 @@ def test_accuracy_is_paired_with_the_baseline_where_it_has_predictions(
         for name, places in (("A", wrong), ("BASE", baseline))
     }
     measured = measure(runs, 0.95)
-    evidence = Evidence(
+    evidence = ExperimentEvidence(
         tested=measured.tested["A"], baseline=measured.tested["BASE"], baseline_name="BASE"
     )
 
     (judged,) = judge(BARE, evidence, measured)
 
-    assert (judged.verdict, judged.evidence["number"]) == (verdict, number)
-    assert judged.evidence["sides"] == 1
+    assert isinstance(judged.evidence, BaselineComparison)
+    assert (judged.verdict, judged.evidence.number) == (verdict, number)
+    assert judged.evidence.paired.sides == 1
     assert judged.required == "≥ BASE (94.05 %)"
     assert f"against 94.05 % as a number: {number}" in judged.reason
 
@@ -100,10 +103,11 @@ GOOD = decided(1000, prefix="train")
 def test_a_certificate_passes_unless_the_test_refutes_it(tmp_path, missed, verdict) -> None:
     point = certified(tmp_path, missed=missed, calibration=GOOD)
 
-    judged = judge_recall(0.99, Evidence(point=point), 0.95)
+    judged = judge_recall(0.99, ExperimentEvidence(point=point), 0.95)
 
     assert judged.verdict == verdict
-    assert judged.evidence["test"]["trials"] == 566
+    assert isinstance(judged.evidence, RecallEvidence)
+    assert judged.evidence.test.trials == 566
 
 
 def test_an_approximate_certificate_alone_is_undecided_but_can_fail(tmp_path) -> None:
@@ -111,7 +115,7 @@ def test_an_approximate_certificate_alone_is_undecided_but_can_fail(tmp_path) ->
     point = certified(tmp_path / "a", calibration=GOOD, approximate=text)
     refuted = certified(tmp_path / "b", missed=11, calibration=GOOD, approximate=text)
 
-    judged = judge_recall(0.99, Evidence(point=point), 0.95)
+    judged = judge_recall(0.99, ExperimentEvidence(point=point), 0.95)
 
     assert judged.verdict == "undecided"
     assert judged.settles_with is not None
@@ -119,7 +123,7 @@ def test_an_approximate_certificate_alone_is_undecided_but_can_fail(tmp_path) ->
         299,
         "fresh defects (--data)",
     )
-    assert judge_recall(0.99, Evidence(point=refuted), 0.95).verdict == "fail"
+    assert judge_recall(0.99, ExperimentEvidence(point=refuted), 0.95).verdict == "fail"
 
 
 @pytest.mark.parametrize(("defects", "verdict"), [(298, "undecided"), (299, "pass")])
@@ -128,7 +132,7 @@ def test_too_few_defects_say_how_many_are_missing(tmp_path, defects, verdict) ->
     calibration = decided(1000, defects=defects, prefix="train")
     point = certified(tmp_path, calibration=calibration)
 
-    judged = judge_recall(0.99, Evidence(point=point), 0.95)
+    judged = judge_recall(0.99, ExperimentEvidence(point=point), 0.95)
 
     assert judged.verdict == verdict
     if verdict == "undecided":
@@ -139,16 +143,22 @@ def test_too_few_defects_say_how_many_are_missing(tmp_path, defects, verdict) ->
         )
 
 
+def answered(milliseconds: float, size_bytes: int) -> ExperimentEvidence:
+    return ExperimentEvidence(
+        bench=BenchAnswer.model_validate(timed(milliseconds)),
+        export=ExportAnswer.model_validate(exported(size_bytes)),
+    )
+
+
 def test_latency_and_size_come_from_bench_and_export(tmp_path) -> None:
     asked = Criteria(recall=None, latency_ms=30, size_mb=150)
     measured = measure({}, 0.95)
 
-    none = judge(asked, Evidence(), measured)
+    none = judge(asked, ExperimentEvidence(), measured)
     assert [(one.verdict, one.reason) for one in none] == [("undecided", "not measured")] * 2
-    fast = judge(asked, Evidence(bench=timed(9.0), export=EXPORTED), measured)
+    fast = judge(asked, answered(9.0, 10_000_000), measured)
     assert [one.verdict for one in fast] == ["pass", "pass"]
-    big = {"functions": [{"size_bytes": 150_000_000}]}
-    slow = judge(asked, Evidence(bench=timed(30.0), export=big), measured)
+    slow = judge(asked, answered(30.0, 150_000_000), measured)
     assert [one.verdict for one in slow] == ["fail", "fail"]
 
 
@@ -156,10 +166,10 @@ def test_what_was_not_measured_is_undecided_and_what_is_not_asked_is_not_judged(
     run = write_run(tmp_path, test=predictions(100, 1))
     measured = measure({"A": [(1, run)]}, 0.95)
 
-    judged = judge(Criteria(accuracy=0.9), Evidence(), measured)
+    judged = judge(Criteria(accuracy=0.9), ExperimentEvidence(), measured)
 
     assert [(one.criterion, one.verdict) for one in judged] == [
         ("accuracy", "undecided"),
         ("recall", "undecided"),
     ]
-    assert judge(Criteria(recall=None), Evidence(), measured) == ()
+    assert judge(Criteria(recall=None), ExperimentEvidence(), measured) == ()

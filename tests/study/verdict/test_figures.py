@@ -75,9 +75,9 @@ def test_a_clear_difference_is_shown_and_none_is_not(tmp_path) -> None:
 
     assert missing == ()
     assert clear.is_shown
-    assert clear.accuracy.difference == pytest.approx(0.18)
+    assert clear.paired.difference == pytest.approx(0.18)
     assert not none.is_shown
-    assert (none.accuracy.difference, none.p_adjusted) == (0, 1)
+    assert (none.paired.difference, none.p_adjusted) == (0, 1)
     assert 0 < none.detectable < 0.1
 
 
@@ -101,8 +101,8 @@ def test_only_common_seeds_are_compared(tmp_path) -> None:
 
     assert found.experiments["A"].accuracy.mean == pytest.approx(0.95)
     assert compared.seeds == (1,)
-    assert compared.accuracy.difference == pytest.approx(0.025)
-    assert compared.to_json()["seeds"] == [1]
+    assert compared.paired.difference == pytest.approx(0.025)
+    assert compared.model_dump(mode="json")["seeds"] == [1]
 
 
 def test_every_seed_counts_against_the_one_run_of_a_model_from_elsewhere(tmp_path) -> None:
@@ -113,8 +113,8 @@ def test_every_seed_counts_against_the_one_run_of_a_model_from_elsewhere(tmp_pat
 
     (forth, back), _ = compare_planned(planned("BM", "MB"), measure(found, 0.95))
 
-    assert forth.accuracy.difference == pytest.approx(0.05)  # 20 of 400 wrong on average, not 10
-    assert back.accuracy.difference == pytest.approx(-0.05)
+    assert forth.paired.difference == pytest.approx(0.05)  # 20 of 400 wrong on average, not 10
+    assert back.paired.difference == pytest.approx(-0.05)
     assert forth.seeds == back.seeds == (1, 2)
 
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from drupe.evaluation.criteria import Judged, Settlement
+from drupe.evaluation.criterion_verdict import CriterionVerdict, NotMeasured, Settlement
 from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import Request, operating_point
 from drupe.study.definition.spec import Baseline
-from drupe.study.verdict.recommendation import Candidate, recommend
+from drupe.study.verdict.recommendation import RecommendationCandidate, recommend
 from run_files import decided, write_run
 
 BASE = Baseline(experiment="BASE", name="ResNet50")
@@ -18,20 +18,29 @@ BASE = Baseline(experiment="BASE", name="ResNet50")
 def candidate(tmp_path):
     """Build a certified candidate that rejects so many of 1,000 clean test items."""
 
-    def build(name: str, rejected: int, p50_ms: float | None = 1.0, *judged: Judged) -> Candidate:
+    def build(
+        name: str, rejected: int, p50_ms: float | None = 1.0, *criteria: CriterionVerdict
+    ) -> RecommendationCandidate:
         run = write_run(
             tmp_path / name,
             test=decided(1300, range(300, 300 + rejected), defects=300),
             calibration=decided(1200, defects=600, prefix="train"),
         )
         point = operating_point(read_run_predictions(run), Request())
-        return Candidate(name, run, judged, point, p50_ms)
+        return RecommendationCandidate(name, f"{name}/seed-1", criteria, point, p50_ms)
 
     return build
 
 
-def judged(criterion: str, verdict, settles: Settlement | None = None) -> Judged:
-    return Judged(criterion, "≥ 99 %", verdict, "why", {}, settles)
+def judged(criterion: str, verdict, settles: Settlement | None = None) -> CriterionVerdict:
+    return CriterionVerdict(
+        criterion=criterion,
+        required="≥ 99 %",
+        verdict=verdict,
+        reason="why",
+        evidence=NotMeasured(),
+        settles_with=settles,
+    )
 
 
 def test_the_fastest_within_the_margin_of_the_best_is_taken(candidate) -> None:
@@ -97,7 +106,7 @@ def test_the_baseline_is_kept_where_nothing_may_take_its_place(candidate) -> Non
         "Keep the baseline (BASE, ResNet50). A fails accuracy, size; B has no certificate."
     )
     assert found.changes_with == "A, accuracy: a better model; A, size: a smaller model"
-    assert found.to_json()["run"] is None
+    assert found.model_dump()["run"] is None
 
 
 def test_to_keep_the_baseline_can_be_the_rules_answer(candidate) -> None:

@@ -9,7 +9,7 @@ import yaml
 from drupe.study.definition.loading import load_study
 from drupe.study.definition.plan import plan
 from drupe.study.execution import scheduler as scheduling
-from drupe.study.execution.conditions import Decision
+from drupe.study.execution.conditions import ConditionDecision
 from drupe.study.execution.journal import Journal, Outcome
 from drupe.study.execution.local import LocalExecutor
 from drupe.study.execution.scheduler import Scheduler
@@ -78,7 +78,7 @@ def test_a_task_that_failed_fails_its_check(work) -> None:
 
 
 def test_what_is_not_run_by_its_condition_fails_nothing(work, monkeypatch) -> None:
-    decision = Decision(False, "not run, because at least one reaches 90 %")
+    decision = ConditionDecision(False, "not run, because at least one reaches 90 %")
     monkeypatch.setattr(scheduling, "decide", lambda *given: decision)
     tasks = plan(work.study, work.store, {"LATER"})
     journal = Journal(work.folder)

@@ -14,14 +14,14 @@ from drupe.study.definition.spec import Condition, StudySpec
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Whether the experiment runs, and the figures that decided it."""
+class ConditionDecision:
+    """The answer whether a conditional experiment runs, and the figures that decided it."""
 
     runs: bool
     reason: str
 
 
-def decide(condition: Condition, required: float, runs: Runs) -> Decision:
+def decide(condition: Condition, required: float, runs: Runs) -> ConditionDecision:
     """Decide a condition whose experiments are finished as far as they will be.
 
     ``required`` is the accuracy to meet. An experiment meets it when the mean over its finished
@@ -36,13 +36,17 @@ def decide(condition: Condition, required: float, runs: Runs) -> Decision:
     wanted = format_percent(required, decimals=2)
     known = [mean for mean in means.values() if mean is not None]
     if any(mean >= required for mean in known):
-        return Decision(False, f"not run, because at least one reaches {wanted}: {figures}")
+        return ConditionDecision(
+            False, f"not run, because at least one reaches {wanted}: {figures}"
+        )
     if len(known) < len(means):
-        return Decision(False, f"not run, because it can't be decided: {figures}")
-    return Decision(True, f"run, because none reaches {wanted}: {figures}")
+        return ConditionDecision(False, f"not run, because it can't be decided: {figures}")
+    return ConditionDecision(True, f"run, because none reaches {wanted}: {figures}")
 
 
-def decisions_made(spec: StudySpec, begun: Container[str], runs: Runs) -> dict[str, Decision]:
+def decisions_made(
+    spec: StudySpec, begun: Container[str], runs: Runs
+) -> dict[str, ConditionDecision]:
     """Return the decision on every conditional experiment that has ``begun`` or was left out."""
     required = spec.criteria.accuracy
     return {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from drupe.errors import InputError
 from drupe.study.definition.plan import Task
-from drupe.study.execution.conditions import Decision, decide
+from drupe.study.execution.conditions import ConditionDecision, decide
 from drupe.study.execution.executor import Ended, Executor
 from drupe.study.execution.journal import Journal, Outcome
 from drupe.study.execution.work import Work, last_lines
@@ -36,7 +36,7 @@ class Scheduler:
     journal: Journal
     watch: Watch
     outcomes: dict[str, Outcome] = field(init=False)
-    decisions: dict[str, Decision] = field(default_factory=dict)
+    decisions: dict[str, ConditionDecision] = field(default_factory=dict)
     _tries: dict[str, int] = field(default_factory=dict)
     _losses: dict[str, int] = field(default_factory=dict)
 

@@ -1,1 +1,1 @@
-"""What a study found: figures, criteria, document, recommendation."""
+"""The result of a study: figures, criteria, document, recommendation."""

@@ -1,13 +1,17 @@
-"""What finished runs say about a study: its verdict, read from their files alone.
+"""The verdict on a study, read from the files of its finished runs alone.
 
 It can be redone at any time.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
+from drupe.configuration import Model, validate
+from drupe.deployment.answers import BenchAnswer, ExportAnswer
 from drupe.errors import InputError
 from drupe.evaluation.metrics import LIKE_CHANCE
 from drupe.evaluation.operating_point import OperatingPoint
@@ -15,14 +19,22 @@ from drupe.study.definition.baseline import certified_run, read_seen
 from drupe.study.definition.plan import plan, run_name
 from drupe.study.definition.protocol import Deviation
 from drupe.study.definition.spec import IMPORTED, Experiment, PlannedComparison
-from drupe.study.execution.conditions import Decision, decisions_made
+from drupe.study.execution.conditions import ConditionDecision, decisions_made
 from drupe.study.execution.journal import Outcome
 from drupe.study.execution.work import Work
-from drupe.study.verdict.criteria import Evidence, judge, judge_recall, latency_of
-from drupe.study.verdict.document import NOT_JUDGED, ExperimentVerdict, StudyVerdict
-from drupe.study.verdict.figures import ExperimentFigures, Measured, compare_planned, measure
-from drupe.study.verdict.recommendation import Candidate, Recommendation, recommend
+from drupe.study.verdict.criteria import ExperimentEvidence, judge, judge_recall
+from drupe.study.verdict.document import (
+    CertifiedTest,
+    ExperimentFigures,
+    ExperimentVerdict,
+    FailedRun,
+    StudyVerdict,
+    TestSize,
+)
+from drupe.study.verdict.figures import Measured, TestedExperiment, compare_planned, measure
+from drupe.study.verdict.recommendation import RecommendationCandidate, recommend
 
+NOT_JUDGED = "not judged: the baseline"
 COLLAPSED = "collapsed to one decision for every item"
 
 
@@ -34,7 +46,7 @@ def assess(
     They may hold tasks that the study doesn't have (any more).
 
     Raises:
-        InputError: a run's files are damaged.
+        InputError: files of a run, an export or a bench are damaged.
     """
     spec, runs = work.study.spec, work.finished_runs()
     tasks = [task for task in plan(work.study, work.store) if task.name in outcomes]
@@ -42,41 +54,41 @@ def assess(
     measured = measure(runs, spec.confidence)
     comparisons, not_compared = compare_planned(spec.planned, measured)
     assessor = _Assessor(work, measured, outcomes, decisions, not_compared)
-    experiments = tuple(assessor.assess(item) for item in spec.experiments)
-    if spec.baseline.checkpoint:
-        experiments = (assessor.imported(), *experiments)
+    joint = {item.id: assessor.point(item.id, alone=False) for item in spec.training}
+    experiments = [assessor.assess(item, joint.get(item.id)) for item in spec.experiments]
+    candidates = [
+        RecommendationCandidate(
+            name=item.id,
+            run=item.deployed,
+            criteria=item.criteria,
+            point=joint[item.id],
+            p50_ms=item.bench.first.p50_ms if item.bench and item.bench.first else None,
+        )
+        for item in experiments
+        if item.kind == "training" and item.runs
+    ]
+    imported = [assessor.imported()] if spec.baseline.checkpoint else []
     return StudyVerdict(
         study=spec.study,
         question=spec.question,
-        folder=work.folder,
-        is_smoke=work.study.is_smoke,
-        measured=measured,
-        experiments=experiments,
+        smoke=work.study.is_smoke,
+        test=TestSize(images=measured.images, defects=measured.defects),
+        confidence=measured.confidence,
+        calibration=_calibration(work),
+        candidates=work.study.candidates,
+        experiments=(*imported, *experiments),
         comparisons=comparisons,
         not_compared=not_compared,
-        recommendation=_recommended(experiments, work),
-        deviations=tuple(deviations),
         decisions=decisions,
+        recommendation=recommend(candidates, spec.baseline, spec.margin, spec.confidence),
+        passes=any(_passes(item) for item in experiments),
+        deviations=tuple(deviations),
         failed=tuple(
-            (task.name, outcomes[task.name].reason)
+            FailedRun(run=task.name, reason=outcomes[task.name].reason)
             for task in tasks
             if outcomes[task.name].state == "failed" and not work.is_done(task)
         ),
-        calibration=_calibration(work),
-        candidates=work.study.candidates,
     )
-
-
-def _recommended(experiments: Sequence[ExperimentVerdict], work: Work) -> Recommendation:
-    spec, candidates = work.study.spec, []
-    for item in experiments:
-        if item.kind != "training" or not item.runs:
-            continue
-        timing = latency_of(item.bench)
-        p50 = timing.get("p50_ms") if timing else None
-        run = work.deployed(item.experiment.id)
-        candidates.append(Candidate(item.experiment.id, run, item.judged, item.joint, p50))
-    return recommend(candidates, spec.baseline, spec.margin, spec.confidence)
 
 
 def _calibration(work: Work) -> str:
@@ -90,98 +102,106 @@ def _calibration(work: Work) -> str:
     return " and ".join(sorted(found))
 
 
+def _passes(item: ExperimentVerdict) -> bool:
+    """Return whether a model passes every criterion, of which there is at least one."""
+    is_judged = item.kind == "training" and bool(item.criteria)
+    return is_judged and all(one.verdict == "pass" for one in item.criteria)
+
+
 @dataclass(frozen=True)
 class _Assessor:
     work: Work
     measured: Measured
     outcomes: Mapping[str, Outcome]
-    decisions: Mapping[str, Decision]
+    decisions: Mapping[str, ConditionDecision]
     not_compared: Sequence[PlannedComparison]
 
-    def assess(self, item: Experiment) -> ExperimentVerdict:
+    def assess(self, item: Experiment, joint: OperatingPoint | None) -> ExperimentVerdict:
+        """Return the row of an experiment; ``joint``: its point as the one chosen from all."""
         if item.kind == "comparison":
             return self._comparison(item)
         if item.kind == "threshold":
             return self._threshold(item)
-        return self._training(item)
+        return self._training(item, joint)
 
-    def _training(self, item: Experiment) -> ExperimentVerdict:
-        tested = self.measured.tested.get(item.id)
-        export, bench = (self.work.answer(item.id, kind) for kind in ("export", "bench"))
-        point = self._point(item.id, alone=True) if tested else None
+    def _training(self, item: Experiment, joint: OperatingPoint | None) -> ExperimentVerdict:
+        tested = self.measured.tested.get(item.id, TestedExperiment())
+        point = self.point(item.id, alone=True)
+        export = self._answer(ExportAnswer, item.id, "export")
+        bench = self._answer(BenchAnswer, item.id, "bench")
         baseline = self.work.study.spec.baseline.id
-        evidence = Evidence(
-            tested=tested,
+        evidence = ExperimentEvidence(
+            tested=self.measured.tested.get(item.id),
             baseline=None if baseline == item.id else self.measured.tested.get(str(baseline)),
             baseline_name=str(baseline),
             point=point,
             export=export,
             bench=bench,
         )
-        judged = judge(self.work.study.criteria[item.id], evidence, self.measured)
-        state, reason = self._state(item, len(tested.runs) if tested else 0)
+        state, reason = self._state(item, len(tested.runs))
         figures = self.measured.experiments.get(item.id)
-        runs = tested.runs if tested else ()
         deployed = self.work.deployed(item.id)
         return ExperimentVerdict(
-            item,
-            state,
-            reason,
-            runs,
-            figures,
-            point,
-            judged,
-            export,
-            bench,
-            _note(figures),
-            deployed if deployed in runs else None,
-            self._point(item.id, alone=False) if tested else None,
+            id=item.id,
+            title=item.title,
+            hypothesis=item.hypothesis,
+            kind="training",
+            state=state,
+            reason=reason or None,
+            note=_note(figures),
+            seeds=tested.seeds,
+            runs=self._names(tested.runs),
+            deployed=self._name(deployed) if deployed in tested.runs else None,
+            figures=figures,
+            certificate=point.certificate if point else None,
+            joint_certificate=joint.certificate if joint else None,
+            certified_test=_certified_test(point),
+            criteria=judge(self.work.study.criteria[item.id], evidence, self.measured),
+            export=export,
+            bench=bench,
+            refusal=_refusal(point),
         )
 
     def imported(self) -> ExperimentVerdict:
         """Return the row of the baseline from elsewhere: figures and caveats, no criteria."""
         baseline = self.work.study.spec.baseline
         assert baseline.checkpoint is not None
-        item = Experiment(id=IMPORTED, title=baseline.name or baseline.checkpoint.file.name)
+        title = baseline.name or baseline.checkpoint.file.name
         tested = self.measured.tested.get(IMPORTED)
         if tested is None:
             failed = self.outcomes.get(IMPORTED, Outcome("waiting"))
-            state = "failed" if failed.state == "failed" else "missing"
-            nothing = ExperimentVerdict(item, state, failed.reason, (), None, None, (), None, None)
-            return replace(nothing, caveats=())
-        seen = read_seen(tested.runs[0])
-        assert seen is not None  # it would not count as finished
-        figures = self.measured.experiments[IMPORTED]
-        caveats = list(seen.caveats)
-        if seen.in_sample:
-            caveats.append(f"nothing can be certified on its calibration: {seen.in_sample}")
-        if figures.auroc.mean < LIKE_CHANCE:
-            caveats.append(
-                f"AUROC {figures.auroc.mean:.3f}: it ranks defects below clean items; are "
-                "baseline.checkpoint.classes and input.range what it was trained with?"
+            return ExperimentVerdict(
+                id=IMPORTED,
+                title=title,
+                kind="imported",
+                state="failed" if failed.state == "failed" else "missing",
+                reason=failed.reason or None,
             )
+        figures = self.measured.experiments[IMPORTED]
+        point = self.point(IMPORTED, alone=True)
         return ExperimentVerdict(
-            item,
-            "done",
-            NOT_JUDGED,
-            tested.runs,
-            figures,
-            self._point(IMPORTED, alone=True),
-            (),
-            None,
-            None,
-            COLLAPSED if figures.collapsed else "",
-            tested.runs[0],
-            caveats=tuple(caveats),
+            id=IMPORTED,
+            title=title,
+            kind="imported",
+            state="done",
+            reason=NOT_JUDGED,
+            note=COLLAPSED if figures.collapsed else None,
+            caveats=_caveats(tested.runs[0], figures),
+            runs=self._names(tested.runs),
+            deployed=self._name(tested.runs[0]),
+            figures=figures,
+            certificate=point.certificate if point else None,
+            certified_test=_certified_test(point),
+            refusal=_refusal(point),
         )
 
     def _threshold(self, item: Experiment) -> ExperimentVerdict:
         assert item.of is not None
         of, why = certified_run(self.work.study, item, self.work.folder)
-        point = self._point(of, alone=True) if of in self.measured.tested else None
+        point = self.point(of, alone=True)
         required = self.work.study.criteria[item.of].recall
-        evidence = Evidence(point=point)
-        judged = (
+        evidence = ExperimentEvidence(point=point)
+        criteria = (
             (judge_recall(required, evidence, self.measured.confidence),)
             if required is not None
             else ()
@@ -191,29 +211,59 @@ class _Assessor:
         outcome = self.outcomes.get(item.id)
         if point is None and outcome is not None and outcome.state == "failed":
             state, reason = "failed", outcome.reason
-        deployed = runs[0] if runs else None
         return ExperimentVerdict(
-            item, state, reason, runs, None, point, judged, None, None, deployed=deployed
+            id=item.id,
+            title=item.title,
+            hypothesis=item.hypothesis,
+            kind="threshold",
+            state=state,
+            reason=reason or None,
+            runs=self._names(runs),
+            deployed=self._name(runs[0]) if runs else None,
+            certificate=point.certificate if point else None,
+            certified_test=_certified_test(point),
+            criteria=criteria,
+            refusal=_refusal(point),
         )
 
     def _comparison(self, item: Experiment) -> ExperimentVerdict:
         planned = self.work.study.spec.compared_by(item)
         not_made = [pair for pair in planned if pair in self.not_compared]
         whole, none = not not_made, len(not_made) == len(planned)
-        state = "done" if whole else "missing" if none else "partly done"
         names = {name for pair in not_made for name in (pair.a, pair.b)}
         missing = sorted(names - self.measured.tested.keys())
-        reason = f"no finished run of {', '.join(missing)}" if missing else ""
-        return ExperimentVerdict(item, state, reason, (), None, None, (), None, None)
+        return ExperimentVerdict(
+            id=item.id,
+            title=item.title,
+            hypothesis=item.hypothesis,
+            kind="comparison",
+            state="done" if whole else "missing" if none else "partly done",
+            reason=f"no finished run of {', '.join(missing)}" if missing else None,
+        )
 
-    def _point(self, experiment: str, *, alone: bool) -> OperatingPoint | None:
-        """Return where the run to deploy would operate; None where that can't be said."""
-        if self.measured.tested[experiment].runs[0] != self.work.deployed(experiment):
+    def point(self, experiment: str, *, alone: bool) -> OperatingPoint | None:
+        """Return where the run to deploy would operate; None where that can't be said.
+
+        ``alone``: as the only model there is, else as the one chosen from all.
+        """
+        tested = self.measured.tested.get(experiment)
+        if tested is None or tested.runs[0] != self.work.deployed(experiment):
             return None  # the first seed has no finished run: no other takes its place
         try:
             return self.work.point(experiment, alone)
         except InputError:
             return None
+
+    def _answer(self, model: type[Model], experiment: str, kind: str) -> Model | None:
+        answer = self.work.answer(experiment, kind)
+        source = str(self.work.folder / experiment / f"{kind}.json")
+        return None if answer is None else validate(model, answer, source)
+
+    def _name(self, run: Path) -> str:
+        return os.path.relpath(run, self.work.folder)
+
+    def _names(self, runs: Sequence[Path]) -> tuple[str, ...]:
+        return tuple(map(self._name, runs))
 
     def _state(self, item: Experiment, finished: int) -> tuple[str, str]:
         decision = self.decisions.get(item.id)
@@ -231,8 +281,39 @@ class _Assessor:
         return state, "; ".join(failed)
 
 
-def _note(figures: ExperimentFigures | None) -> str:
+def _caveats(run: Path, figures: ExperimentFigures) -> tuple[str, ...]:
+    """Say what makes an imported run's figures optimistic, and its calibration worthless."""
+    seen = read_seen(run)
+    assert seen is not None  # it would not count as finished
+    caveats = list(seen.caveats)
+    if seen.in_sample:
+        caveats.append(f"nothing can be certified on its calibration: {seen.in_sample}")
+    if figures.auroc.mean < LIKE_CHANCE:
+        caveats.append(
+            f"AUROC {figures.auroc.mean:.3f}: it ranks defects below clean items; are "
+            "baseline.checkpoint.classes and input.range what it was trained with?"
+        )
+    return tuple(caveats)
+
+
+def _certified_test(point: OperatingPoint | None) -> CertifiedTest | None:
+    if point is None or point.test is None:
+        return None
+    counts, confidence = point.test.counts, point.request.confidence
+    return CertifiedTest(
+        misses=counts.defects_accepted,
+        recall=counts.recall(confidence, sides=1),
+        clean_yield=counts.clean_yield(confidence),
+    )
+
+
+def _refusal(point: OperatingPoint | None) -> str | None:
+    return str(point.refusal) if point and point.refusal else None
+
+
+def _note(figures: ExperimentFigures | None) -> str | None:
     """Say which seeds collapsed, if any did."""
-    collapsed = figures.collapsed if figures else ()
-    seeds = f"{'seed' if len(collapsed) == 1 else 'seeds'} {', '.join(map(str, collapsed))}"
-    return f"{COLLAPSED}: {seeds}" if collapsed else ""
+    if figures is None or not figures.collapsed:
+        return None
+    seeds = "seed" if len(figures.collapsed) == 1 else "seeds"
+    return f"{COLLAPSED}: {seeds} {', '.join(map(str, figures.collapsed))}"

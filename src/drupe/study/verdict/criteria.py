@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
+from drupe.deployment.answers import BenchAnswer, ExportAnswer
 from drupe.evaluation.criteria import (
-    Judged,
     judge_better,
     judge_certified_recall,
     judge_latency,
@@ -17,37 +15,37 @@ from drupe.evaluation.criteria import (
     judge_size,
     not_measured,
 )
+from drupe.evaluation.criterion_verdict import BaselineComparison, CriterionVerdict
 from drupe.evaluation.intervals import format_percent
 from drupe.evaluation.operating_point import OperatingPoint
 from drupe.evaluation.paired import clustered_mean_interval, correct_decisions
 from drupe.study.definition.spec import Criteria
-from drupe.study.verdict.figures import Measured, Tested
+from drupe.study.verdict.figures import Measured, TestedExperiment
 
 MEGABYTE = 1_000_000
 LATENCY_SHARE = 0.95
 
-Answer = Mapping[str, Any] | None
-"""What ``drupe export --json`` or ``drupe bench --json`` said; None before they have run."""
-
 
 @dataclass(frozen=True)
-class Evidence:
-    """What is known of one experiment.
+class ExperimentEvidence:
+    """Everything that an experiment is judged by; None: not there (yet).
 
     ``tested`` are its test predictions, ``baseline`` those to beat (None: there are none, or the
     experiment is the baseline), called ``baseline_name``; ``point`` is where the run to deploy
     would operate by itself: a certificate for the one chosen of many is the recommendation's.
     """
 
-    tested: Tested | None = None
-    baseline: Tested | None = None
+    tested: TestedExperiment | None = None
+    baseline: TestedExperiment | None = None
     baseline_name: str = ""
     point: OperatingPoint | None = None
-    export: Answer = None
-    bench: Answer = None
+    export: ExportAnswer | None = None
+    bench: BenchAnswer | None = None
 
 
-def judge(criteria: Criteria, evidence: Evidence, measured: Measured) -> tuple[Judged, ...]:
+def judge(
+    criteria: Criteria, evidence: ExperimentEvidence, measured: Measured
+) -> tuple[CriterionVerdict, ...]:
     """Return the verdict on each criterion that is asked for."""
     judged = []
     if criteria.accuracy is not None:
@@ -61,7 +59,9 @@ def judge(criteria: Criteria, evidence: Evidence, measured: Measured) -> tuple[J
     return tuple(judged)
 
 
-def _accuracy(required: float, evidence: Evidence, measured: Measured) -> Judged:
+def _accuracy(
+    required: float, evidence: ExperimentEvidence, measured: Measured
+) -> CriterionVerdict:
     """Judge accuracy paired with the baseline where it has predictions, else by the number."""
     tested, baseline = evidence.tested, evidence.baseline
     if tested is None:
@@ -77,15 +77,19 @@ def _accuracy(required: float, evidence: Evidence, measured: Measured) -> Judged
     _, difference = measured.difference(tested, baseline, sides=1)
     paired = judge_better("accuracy", difference, evidence.baseline_name)
     number = f"against {format_percent(required, decimals=2)} as a number: {alone.verdict}"
-    return replace(
-        paired,
+    return CriterionVerdict(
+        criterion=paired.criterion,
         required=f"{paired.required} ({100 * required:g} %)",
+        verdict=paired.verdict,
         reason=f"{paired.reason}; {number}",
-        evidence={**paired.evidence, "accuracy": alone.evidence, "number": alone.verdict},
+        evidence=BaselineComparison(paired=difference, accuracy=rate, number=alone.verdict),
+        settles_with=paired.settles_with,
     )
 
 
-def judge_recall(required: float, evidence: Evidence, confidence: float) -> Judged:
+def judge_recall(
+    required: float, evidence: ExperimentEvidence, confidence: float
+) -> CriterionVerdict:
     """Judge recall at the certified threshold, by calibration and by the test."""
     point = evidence.point
     if point is None or point.model.calibration is None or point.model.test is None:
@@ -102,23 +106,16 @@ def judge_recall(required: float, evidence: Evidence, confidence: float) -> Judg
     )
 
 
-def latency_of(answer: Answer) -> Mapping[str, Any] | None:
-    """Return the timing of the function that would run: the bench's first."""
-    results = answer.get("results") if answer else None
-    first = results[0] if isinstance(results, list) and results else None
-    return first if isinstance(first, dict) else None
-
-
-def _latency(limit: float, evidence: Evidence, confidence: float) -> Judged:
+def _latency(limit: float, evidence: ExperimentEvidence, confidence: float) -> CriterionVerdict:
     required = f"p{100 * LATENCY_SHARE:g} < {limit:g} ms"
-    timing = latency_of(evidence.bench)
-    if timing is None or not timing.get("samples_ms"):
+    timing = evidence.bench.first if evidence.bench else None
+    if timing is None or not timing.samples_ms:
         return not_measured("latency", required)
-    return judge_latency(timing["samples_ms"], limit, share=LATENCY_SHARE, confidence=confidence)
+    return judge_latency(timing.samples_ms, limit, share=LATENCY_SHARE, confidence=confidence)
 
 
-def _size(limit_mb: float, evidence: Evidence) -> Judged:
-    functions = evidence.export.get("functions") if evidence.export else None
-    if not isinstance(functions, list) or not functions:
+def _size(limit_mb: float, evidence: ExperimentEvidence) -> CriterionVerdict:
+    if evidence.export is None or not evidence.export.functions:
         return not_measured("size", f"< {limit_mb:g} MB")
-    return judge_size(int(functions[0]["size_bytes"]), round(limit_mb * MEGABYTE))
+    preferred = evidence.export.functions[0]
+    return judge_size(preferred.size_bytes, round(limit_mb * MEGABYTE))

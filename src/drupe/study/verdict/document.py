@@ -1,165 +1,189 @@
-"""The verdict of a study: experiments x criteria, comparisons, one recommendation."""
+"""``verdict.json``: everything that a study found, as it is written and read.
+
+Rates are in [0, 1], sizes bytes, times milliseconds.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from drupe.evaluation.criteria import Judged
-from drupe.evaluation.operating_point import OperatingPoint
+from pydantic import Field, PlainSerializer, computed_field
+
+from drupe.configuration import validate
+from drupe.deployment.answers import BenchAnswer, ExportAnswer
+from drupe.evaluation.criterion_verdict import (
+    CertificateField,
+    ClusteredMeanField,
+    CriterionVerdict,
+    DocumentPart,
+    InliningPart,
+    PairedDifferenceField,
+    ProportionField,
+)
+from drupe.evaluation.paired import SeedSpread
+from drupe.files import read_json
 from drupe.study.definition.protocol import Deviation
-from drupe.study.definition.spec import Experiment, PlannedComparison
-from drupe.study.execution.conditions import Decision
-from drupe.study.verdict.figures import ComparisonFigures, ExperimentFigures, Measured
-from drupe.study.verdict.recommendation import Recommendation
+from drupe.study.definition.spec import PlannedComparison
+from drupe.study.execution.conditions import ConditionDecision
 
-NOT_JUDGED = "not judged: the baseline"
+VERDICT_FILE = "verdict.json"
+
+SeedSpreadField = Annotated[SeedSpread, PlainSerializer(SeedSpread.to_json)]
 
 
-@dataclass(frozen=True)
-class ExperimentVerdict:
-    """What became of one experiment.
+def _export_json(answer: ExportAnswer) -> dict[str, Any]:
+    """Return the answer as it was given: without what an earlier version didn't say."""
+    return answer.model_dump(mode="json", exclude_unset=True)
 
-    ``state``: done, partly done, failed, skipped or missing; ``runs`` are the finished ones.
-    ``point`` is where its run would operate as the only model there is, which its criteria are
-    about; ``joint`` as the one chosen from all that the study trains, which a recommendation takes.
-    Both are None for a comparison, and where that can't be said. ``caveats``: of a baseline from
-    elsewhere, what makes its figures optimistic and its calibration worthless; None for all others.
+
+def _bench_json(answer: BenchAnswer) -> dict[str, Any]:
+    """Return the answer as it was given but for each call's own milliseconds."""
+    left_out = {"results": {"__all__": {"samples_ms"}}}
+    return answer.model_dump(mode="json", exclude_unset=True, exclude=left_out)
+
+
+class ExperimentFigures(DocumentPart):
+    """One experiment over its finished seeds, on distinct test items at the threshold 0.5.
+
+    ``collapsed`` are the seeds whose network gives (nearly) every item the same decision.
     """
 
-    experiment: Experiment
+    collapsed: tuple[int, ...]
+    accuracy: ClusteredMeanField
+    accuracy_by_seed: SeedSpreadField
+    recall: ClusteredMeanField
+    clean_yield: ClusteredMeanField
+    auroc: SeedSpreadField
+    ece: SeedSpreadField
+    misses: SeedSpreadField
+
+
+class CertifiedTest(DocumentPart):
+    """Counts on distinct test items at the certified threshold; ``recall`` has one-sided bounds."""
+
+    misses: int
+    recall: ProportionField
+    clean_yield: ProportionField
+
+
+class ExperimentVerdict(InliningPart):
+    """One experiment: the state of its runs, its figures and its criteria.
+
+    ``kind``: that of the experiment, or imported: the baseline from elsewhere, of which no
+    criterion is asked. ``state``: done, partly done, failed, skipped or missing. ``caveats``: what
+    makes the imported figures optimistic and their calibration worthless. ``runs``: the folders of
+    the finished ones, relative to the study's; ``deployed``: the first seed's, whose place no other
+    takes. ``certificate``, ``certified_test`` and the criteria are about that run as the only model
+    there is, ``joint_certificate`` about it as the one chosen from all that the study trains, which
+    a recommendation takes. ``refusal``: why there is no ``certificate``; the file doesn't keep it.
+    """
+
+    inlined, told_by = "figures", "accuracy"
+
+    id: str
+    title: str = ""
+    hypothesis: str = ""
+    kind: Literal["training", "threshold", "comparison", "imported"]
     state: str
+    reason: str | None = None
+    note: str | None = None
+    caveats: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    runs: tuple[str, ...] = ()
+    deployed: str | None = None
+    figures: ExperimentFigures | None = None
+    certificate: CertificateField | None = None
+    joint_certificate: CertificateField | None = None
+    certified_test: CertifiedTest | None = None
+    criteria: tuple[CriterionVerdict, ...] = ()
+    export: Annotated[ExportAnswer, PlainSerializer(_export_json)] | None = None
+    bench: Annotated[BenchAnswer, PlainSerializer(_bench_json)] | None = None
+    refusal: str | None = Field(None, exclude=True)
+
+
+class ComparisonFigures(InliningPart):
+    """A planned comparison: the paired difference of seed-mean accuracies, a minus b.
+
+    ``seeds`` are those that both finished; no other counts, unless they have none in common. All
+    seeds count against a model from elsewhere, which has one run. ``p_adjusted`` is Holm's over all
+    comparisons that were planned, made or not; ``detectable`` the true difference that this test
+    set would have shown with 80 % power.
+    """
+
+    inlined, told_by = "paired", "difference"
+
+    a: str
+    b: str
+    question: str = ""
+    metric: str = "accuracy"
+    seeds: tuple[int, ...]
+    paired: PairedDifferenceField
+    p_adjusted: float
+    detectable: float
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def is_shown(self) -> bool:
+        """Return whether the difference is significant among all planned comparisons."""
+        return self.p_adjusted <= 1 - self.paired.confidence
+
+
+class Recommendation(DocumentPart):
+    """The experiment to take further (None: keep the baseline), why, and what would change it.
+
+    ``run`` is the folder of its run to deploy, relative to the study's.
+    """
+
+    experiment: str | None = None
+    run: str | None = None
+    text: str
+    changes_with: str = ""
+
+
+class FailedRun(DocumentPart):
+    """A task without a result."""
+
+    run: str
     reason: str
-    runs: tuple[Path, ...]
-    figures: ExperimentFigures | None
-    point: OperatingPoint | None
-    judged: tuple[Judged, ...]
-    export: Mapping[str, Any] | None
-    bench: Mapping[str, Any] | None
-    note: str = ""
-    deployed: Path | None = None
-    """The first seed's run; no other takes its place."""
-    joint: OperatingPoint | None = None
-    caveats: tuple[str, ...] | None = None
-
-    @property
-    def is_imported(self) -> bool:
-        """Whether it is the baseline from elsewhere, which no criterion is asked of."""
-        return self.caveats is not None
-
-    @property
-    def kind(self) -> str:
-        """The experiment's kind, or ``imported``."""
-        return "imported" if self.is_imported else self.experiment.kind
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds whose runs are finished; that of a model from elsewhere is unknown."""
-        return self.figures.seeds if self.figures and not self.is_imported else ()
-
-    def to_json(self, root: Path) -> dict[str, Any]:
-        """Return the document of this experiment; folders relative to ``root``."""
-        runs = [os.path.relpath(folder, root) for folder in self.runs]
-        figures = self.figures.to_json() if self.figures else {}
-        figures.pop("seeds", None)
-        certificate = self.point.certificate if self.point else None
-        joint = self.joint.certificate if self.joint else None
-        test = self.point.test if self.point else None
-        confidence = self.point.request.confidence if self.point else 0.95
-        return {
-            "id": self.experiment.id,
-            "title": self.experiment.title,
-            "hypothesis": self.experiment.hypothesis,
-            "kind": self.kind,
-            "state": self.state,
-            "reason": self.reason or None,
-            "note": self.note or None,
-            "caveats": list(self.caveats or ()),
-            "seeds": list(self.seeds),
-            "runs": runs,
-            "deployed": os.path.relpath(self.deployed, root) if self.deployed else None,
-            **figures,
-            "certificate": certificate.to_json() if certificate else None,
-            "joint_certificate": joint.to_json() if joint else None,
-            "certified_test": {
-                "misses": test.counts.defects_accepted,
-                "recall": test.counts.recall(confidence, sides=1).to_json(),
-                "clean_yield": test.counts.clean_yield(confidence).to_json(),
-            }
-            if test
-            else None,
-            "criteria": [item.to_json() for item in self.judged],
-            "export": self.export,
-            "bench": _without_samples(self.bench),
-        }
 
 
-def _without_samples(bench: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Leave each call's milliseconds out: they stand in ``bench.json``."""
-    if bench is None:
-        return None
-    results = [
-        {key: value for key, value in one.items() if key != "samples_ms"}
-        for one in bench.get("results", [])
-    ]
-    return {**bench, "results": results}
+class TestSize(DocumentPart):
+    """The number of distinct items of the test split."""
+
+    images: int
+    defects: int
 
 
-@dataclass(frozen=True)
-class StudyVerdict:
-    """Everything a study found. ``failed`` names tasks without a result, with their reasons.
+class StudyVerdict(DocumentPart):
+    """The whole document.
 
-    ``experiments`` are the study's, behind the baseline from elsewhere if there is one.
+    ``experiments`` are the study's, behind the baseline from elsewhere if there is one;
+    ``candidates`` the models that the one to deploy is chosen from; ``passes`` whether a model
+    passes every criterion.
     """
 
     study: str
-    question: str
-    folder: Path
-    is_smoke: bool
-    measured: Measured
+    question: str = ""
+    smoke: bool = False
+    test: TestSize
+    confidence: float
+    calibration: str = ""
+    candidates: int = 1
     experiments: tuple[ExperimentVerdict, ...]
-    comparisons: tuple[ComparisonFigures, ...]
-    not_compared: tuple[PlannedComparison, ...]
+    comparisons: tuple[ComparisonFigures, ...] = ()
+    not_compared: tuple[PlannedComparison, ...] = ()
+    decisions: dict[str, ConditionDecision]
     recommendation: Recommendation
-    deviations: tuple[Deviation, ...]
-    decisions: Mapping[str, Decision]
-    failed: tuple[tuple[str, str], ...]
-    calibration: str
-    candidates: int
-
-    @property
-    def passes(self) -> bool:
-        """Whether a model passes every criterion."""
-        return any(
-            item.judged and all(one.verdict == "pass" for one in item.judged)
-            for item in self.experiments
-            if item.kind == "training"
-        )
+    passes: bool
+    deviations: tuple[Deviation, ...] = ()
+    failed: tuple[FailedRun, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``verdict.json``."""
-        return {
-            "study": self.study,
-            "question": self.question,
-            "smoke": self.is_smoke,
-            "test": {"images": self.measured.images, "defects": self.measured.defects},
-            "confidence": self.measured.confidence,
-            "calibration": self.calibration,
-            "candidates": self.candidates,
-            "experiments": [item.to_json(self.folder) for item in self.experiments],
-            "comparisons": [item.to_json() for item in self.comparisons],
-            "not_compared": [item.model_dump() for item in self.not_compared],
-            "decisions": {name: vars(one) for name, one in self.decisions.items()},
-            "recommendation": self._recommendation(),
-            "passes": self.passes,
-            "deviations": [item.model_dump() for item in self.deviations],
-            "failed": [{"run": name, "reason": reason} for name, reason in self.failed],
-        }
+        """Return the document."""
+        return self.model_dump(mode="json")
 
-    def _recommendation(self) -> dict[str, Any]:
-        document = self.recommendation.to_json()
-        run = self.recommendation.run
-        return {**document, "run": os.path.relpath(run, self.folder) if run else None}
+
+def read_verdict(path: Path) -> StudyVerdict:
+    """Read a verdict; a missing or damaged one is an :class:`InputError` that names it."""
+    return validate(StudyVerdict, read_json(path), str(path))

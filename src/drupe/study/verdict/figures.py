@@ -1,11 +1,10 @@
-"""What the finished runs of a study say on the test split: figures per experiment, differences."""
+"""Figures of a study's finished runs on the test split: per experiment, and their differences."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +27,14 @@ from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record
 from drupe.study.definition.plan import Runs
 from drupe.study.definition.spec import PlannedComparison
+from drupe.study.verdict.document import ComparisonFigures, ExperimentFigures
 
 ONE_SIDED_SHARE = 0.99
 """Share of equal decisions from which a network counts as collapsed: it no longer looks."""
 
 
 @dataclass(frozen=True)
-class Tested:
+class TestedExperiment:
     """Distinct test predictions of an experiment, one table per finished seed, and the runs.
 
     ``is_imported``: a model from elsewhere, whose one run shares its seed with no other.
@@ -45,77 +45,18 @@ class Tested:
     tables: tuple[Predictions, ...] = ()
     is_imported: bool = False
 
-    def distinct(self, groups: NDArray[np.int32]) -> Tested:
+    def distinct(self, groups: NDArray[np.int32]) -> TestedExperiment:
         """Return the same with one item per duplicate group."""
         return replace(self, tables=tuple(table.distinct(groups) for table in self.tables))
 
-    def of_seeds(self, seeds: Sequence[int]) -> Tested:
+    def of_seeds(self, seeds: Sequence[int]) -> TestedExperiment:
         """Return the tables of ``seeds``, all of them finished."""
         places = [self.seeds.index(seed) for seed in seeds]
-        return Tested(
+        return TestedExperiment(
             tuple(seeds),
             tuple(self.runs[place] for place in places),
             tuple(self.tables[place] for place in places),
         )
-
-
-@dataclass(frozen=True)
-class ExperimentFigures:
-    """One experiment over its finished seeds, on distinct test items at the threshold 0.5.
-
-    ``collapsed`` are the seeds whose network gives (nearly) every item the same decision.
-    """
-
-    seeds: tuple[int, ...]
-    accuracy: ClusteredMean
-    accuracy_by_seed: SeedSpread
-    recall: ClusteredMean
-    clean_yield: ClusteredMean
-    auroc: SeedSpread
-    ece: SeedSpread
-    misses: SeedSpread
-    collapsed: tuple[int, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return every field as JSON-like values."""
-        derived = {
-            name: value.to_json() for name, value in vars(self).items() if hasattr(value, "to_json")
-        }
-        return {"seeds": list(self.seeds), "collapsed": list(self.collapsed), **derived}
-
-
-@dataclass(frozen=True)
-class ComparisonFigures:
-    """A planned comparison: the paired difference of seed-mean accuracies, a minus b.
-
-    ``seeds`` are those that both finished; no other counts, unless they have none in common. All
-    seeds count against a model from elsewhere, which has one run. ``p_adjusted`` is Holm's over all
-    comparisons that were planned, made or not; ``detectable`` the true difference that this test
-    set would have shown with 80 % power.
-    """
-
-    planned: PlannedComparison
-    seeds: tuple[int, ...]
-    accuracy: PairedDifference
-    p_adjusted: float
-    detectable: float
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether the difference is significant among all planned comparisons."""
-        return self.p_adjusted <= 1 - self.accuracy.confidence
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the names, the question and the difference."""
-        return {
-            **self.planned.model_dump(),
-            "metric": "accuracy",
-            "seeds": list(self.seeds),
-            **self.accuracy.to_json(),
-            "p_adjusted": self.p_adjusted,
-            "detectable": self.detectable,
-            "is_shown": self.is_shown,
-        }
 
 
 @dataclass(frozen=True)
@@ -125,11 +66,11 @@ class Measured:
     images: int
     defects: int
     confidence: float
-    tested: Mapping[str, Tested]
+    tested: Mapping[str, TestedExperiment]
     experiments: Mapping[str, ExperimentFigures]
 
     def difference(
-        self, a: Tested, b: Tested, sides: int = 2
+        self, a: TestedExperiment, b: TestedExperiment, sides: int = 2
     ) -> tuple[tuple[int, ...], PairedDifference]:
         """Return the paired difference of accuracies, a minus b, and the seeds that it is from."""
         common = tuple(seed for seed in a.seeds if seed in b.seeds)
@@ -168,7 +109,7 @@ def measure(runs: Runs, confidence: float) -> Measured:
     )
 
 
-def _read(runs: Sequence[tuple[int, Path]]) -> Tested:
+def _read(runs: Sequence[tuple[int, Path]]) -> TestedExperiment:
     records = [read_record(folder) for _, folder in runs]
     tables = [
         read_predictions(RunFolder(folder).predictions("test"), record.data.classes[1])
@@ -177,10 +118,10 @@ def _read(runs: Sequence[tuple[int, Path]]) -> Tested:
     ]
     seeds, folders = zip(*runs, strict=True)
     is_imported = any(record and record.imported for record in records)
-    return Tested(seeds, folders, align(tables), is_imported)
+    return TestedExperiment(seeds, folders, align(tables), is_imported)
 
 
-def _figures(tested: Tested, confidence: float) -> ExperimentFigures:
+def _figures(tested: TestedExperiment, confidence: float) -> ExperimentFigures:
     correct = correct_decisions(tested.tables)
     is_defect = tested.tables[0].is_defect
 
@@ -191,7 +132,6 @@ def _figures(tested: Tested, confidence: float) -> ExperimentFigures:
 
     rejected = [float(np.mean(table.scores >= ARGMAX_THRESHOLD)) for table in tested.tables]
     return ExperimentFigures(
-        seeds=tested.seeds,
         accuracy=rate(np.ones_like(is_defect)),
         accuracy_by_seed=SeedSpread(tuple(correct.mean(axis=1))),
         recall=rate(is_defect),
@@ -235,11 +175,11 @@ def compare_planned(
     adjusted = holm([difference.p_value for _, _, difference in made], len(planned))
     figures = [
         ComparisonFigures(
-            item,
-            seeds,
-            found,
-            p,
-            detectable_difference(found.standard_error, level, found.groups),
+            **item.model_dump(),
+            seeds=seeds,
+            paired=found,
+            p_adjusted=p,
+            detectable=detectable_difference(found.standard_error, level, found.groups),
         )
         for (item, seeds, found), p in zip(made, adjusted, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What a smoke test shows: that everything would run. Its figures mean nothing else."""
+"""Checks of a smoke test: that everything would run. Its figures mean nothing else."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from drupe.study.definition.loading import Study, load_study
 from drupe.study.execution.journal import Journal, Outcome
 from drupe.study.execution.local import LocalExecutor
 from drupe.study.execution.status import finished_epochs
-from drupe.study.run import Course, Selection, run_study
+from drupe.study.run import Selection, StudyStart, run_study
 
 # Ray reads these when it is loaded.
 os.environ["RAY_raylet_start_wait_time_s"] = "120"  # noqa: SIM112
@@ -108,11 +108,11 @@ def study(tmp_path: Path, small_synthetic: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_node_dies_and_the_study_ends_as_on_one_machine(study, two_nodes, tmp_path) -> None:
     killed: list[dict[str, Outcome]] = []
 
-    def begin(course: Course) -> Any:
+    def on_start(start: StudyStart) -> Any:
         def watch(outcomes: dict[str, Outcome]) -> None:
             at_work = [
                 task
-                for task in course.tasks
+                for task in start.tasks
                 if outcomes[task.name].state == "running" and list(finished_epochs(task.folder))
             ]
             done = [name for name, outcome in outcomes.items() if outcome.is_done]
@@ -125,7 +125,7 @@ def test_a_node_dies_and_the_study_ends_as_on_one_machine(study, two_nodes, tmp_
     store = tmp_path / "store"
     executor = RayExecutor(two_nodes.address, store)
     assert (executor.slots("gpu"), executor.threads) == (2, 1)
-    verdict = run_study(study, store, executor, threads=executor.threads, begin=begin).verdict
+    verdict = run_study(study, store, executor, threads=executor.threads, on_start=on_start).verdict
     executor.stop()
 
     assert killed, "no node was killed"
@@ -157,7 +157,7 @@ def test_a_stopped_study_keeps_its_epochs_and_goes_on(study, two_nodes, tmp_path
     store = tmp_path / "store"
     folder = store / "runs" / "cluster" / "PLAIN" / "seed-1"
 
-    def stop_half_way(_: Course) -> Any:
+    def stop_half_way(_: StudyStart) -> Any:
         def watch(_: dict[str, Outcome]) -> None:
             if len(list(finished_epochs(folder))) >= 2:
                 raise KeyboardInterrupt
@@ -166,7 +166,7 @@ def test_a_stopped_study_keeps_its_epochs_and_goes_on(study, two_nodes, tmp_path
 
     executor = RayExecutor(two_nodes.address, store)
     with pytest.raises(KeyboardInterrupt):
-        run_study(longer, store, executor, selection=only, threads=1, begin=stop_half_way)
+        run_study(longer, store, executor, selection=only, threads=1, on_start=stop_half_way)
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
     assert (folder / "checkpoint" / "state.safetensors").exists()
     epochs = (folder / "metrics.jsonl").read_text().splitlines()
