@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ FORBIDDEN: dict[str, set[str]] = {
         )
     },
     "evaluation.order_statistics": {"scipy"},  # the line PC's bench needs it
+    "deployment.answers": TORCH | {"scipy", "polars", "onnx"},  # the line PC's bench writes them
     **{name: TORCH | {"scipy"} for name in BASE if name},
 }
 # ... and may not import at module level, because `drupe --help` has to be instant.
@@ -81,6 +83,12 @@ READS_CLOCK = {
 }
 CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"}
 CALENDARS = {"now", "utcnow", "today"}
+
+# Public classes that share their name with another one, and should not.
+SHARED_NAMES = {
+    "Report",  # of a page, and of what happened on a Ray node
+    "Section",  # of a configuration, and of a bundle's manifest
+}
 
 FILE_LINES = 500
 FUNCTION_LINES = 60  # its docstring not counted
@@ -263,6 +271,17 @@ def _names(node: ast.ImportFrom) -> set[str]:
     return {alias.name for alias in node.names}
 
 
+def shared_class_names(house: list[Module]) -> set[str]:
+    """Return the names of public classes that are defined more than once."""
+    names = Counter(
+        node.name
+        for module in house
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    return {name for name, count in names.items() if count > 1}
+
+
 def length_problems(module: Module) -> list[str]:
     problems = []
     lines = len(module.source.splitlines())
@@ -381,6 +400,13 @@ def test_one_module_knows_the_names_in_a_run_directory() -> None:
 )
 def test_a_run_file_named_elsewhere_is_found(source: str) -> None:
     assert run_file_literals(Module("study.run", source))
+def test_a_class_has_a_name_of_its_own() -> None:
+    assert shared_class_names(modules()) == SHARED_NAMES
+
+
+def test_a_shared_class_name_is_found() -> None:
+    house = [Module("a", "class Seen: ...\nclass _Row: ..."), Module("b", "class Seen: ...")]
+    assert shared_class_names([*house, Module("c", "class _Row: ...")]) == {"Seen"}
 
 
 def test_files_and_functions_are_short() -> None:

@@ -38,7 +38,7 @@ app = typer.Typer(no_args_is_help=True, help="Verify bundles.")
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle directory.")]
 
 
-class Precision(StrEnum):
+class BundlePrecision(StrEnum):
     """What a bundle may be run in."""
 
     fp32 = "fp32"
@@ -79,13 +79,13 @@ def export(
     min_recall: MinRecall = None,
     confidence: Confidence = None,
     precision: Annotated[
-        Precision,
+        BundlePrecision,
         typer.Option(
             help="bf16: by OpenVINO, on processors that compute it. int8: the layers that bear it. "
             "Both are certified anew. auto: all that this machine offers, the fastest that is "
             "certified first."
         ),
-    ] = Precision.fp32,
+    ] = BundlePrecision.fp32,
     threads: Threads = None,
     store: Store = STORE,
     as_json: Json = False,

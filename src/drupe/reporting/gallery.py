@@ -22,8 +22,8 @@ MOST_OF_A_KIND = 300
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """What the seeds of one model say about an item: how many are wrong, and their scores."""
+class SeedAgreement:
+    """The seeds of one model on an item: how many decide it wrongly, and their scores."""
 
     model: str
     wrong: int
@@ -46,7 +46,7 @@ class Mistake:
     wrong: tuple[int, ...]
     missed_when_certified: tuple[int, ...]
     suspected: bool
-    agreement: tuple[Agreement, ...]
+    agreement: tuple[SeedAgreement, ...]
     picture: str | None
 
     @property
@@ -138,7 +138,9 @@ def _mistake(
     for model in study.models:
         rows = [place[run.key] for run in model.runs]
         agreement.append(
-            Agreement(model.name, int(wrong[rows, item].sum()), tuple(scores[rows, item].tolist()))
+            SeedAgreement(
+                model.name, int(wrong[rows, item].sum()), tuple(scores[rows, item].tolist())
+            )
         )
     is_defect = bool(study.items.is_defect[item])
     clean, defect = study.classes

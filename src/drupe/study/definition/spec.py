@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from drupe.configuration import IDENTIFIER
-from drupe.training.config import Seed
+from drupe.training.config import Section, Seed
 
 IMPORTED = "BASELINE"
 """The folder of a baseline that was trained elsewhere."""
@@ -21,14 +21,8 @@ Rate = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Section(BaseModel):
-    """A frozen group of keys that refuses unknown ones."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class Criteria(Section):
-    """What a model must reach; null: not asked for. Judged by one-sided bounds."""
+    """Requirements of a model, judged by one-sided bounds; null: not asked for."""
 
     accuracy: Rate | None = Field(
         None,
@@ -65,7 +59,7 @@ class Checkpoint(Section):
 
 
 class Baseline(Section):
-    """What the experiments have to beat."""
+    """The model that the experiments have to beat."""
 
     name: str = Field("", description="how the verdict calls it, beside the experiment's id")
     experiment: str | None = Field(None, description="an experiment of this study")
@@ -76,12 +70,12 @@ class Baseline(Section):
 
     @property
     def id(self) -> str | None:
-        """Whose runs are the baseline: ``BASELINE`` is the checkpoint's, None: there is none."""
+        """The id of the baseline's runs: ``BASELINE`` for a checkpoint, None without any."""
         return IMPORTED if self.checkpoint else self.experiment
 
     @property
     def label(self) -> str:
-        """How the verdict calls it; empty where there is nothing to keep."""
+        """Its name in the verdict; empty where there is nothing to keep."""
         return ", ".join(part for part in (self.id, self.name) if part)
 
     def resolve(self, pair: PlannedComparison) -> PlannedComparison:
@@ -141,7 +135,7 @@ class Experiment(Section):
 
 
 class Tracking(Section):
-    """Where runs are also written down."""
+    """Trackers that runs are written to as well."""
 
     mlflow: str | None = Field(None, description="an MLflow tracking URI")
 
@@ -192,7 +186,7 @@ class StudySpec(Section):
 
 
 def _problems(spec: StudySpec) -> Iterator[str]:
-    """Say which names are repeated, unknown or of the wrong kind, and what can't be decided."""
+    """Yield messages: names repeated, unknown or of the wrong kind, conditions never decided."""
     if not spec.experiments:  # a shortest length would also complain of what isn't valid
         yield "experiments: must hold at least one"
     identifiers = [item.id for item in spec.experiments]
