@@ -34,6 +34,19 @@ class TrainingDivergedError(DrupeError):
     """The loss became NaN or infinite."""
 
 
+def shortened(lines: Sequence[str], limit: int, rest: str = "more") -> list[str]:
+    """Return the first ``limit`` of ``lines``, and "… and 7 more" where there are others.
+
+    The line that counts them is indented as the one before it.
+    """
+    left = len(lines) - limit
+    if left <= 0:
+        return list(lines)
+    shown = list(lines[:limit])
+    indent = shown[-1][: len(shown[-1]) - len(shown[-1].lstrip())]
+    return [*shown, f"{indent}… and {left:,} {rest}"]
+
+
 def suggest(name: str, known: Sequence[str], count: int = 3) -> str:
     """Return ``" (did you mean a, b?)"`` with the nearest known names, or an empty string."""
     nearest = get_close_matches(name, known, n=count, cutoff=0.5)

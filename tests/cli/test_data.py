@@ -72,7 +72,7 @@ def test_an_audit_is_readable(
     assert printed.index("Warnings") < printed.index("Errors"), "what matters ends on screen"
     assert "pairs of identical files across train and val: 2" in printed
     assert "pairs of identical files in all: 10" in printed
-    assert "... and 5 more in --json" in printed
+    assert "    … and 5 more in --json" in printed
 
 
 def test_an_audit_fits_a_terminal_and_identical_files_are_no_near_duplicates(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drupe.cli.console import print_line, print_prose, stdout, table
+from drupe.errors import shortened
 
 SHOWN = 5
 """Lines shown of each finding; all of them are in the JSON."""
@@ -28,10 +29,8 @@ def print_audit(document: Mapping[str, Any]) -> None:
             print_line(f"\n{heading}", style=style)
         for name, count, lines in findings:
             print_line(f"  {name}: {count:,}")
-            for line in lines[:SHOWN]:
+            for line in shortened(lines, SHOWN, "more in --json"):
                 print_line(f"    {line}")
-            if len(lines) > SHOWN:
-                print_line(f"    ... and {len(lines) - SHOWN:,} more in --json")
     if document["has_errors"]:
         print_line("\nProposed fixes, to look through and edit: --fix-list FILE; then --apply FILE")
     else:

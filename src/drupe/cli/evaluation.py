@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drupe.cli.console import print_fitting, print_json, print_line, print_prose, stderr
+from drupe.errors import shortened
 from drupe.evaluation.intervals import Proportion, format_percent
 
 if TYPE_CHECKING:
@@ -49,9 +50,8 @@ def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:
     if not skipped:
         return
     lines = [f"{len(skipped):,} unreadable files were left out:"]
-    lines += [f"  {path}: {reason}" for path, reason in skipped[:SKIPPED_SHOWN]]
-    if len(skipped) > SKIPPED_SHOWN:
-        lines.append(f"  … and {len(skipped) - SKIPPED_SHOWN:,} more, in the run's run.json")
+    listed = [f"  {path}: {reason}" for path, reason in skipped]
+    lines += shortened(listed, SKIPPED_SHOWN, "more, in the run's run.json")
     for line in lines:
         stderr().print(line, markup=False, soft_wrap=True)
 

@@ -18,7 +18,7 @@ import typer
 from drupe.cli.console import print_fitting, print_json, print_line, stderr
 from drupe.cli.options import Json, Threads, examples
 from drupe.cli.progress import progress_on
-from drupe.errors import InputError
+from drupe.errors import InputError, shortened
 from drupe.files import check_replaceable, replacing
 
 if TYPE_CHECKING:
@@ -173,10 +173,9 @@ def _report(function: str, counts: Counter[str], unreadable: list[Decision], qui
         words = ", ".join(f"{counts[lane]:,} {lane}" for lane in LANES)
         noun = "image" if counts.total() == 1 else "images"
         print_line(f"{counts.total():,} {noun} with {function}: {words}")
-    for one in unreadable[:SHOWN]:
-        stderr().print(f"review, unreadable: {one.path}: {one.error}", markup=False, soft_wrap=True)
-    if len(unreadable) > SHOWN:
-        stderr().print(f"... and {len(unreadable) - SHOWN:,} more unreadable", markup=False)
+    lines = [f"review, unreadable: {one.path}: {one.error}" for one in unreadable]
+    for line in shortened(lines, SHOWN, "more unreadable"):
+        stderr().print(line, markup=False, soft_wrap=True)
 
 
 def _warn(drift: Drift, low: float) -> None:

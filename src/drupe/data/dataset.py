@@ -14,7 +14,7 @@ from drupe.data.discover import Listing, discover
 from drupe.data.file_digests import file_digests
 from drupe.data.fingerprint import fingerprint_items
 from drupe.data.pack import Sizes, Unreadable, open_pack
-from drupe.errors import InputError
+from drupe.errors import InputError, shortened
 from drupe.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _fixed(listing: Listing, fixes: Fixes) -> Listing:
         source = fixes.kept_in or "fixes"
         remedy = f"{source}: holds the fixes applied to {listing.root}; correct the fix list and "
         remedy += f"give it again: drupe data audit {listing.root} --apply FILE"
-        problems = _first([f"{source}: {path}: {reason}" for path, reason in wrong])
+        problems = shortened([f"{source}: {path}: {reason}" for path, reason in wrong], SHOWN)
         raise InputError(problems + ([remedy] if fixes.kept_in else []))
     is_defect = listing.is_defect.copy()
     for path, name in fixes.relabel.items():
@@ -167,9 +167,6 @@ def _check_classes(listing: Listing, when: str, skipped: Sequence[tuple[str, str
         if not np.any(members & (listing.is_defect == label))
     ]
     if problems:
-        raise InputError(problems + _first([f"  {path}: {reason}" for path, reason in skipped]))
-
-
-def _first(problems: list[str]) -> list[str]:
-    more = len(problems) - SHOWN
-    return problems[:SHOWN] + ([f"… and {more:,} more"] if more > 0 else [])
+        raise InputError(
+            problems + shortened([f"  {path}: {reason}" for path, reason in skipped], SHOWN)
+        )

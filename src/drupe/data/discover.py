@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.errors import InputError, suggest
+from drupe.errors import InputError, shortened, suggest
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 """Files that Drupe reads, whatever the case of their letters."""
@@ -196,14 +196,14 @@ def _class_problems(root: Path, by_prefix: dict[str, list[str]], loose: int) -> 
     train = by_prefix[prefixes[0]]
     problems = []
     if len(train) != 2:
-        got = f"{len(train)}: {_some(train)}" if train else "none"
+        got = f"{len(train)}: {', '.join(shortened(train, SHOWN))}" if train else "none"
         stray = f" ({loose:,} images lie outside any class folder)" if loose and not train else ""
         where = root / prefixes[0]
         problems.append(f"{where}: must hold exactly two class folders, got {got}{stray}")
     if len(prefixes) == 2 and set(train) != set(by_prefix["val/"]):
         val = by_prefix["val/"]
         only = [
-            f"only in {split}/: {_some(names)}"
+            f"only in {split}/: {', '.join(shortened(names, SHOWN))}"
             for split, names in (
                 ("train", [name for name in train if name not in val]),
                 ("val", [name for name in val if name not in train]),
@@ -219,8 +219,8 @@ def _class_problems(root: Path, by_prefix: dict[str, list[str]], loose: int) -> 
 def _undecodable_names(groups: Iterable[list[str]]) -> list[str]:
     wrong = [path for paths in groups if not _is_utf8("".join(paths)) for path in paths]
     wrong = [path for path in wrong if not _is_utf8(path)]
-    more = [f"… and {len(wrong) - SHOWN:,} more such names"] if len(wrong) > SHOWN else []
-    return [f"{path!r}: file names must be UTF-8" for path in wrong[:SHOWN]] + more
+    problems = [f"{path!r}: file names must be UTF-8" for path in wrong]
+    return shortened(problems, SHOWN, "more such names")
 
 
 def _is_utf8(text: str) -> bool:
@@ -229,11 +229,6 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f", … ({len(names):,} in all)" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def find_defect_class(classes: Sequence[str], defect: str | None) -> tuple[str, str]:

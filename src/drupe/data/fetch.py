@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from drupe.errors import InputError
+from drupe.errors import InputError, shortened
 from drupe.files import read_json, write_json
 from drupe.progress import Progress, silent
 
@@ -190,7 +190,7 @@ def _listed(clone: Path, source: str, revision: str) -> Objects:
     if missing:
         problems.append(f"{source} at {revision[:12]}: lacks the folders {', '.join(missing)}")
     if problems:
-        raise InputError(problems[:5])
+        raise InputError(shortened(problems, 5))
     return wanted
 
 

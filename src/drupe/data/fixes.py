@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from drupe.configuration import fingerprint
-from drupe.errors import InputError, suggest
+from drupe.errors import InputError, shortened, suggest
 from drupe.files import write_text
 
 COLUMNS = ("path", "action", "value", "reason")
@@ -126,8 +126,7 @@ def _collect(source: Path, rows: list[tuple[int, dict[str, str]]]) -> Fixes:
         else:
             seen.setdefault(item, (action, value, line))
     if problems:
-        more = len(problems) - SHOWN
-        raise InputError(problems[:SHOWN] + ([f"… and {more:,} more"] if more > 0 else []))
+        raise InputError(shortened(problems, SHOWN))
     return Fixes(
         exclude=frozenset(item for item, fix in seen.items() if fix[0] == "exclude"),
         relabel=MappingProxyType(

@@ -11,7 +11,7 @@ from typing import Any
 from drupe.data.discover import discover
 from drupe.data.fixes import SHOWN, Fixes, is_inside, read_fixes
 from drupe.data.store_errors import writing_to
-from drupe.errors import InputError, suggest
+from drupe.errors import InputError, shortened, suggest
 from drupe.files import read_json, write_json
 
 
@@ -102,8 +102,7 @@ def _check(
         if name not in classes
     ]
     if problems:
-        more = len(problems) - SHOWN
-        raise InputError(problems[:SHOWN] + ([f"… and {more:,} more"] if more > 0 else []))
+        raise InputError(shortened(problems, SHOWN))
 
 
 def _is_overlay(document: Any) -> bool:

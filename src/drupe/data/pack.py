@@ -26,7 +26,7 @@ from drupe.configuration import validate
 from drupe.data.decode import UnreadableImageError, open_image, read_file
 from drupe.data.parallel import in_order
 from drupe.data.store_errors import writing_to
-from drupe.errors import InputError
+from drupe.errors import InputError, shortened
 from drupe.files import read_json, write_json
 from drupe.progress import Progress, silent
 
@@ -323,9 +323,7 @@ def _problems(
         remedy = "" if unreadable == "skip" else " (data.unreadable=skip goes on without them)"
         problems.append(f"{root}: {len(report.unreadable):,} of {of} images can't be read{remedy}:")
         listed = sorted(report.unreadable.items())
-        problems += [f"  {paths[index]}: {reason}" for index, reason in listed[:SHOWN]]
-        if len(listed) > SHOWN:
-            problems.append(f"  … and {len(listed) - SHOWN:,} more")
+        problems += shortened([f"  {paths[index]}: {reason}" for index, reason in listed], SHOWN)
     if report.other_sizes:
         problems.append(
             f"{root}: images must be {size}x{size} pixels, got {len(report.other_sizes):,} of {of} "
@@ -335,10 +333,9 @@ def _problems(
             shape: paths[i] for i, shape in sorted(report.other_sizes.items(), reverse=True)
         }
         counts = Counter(report.other_sizes.values()).most_common()
-        problems += [
+        lines = [
             f"  {width}x{height}: {count:,}, such as {examples[width, height]}"
-            for (width, height), count in counts[:SHOWN]
+            for (width, height), count in counts
         ]
-        if len(counts) > SHOWN:
-            problems.append(f"  … and {len(counts) - SHOWN:,} more sizes")
+        problems += shortened(lines, SHOWN, "more sizes")
     return problems

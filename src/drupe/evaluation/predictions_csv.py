@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.errors import InputError
+from drupe.errors import InputError, shortened
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.files import write_text
 
@@ -254,8 +254,7 @@ class _Rows:
 
     def shown_problems(self) -> list[str]:
         """Return the first problems, the number of the rest, and a way out if there is one."""
-        shown, more = self.problems[:SHOWN_PROBLEMS], len(self.problems) - SHOWN_PROBLEMS
-        shown += [f"{self.source}: and {more:,} more problems"] if more > 0 else []
+        shown = shortened(self.problems, SHOWN_PROBLEMS)
         if self.outside > len(self.labels) / 2:
             shown.append(f"{self.source}: score: if these are logits, say so with --logits")
         return shown

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from drupe.errors import InputError
+from drupe.errors import InputError, shortened
 from drupe.models.network import CLEAN, DEFECT
 from drupe.models.torchvision_names import torchvision_names
 from drupe.models.weights import classifier_prefixes
@@ -236,9 +236,8 @@ def _name_problems(
 
 
 def _few(names: list[str]) -> str:
-    shown = ", ".join(shorten(name, 80, placeholder="…") or repr(name) for name in names[:SHOWN])
-    more = len(names) - SHOWN
-    return f"{shown} and {more:,} more" if more > 0 else shown
+    shown = [shorten(name, 80, placeholder="…") or repr(name) for name in names]
+    return ", ".join(shortened(shown, SHOWN))
 
 
 def _outputs(tensors: Tensors, head: list[str]) -> int:
@@ -264,7 +263,7 @@ def _shape_problems(
             problems.append(
                 f"{name}: must have shape {list(wanted)}, got {list(tensors[name].shape)}"
             )
-    return _first(problems)
+    return shortened(problems, SHOWN)
 
 
 def _value_problems(tensors: Tensors) -> list[str]:
@@ -283,12 +282,7 @@ def _value_problems(tensors: Tensors) -> list[str]:
                 f"{name}: must hold finite numbers, got {bad:,} of {tensor.numel():,} that are NaN "
                 "or infinite"
             )
-    return _first(problems)
-
-
-def _first(problems: list[str]) -> list[str]:
-    more = len(problems) - SHOWN
-    return problems[:SHOWN] + ([f"… and {more:,} more"] if more > 0 else [])
+    return shortened(problems, SHOWN)
 
 
 def _word(tensor: torch.Tensor) -> str:

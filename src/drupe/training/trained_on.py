@@ -15,7 +15,7 @@ import numpy as np
 
 from drupe.configuration import fingerprint
 from drupe.data.fixes import is_inside
-from drupe.errors import InputError
+from drupe.errors import InputError, shortened
 from drupe.evaluation.model_predictions import file_hash
 from drupe.files import write_text
 from drupe.runs.layout import RunFolder
@@ -76,10 +76,9 @@ def find_training_files(list_file: Path, data: PreparedData) -> TrainingFiles:
         else:
             unknown.append(line)
     if unknown:
-        more = f" and {len(unknown) - SHOWN:,} more" if len(unknown) > SHOWN else ""
         raise InputError(
             f"{list_file}: must name files below {dataset.root}, or the SHA-256 of files that lie "
-            f"elsewhere; no such file: {', '.join(unknown[:SHOWN])}{more}"
+            f"elsewhere; no such file: {', '.join(shortened(unknown, SHOWN))}"
         )
     is_seen = np.array([digest in digests for digest in dataset.digests])
     is_copy = np.isin(data.groups, data.groups[is_seen])
