@@ -400,6 +400,8 @@ def test_one_module_knows_the_names_in_a_run_directory() -> None:
 )
 def test_a_run_file_named_elsewhere_is_found(source: str) -> None:
     assert run_file_literals(Module("study.run", source))
+
+
 def test_a_class_has_a_name_of_its_own() -> None:
     assert shared_class_names(modules()) == SHARED_NAMES
 

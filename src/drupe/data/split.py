@@ -94,16 +94,18 @@ def split_dataset(
         is_test = np.asarray(in_val, dtype=bool)
         is_dropped = np.isin(groups, groups[is_test]) & ~is_test
     else:
-        is_test = _draw(everything, is_defect, groups, test_share, np.random.default_rng([seed, 0]))
+        is_test = _Groups(everything, is_defect, groups).draw(
+            test_share, np.random.default_rng([seed, 0])
+        )
         is_dropped = np.zeros(len(is_defect), dtype=bool)
     rest = everything[~is_test & ~is_dropped]
     random = np.random.default_rng([seed, 1])
     if holdout is None:
         is_held = np.zeros(len(is_defect), dtype=bool)
     elif fold is None:
-        is_held = _draw(rest, is_defect, groups, holdout, random)
+        is_held = _Groups(rest, is_defect, groups).draw(holdout, random)
     else:
-        is_held = _deal(rest, is_defect, groups, fold[1], random) == fold[0]
+        is_held = _Groups(rest, is_defect, groups).deal(fold[1], random) == fold[0]
     split = Split(
         fit=rest[~is_held[rest]],
         calibration=everything[is_held],
@@ -122,61 +124,51 @@ class _Groups:
     ) -> None:
         _, first, group = np.unique(groups[items], return_index=True, return_inverse=True)
         # Numbered by first occurrence, a draw doesn't depend on how the groups were numbered.
-        self.of_item = np.argsort(np.argsort(first))[group]
-        self.sizes = np.bincount(self.of_item, minlength=len(first))
-        self._defects = np.bincount(self.of_item, weights=is_defect[items], minlength=len(first))
+        self._of_item = np.argsort(np.argsort(first))[group]
+        self._items = items
+        self._everything = len(is_defect)
+        self._sizes = np.bincount(self._of_item, minlength=len(first))
+        self._defects = np.bincount(self._of_item, weights=is_defect[items], minlength=len(first))
 
-    def shuffled_strata(self, random: np.random.Generator) -> Iterator[Indices]:
-        """Yield the members of each stratum in random order."""
-        defects, sizes = self._defects, self.sizes
+    def _shuffled_strata(self, random: np.random.Generator) -> Iterator[list[tuple[int, int]]]:
+        """Yield the groups of each stratum, (number, items), in random order."""
+        defects, sizes = self._defects, self._sizes
         for stratum in (defects == 0, defects == sizes, (defects > 0) & (defects < sizes)):
-            yield random.permutation(np.flatnonzero(stratum))
+            members = random.permutation(np.flatnonzero(stratum))
+            yield list(zip(members.tolist(), sizes[members].tolist(), strict=True))
 
+    def _spread(self, of_group: list[int]) -> NDArray[np.intp]:
+        """Return int [N]: each item's number of ``of_group``, −1 outside ``items``."""
+        spread = np.full(self._everything, -1, np.intp)
+        spread[self._items] = np.array(of_group, np.intp)[self._of_item]
+        return spread
 
-def _draw(
-    items: Indices,
-    is_defect: NDArray[np.bool_],
-    groups: NDArray[np.integer],
-    share: float,
-    random: np.random.Generator,
-) -> NDArray[np.bool_]:
-    """Return bool [N]: the items drawn, about ``share`` of ``items``, in whole groups."""
-    drawn = np.zeros(len(is_defect), dtype=bool)
-    found = _Groups(items, is_defect, groups)
-    sizes = found.sizes
-    chosen = np.zeros(len(sizes), dtype=bool)
-    for members in found.shuffled_strata(random):
-        target = share * sizes[members].sum()
-        taken = 0
-        for member, size in zip(members.tolist(), sizes[members].tolist(), strict=True):
-            # Take a group if that brings the total nearer: a huge one is passed over, not forced.
-            if taken + size / 2 < target:
-                chosen[member] = True
-                taken += size
-    drawn[items] = chosen[found.of_item]
-    return drawn
+    def draw(self, share: float, random: np.random.Generator) -> NDArray[np.bool_]:
+        """Return bool [N]: the items drawn, about ``share`` of ``items``, in whole groups."""
+        drawn = [0] * len(self._sizes)
+        for members in self._shuffled_strata(random):
+            target = share * sum(size for _, size in members)
+            taken = 0
+            for member, size in members:
+                # Take a group if that brings the total nearer: a huge one is passed over.
+                if taken + size / 2 < target:
+                    drawn[member] = 1
+                    taken += size
+        is_drawn: NDArray[np.bool_] = self._spread(drawn) == 1
+        return is_drawn
 
-
-def _deal(
-    items: Indices,
-    is_defect: NDArray[np.bool_],
-    groups: NDArray[np.integer],
-    folds: int,
-    random: np.random.Generator,
-) -> NDArray[np.intp]:
-    """Return int [N]: the fold of each of ``items`` (−1 elsewhere), of equal sizes and mixes."""
-    dealt = np.full(len(is_defect), -1, np.intp)
-    found = _Groups(items, is_defect, groups)
-    fold = np.zeros(len(found.sizes), np.intp)
-    held = [0] * folds  # items in each fold
-    for members in found.shuffled_strata(random):
-        of_stratum = [0] * folds
-        for member in members.tolist():
-            fold[member] = min(range(folds), key=lambda k: (of_stratum[k], held[k], k))
-            of_stratum[fold[member]] += int(found.sizes[member])
-            held[fold[member]] += int(found.sizes[member])
-    dealt[items] = fold[found.of_item]
-    return dealt
+    def deal(self, folds: int, random: np.random.Generator) -> NDArray[np.intp]:
+        """Return int [N]: each item's fold (−1 outside ``items``); equal sizes and mixes."""
+        fold_of = [0] * len(self._sizes)
+        held = [0] * folds  # items in each fold
+        for members in self._shuffled_strata(random):
+            of_stratum = [0] * folds
+            for member, size in members:
+                fold = min(range(folds), key=lambda k: (of_stratum[k], held[k], k))
+                fold_of[member] = fold
+                of_stratum[fold] += size
+                held[fold] += size
+        return self._spread(fold_of)
 
 
 def _check(split: Split, is_defect: NDArray[np.bool_], source: str, sides: Sequence[str]) -> None:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from drupe.errors import InputError
 from drupe.evaluation.certificate import NotCertifiableError, certify_threshold
-from drupe.evaluation.comparison import Candidate
+from drupe.evaluation.comparison import Candidate, align_candidates
 from drupe.evaluation.model_predictions import ModelPredictions, read_csv, read_run_predictions
-from drupe.evaluation.paired import align
 from drupe.runs.layout import RunFolder, runs_below
 
 LOGITS_OF_RUNS = "--logits: is for CSV files; a run's scores are never logits"
@@ -65,7 +64,7 @@ def read_lineup(
     ]
     caveats = [f"{one.name}: {text}" for seeds in models for one in seeds for text in one.caveats]
     return Lineup(
-        tuple(_aligned(named)),
+        tuple(align_candidates(named)),
         _groups(models),
         tuple(dict.fromkeys(notes)),
         tuple(dict.fromkeys(caveats)),
@@ -83,13 +82,6 @@ def _distinct_names(candidates: Sequence[Candidate], paths: Sequence[Path]) -> l
         f"{name} ({told[: index + 1].count(name)})" if told.count(name) > 1 else name
         for index, name in enumerate(told)
     ]
-
-
-def _aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return all tables in the order of the first, whose groups :class:`Lineup` gives."""
-    names = [one.name for one in candidates for _ in one.tables]
-    tables = iter(align([table for one in candidates for table in one.tables], names))
-    return [replace(one, tables=tuple(next(tables) for _ in one.tables)) for one in candidates]
 
 
 def _read(path: Path, defect: str | None, score_is_logit: bool) -> list[ModelPredictions]:

@@ -20,6 +20,7 @@ from scipy.special import betainc
 from scipy.stats import binom
 
 from drupe.errors import DrupeError, InputError
+from drupe.evaluation.bisection import smallest_above
 from drupe.evaluation.intervals import Proportion
 from drupe.evaluation.metrics import Counts
 
@@ -85,16 +86,14 @@ def misses_allowed(defects: int, min_recall: float, confidence: float) -> int | 
     """
     check_target(min_recall, confidence)
 
-    def holds(k: int) -> bool:
-        return bool(chance_of_few_misses(k, defects, min_recall) <= 1 - confidence)
+    def is_too_many(k: int) -> bool:
+        return bool(chance_of_few_misses(k, defects, min_recall) > 1 - confidence)
 
-    if not holds(0):
+    if is_too_many(0):
         return None
-    low, high = 0, defects  # holds(low), not holds(high): all missed has probability 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+    too_many = smallest_above(0, is_too_many)
+    assert too_many is not None  # all missed has probability 1
+    return too_many - 1
 
 
 def needed_defects(min_recall: float, confidence: float, misses: int = 0) -> int:
@@ -113,19 +112,13 @@ def needed_defects(min_recall: float, confidence: float, misses: int = 0) -> int
     def suffices(n: int) -> bool:
         return bool(chance_of_few_misses(misses, n, min_recall) <= 1 - confidence)
 
-    high = misses + 1
-    while not suffices(high):
-        high *= 2
-        if high > LARGEST_SEARCH:
-            raise InputError(
-                f"min_recall: {min_recall!r} at confidence {confidence!r} takes more than "
-                f"{LARGEST_SEARCH:,} defects"
-            )
-    low = misses  # n = misses never suffices
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if suffices(middle) else (middle, high)
-    return high
+    needed = smallest_above(misses, suffices, LARGEST_SEARCH)  # n = misses never suffices
+    if needed is None:
+        raise InputError(
+            f"min_recall: {min_recall!r} at confidence {confidence!r} takes more than "
+            f"{LARGEST_SEARCH:,} defects"
+        )
+    return needed
 
 
 def joint_confidence(confidence: float, candidates: int) -> float:

@@ -166,7 +166,7 @@ def compare(
         value out of range.
     """
     check_comparison(confidence, margin)
-    aligned = _aligned(candidates)
+    aligned = _checked(candidates)
     images = len(aligned[0].tables[0])
     if groups is not None:
         aligned = [_distinct(one, np.asarray(groups)) for one in aligned]
@@ -251,7 +251,19 @@ def detectable_difference(
     return min(1.0, max(error_based, least))
 
 
-def _aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
+def align_candidates(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates with all tables in the order of the first.
+
+    Raises:
+        InputError: tables that differ in paths, classes or labels.
+    """
+    names = [one.name for one in candidates for _ in one.tables]
+    tables = iter(align([table for one in candidates for table in one.tables], names))
+    return [replace(one, tables=tuple(next(tables) for _ in one.tables)) for one in candidates]
+
+
+def _checked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return two candidates or more, aligned, that hold clean items and defects."""
     if len(candidates) < 2:
         raise InputError(f"compare: needs at least two models, got {len(candidates)}")
     labels = candidates[0].tables[0].is_defect
@@ -260,9 +272,7 @@ def _aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
             f"{candidates[0].name}: must hold clean items and defects, "
             f"got {int((~labels).sum()):,} clean and {int(labels.sum()):,} defects"
         )
-    names = [f"{one.name}" for one in candidates for _ in one.tables]
-    tables = iter(align([table for one in candidates for table in one.tables], names))
-    return [replace(one, tables=tuple(next(tables) for _ in one.tables)) for one in candidates]
+    return align_candidates(candidates)
 
 
 def _shared_metrics(candidates: Sequence[Candidate]) -> list[Metric]:

@@ -7,11 +7,10 @@ was seen so far holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import ArrayLike
 
+from drupe.evaluation.bisection import smallest_above
 from drupe.evaluation.certificate import (
     Certificate,
     joint_confidence,
@@ -235,18 +234,4 @@ def _trials_that_settle(
 
     if rate == required:
         return None
-    return _smallest(settled, int(np.ceil(trials)))
-
-
-def _smallest(holds: Callable[[float], bool], start: int) -> int | None:
-    """Return the smallest whole number above ``start`` that holds, of a monotone condition."""
-    high = start + 1
-    while not holds(high):
-        high *= 2
-        if high > MOST:
-            return None
-    low = max(start, high // 2)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
+    return smallest_above(int(np.ceil(trials)), settled, MOST)

@@ -8,7 +8,7 @@ S × N images had been seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from scipy.special import ndtri
 from scipy.stats import binom
 
 from drupe.errors import InputError
+from drupe.evaluation.bisection import crossing
 from drupe.evaluation.intervals import check_confidence, clopper_pearson
 from drupe.evaluation.metrics import ARGMAX_THRESHOLD
 from drupe.evaluation.predictions import Predictions
@@ -278,17 +279,9 @@ def score_interval(only_a: float, only_b: float, pairs: float, z: float) -> tupl
 
     observed = (only_a - only_b) / pairs
     return (
-        _crossing(lambda delta: statistic(delta) <= z, -1.0, observed),
-        -_crossing(lambda delta: statistic(-delta) >= -z, -1.0, -observed),
+        crossing(lambda delta: statistic(delta) <= z, -1.0, observed),
+        -crossing(lambda delta: statistic(-delta) >= -z, -1.0, -observed),
     )
-
-
-def _crossing(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Return where a condition that holds at ``high`` begins to, from ``low`` on (bisection)."""
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return low
 
 
 def sign_flip_p_value(differences: ArrayLike) -> float:
