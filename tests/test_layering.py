@@ -36,7 +36,15 @@ ROOMS: dict[str, set[str]] = {
     "study.execution.ray": {"study.definition", "study.execution"},
     "study.verdict": {"study.definition", "study.execution"},
 }
-BASE = {"", "configuration", "errors", "files", "host", "progress"}  # "" is drupe/__init__.py
+BASE = {
+    "",
+    "configuration",
+    "errors",
+    "files",
+    "host",
+    "progress",
+    "templates",
+}  # "" is drupe/__init__.py
 
 # The package itself names the public members of these layers, and loads them when they are used.
 FRONT_DOOR = {"deployment", "evaluation"}

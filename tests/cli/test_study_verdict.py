@@ -80,14 +80,14 @@ def test_every_figure_stands_beside_its_verdict(printed) -> None:
     for line in (
         "EXP-002A 2 95.1 % 93.7-96.3 0.0 100 % 90.9 % 0.955",
         "BASE undecided 94.3 % (93.0-95.4) 25,183 images",
-        "EXP-002A pass +0.8 (+0.4 to +1.4)",
+        "EXP-002A pass +0.8 (+0.3 to +1.4)",
         "EXP-001 pass misses 0 of 566",
         "EXP-002A undecided misses 0 of 566, approx. 299 fresh defects (--data)",
         "EXP-002A pass 1.00 ms",
         "EXP-004 undecided not measured",
         "failed: EXP-002A seed 123: killed by signal 9",
         "deviation from the protocol: study.margin: 0.02 -> 0.05",
-        "EXP-002A - BASE +0.8 +0.3 to +1.5 0.0039 0.9 yes",
+        "EXP-002A - BASE +0.8 +0.2 to +1.5 0.0039 0.9 yes",
         "EXP-004 - BASE: not compared, no finished run of one of them",
         "EXP-002B: collapsed to one decision for every item: seeds 42, 123, 456",
     ):

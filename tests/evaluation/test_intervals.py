@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from drupe.evaluation.intervals import Proportion, clopper_pearson, format_percent
+from drupe.evaluation.intervals import (
+    Proportion,
+    clopper_pearson,
+    describe_interval,
+    format_interval,
+    format_percent,
+    format_points,
+    format_points_interval,
+)
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.999])
@@ -146,3 +154,49 @@ def test_description() -> None:
     one_sided = Proportion(1226, 1226, confidence=1 - 0.05 / 7, sides=1)
     expected = "100 % (1,226 of 1,226; 99.28 % one-sided bounds 99.5–100 %)"
     assert one_sided.describe() == expected
+
+
+def test_counts_as_text() -> None:
+    assert Proportion(1226, 2452).with_counts() == "50.0 % (1,226 of 2,452)"
+
+
+def test_an_interval_as_text() -> None:
+    assert format_interval(0.90951, 0.94449) == "90.9–94.5 %"
+    assert format_interval(0.90951, 0.94449, 2, dash="-", sign="") == "90.95-94.45"
+    assert describe_interval(0.5, 1, 0.95, 1) == "95 % one-sided bounds 50.0–100 %"
+
+
+def shown_numbers(text: str, separator: str) -> tuple[float, float]:
+    low, high = text.removesuffix(" %").split(separator)
+    return float(low), float(high)
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 2, 4])
+@pytest.mark.parametrize("sides", [1, 2])
+def test_no_shown_bound_of_a_rate_is_tighter_than_it_is(decimals: int, sides: int) -> None:
+    random = np.random.default_rng(decimals)
+    for _ in range(500):
+        trials = int(random.integers(1, 10 ** int(random.integers(1, 7))))
+        rate = Proportion(int(random.integers(0, trials + 1)), trials, sides=sides)
+        low, high = shown_numbers(format_interval(rate.low, rate.high, decimals), "–")
+        assert low / 100 <= rate.low
+        assert high / 100 >= rate.high
+        assert low / 100 > rate.low - 1.001 * 10 ** -(decimals + 2)
+        assert high / 100 < rate.high + 1.001 * 10 ** -(decimals + 2)
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 2])
+def test_no_shown_bound_of_a_difference_is_tighter_than_it_is(decimals: int) -> None:
+    bounds = np.random.default_rng(decimals).uniform(-1, 1, (500, 2))
+    bounds[:100] /= 1000
+    for low, high in np.sort(bounds).tolist():
+        start, end = shown_numbers(format_points_interval(low, high, decimals), " to ")
+        assert start / 100 <= low
+        assert end / 100 >= high
+        assert (end - start) / 100 < high - low + 2.001 * 10 ** -(decimals + 2)
+
+
+def test_points_have_a_sign() -> None:
+    assert format_points(0.00749) == "+0.7"
+    assert format_points(-0.00749, 2) == "-0.75"
+    assert format_points_interval(-0.0041, 0.0181) == "-0.5 to +1.9"

@@ -152,10 +152,12 @@ def print_comparison(found: Comparison) -> None:
 
 
 def _row(pair: PairResult) -> tuple[object, ...]:
+    from drupe.evaluation.intervals import format_points, format_points_interval
+
     return (
         pair.metric.replace("_", " "),
-        _points(pair.difference),
-        f"{_points(pair.low)} to {_points(pair.high)}",
+        format_points(pair.difference),
+        format_points_interval(pair.low, pair.high),
         _chance(pair.p_value),
         _chance(pair.p_adjusted),
         f"{100 * pair.detectable:.1f}",
@@ -165,10 +167,6 @@ def _row(pair: PairResult) -> tuple[object, ...]:
 
 def _chance(p_value: float) -> str:
     return f"{p_value:.3f}" if p_value >= 0.001 else "<0.001"
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f}"
 
 
 def _seed_lines(pairs: list[PairResult]) -> list[str]:
@@ -196,13 +194,14 @@ def _meaning(pairs: list[PairResult], confidence: float) -> str:
 def print_historic(found: HistoricComparison) -> None:
     """Print a model's accuracy against a bare number."""
     from drupe.evaluation.comparison import UNPAIRED
-    from drupe.evaluation.intervals import format_confidence, format_percent
+    from drupe.evaluation.intervals import describe_interval, format_percent, format_points
 
     rate = found.rate
     print_line("")
     print_prose(
         f"{found.name} against {format_percent(found.number, 2)}: accuracy "
-        f"{format_percent(rate.mean, 2)}, one-sided {format_confidence(rate.confidence)} bounds "
-        f"{format_percent(rate.low, 2)} and {format_percent(rate.high, 2)}, difference "
-        f"{_points(found.difference)} points, p = {found.p_value:.2g} (not adjusted). {UNPAIRED}"
+        f"{format_percent(rate.mean, 2)}, "
+        f"{describe_interval(rate.low, rate.high, rate.confidence, rate.sides, 2)}, difference "
+        f"{format_points(found.difference)} points, p = {found.p_value:.2g} (not adjusted). "
+        f"{UNPAIRED}"
     )

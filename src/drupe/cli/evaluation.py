@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from drupe.cli.console import print_fitting, print_json, print_line, print_prose, stderr
 from drupe.errors import shortened
-from drupe.evaluation.intervals import Proportion, format_percent
+from drupe.evaluation.intervals import Proportion, format_interval
 
 if TYPE_CHECKING:
     from drupe.runs.evaluation_file import Evaluation, Rate
@@ -67,9 +67,8 @@ def print_evaluation(evaluation: Evaluation, imported: ImportRecord | None = Non
     for name, meaning in RATES.items():
         counted: Rate = getattr(test.argmax, name)
         rate = Proportion(counted.successes, counted.trials, counted.confidence)
-        counts = f"{rate.successes:,} of {rate.trials:,}"
-        low, high = (format_percent(bound, sign="") for bound in (rate.low, rate.high))
-        rows.append((name.replace("_", " "), rate.percent(), f"{low}-{high}", counts, meaning))
+        bounds = format_interval(rate.low, rate.high, dash="-", sign="")
+        rows.append((name.replace("_", " "), rate.percent(), bounds, rate.counts, meaning))
     print_fitting(("", "rate", "95 % interval", "counts", "meaning"), rows, texts=(0, 4))
     confusion = test.argmax.confusion
     print_line("")

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING, Context
+
 from drupe.cli.console import print_fitting, print_line, print_prose
 from drupe.evaluation.certificate import Certificate, NotCertifiableError
-from drupe.evaluation.intervals import format_confidence, format_percent, format_target
+from drupe.evaluation.intervals import (
+    format_confidence,
+    format_interval,
+    format_percent,
+    format_target,
+)
 from drupe.evaluation.operating_point import OperatingPoint, SplitFigures
 
 
@@ -104,15 +111,13 @@ def _print_rates(splits: list[tuple[str, SplitFigures]], certificate: Certificat
         recall = figures.counts.recall(figures.confidence, sides=1)
         vouched = certificate.recall if certificate and name == "calibration" else recall
         clean = figures.counts.clean_yield(figures.confidence)
-        low = format_percent(clean.low, sign="", rounding="down")
-        high = format_percent(clean.high, sign="", rounding="up")
         rows.append(
             (
                 name,
                 recall.percent(2),
                 f"≥ {format_percent(vouched.low, 2, rounding='down')}",
                 clean.percent(),
-                f"{low}-{high}",
+                format_interval(clean.low, clean.high, dash="-", sign=""),
             )
         )
     print_fitting(("", "recall", "lower bound", "clean yield", "interval"), rows)
@@ -124,7 +129,9 @@ def _print_load(split: tuple[str, SplitFigures], prevalence: float) -> None:
     assert load is not None
     cost = "" if load.cost is None else f", cost {load.cost:,.3g}"
     caught = figures.counts.recall(figures.confidence, sides=1)
-    at_most = 1000 * prevalence * (1 - caught.low)
+    # Two digits, rounded up: a bound must not look tighter than it is.
+    digits = Context(prec=2, rounding=ROUND_CEILING)
+    at_most = float(digits.create_decimal(repr(1000 * prevalence * (1 - caught.low))))
     print_line("")
     print_prose(
         f"Per 1,000 items with {format_percent(prevalence)} defects (rates of {name}): "

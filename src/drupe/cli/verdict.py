@@ -46,7 +46,7 @@ def print_verdict(found: StudyVerdict) -> None:
 
 
 def _figures(item: ExperimentVerdict) -> Iterator[tuple[object, ...]]:
-    from drupe.evaluation.intervals import format_percent
+    from drupe.evaluation.intervals import format_interval, format_percent
 
     figures = item.figures
     if figures is None:
@@ -56,19 +56,12 @@ def _figures(item: ExperimentVerdict) -> Iterator[tuple[object, ...]]:
         item.id,
         len(item.seeds) or "-",
         format_percent(figures.accuracy.mean),
-        _interval(figures.accuracy.low, figures.accuracy.high),
+        format_interval(figures.accuracy.low, figures.accuracy.high, dash="-", sign=""),
         "-" if spread is None else f"{100 * spread:.1f}",
         format_percent(figures.recall.mean),
         format_percent(figures.clean_yield.mean),
         f"{figures.auroc.mean:.3f}",
     )
-
-
-def _interval(low: float, high: float) -> str:
-    from drupe.evaluation.intervals import format_percent
-
-    start = format_percent(low, sign="", rounding="down")
-    return f"{start}-{format_percent(high, sign='', rounding='up')}"
 
 
 def _print_criteria(found: StudyVerdict) -> None:
@@ -87,13 +80,13 @@ def _print_criteria(found: StudyVerdict) -> None:
 
 
 def _print_comparisons(found: StudyVerdict) -> None:
-    from drupe.reporting.markdown import points
+    from drupe.evaluation.intervals import format_points, format_points_interval
 
     rows = [
         (
             f"{item.a} - {item.b}",
-            points(item.paired.difference),
-            f"{points(item.paired.low)} to {points(item.paired.high)}",
+            format_points(item.paired.difference),
+            format_points_interval(item.paired.low, item.paired.high),
             f"{item.p_adjusted:.2g}",
             f"{100 * item.detectable:.1f}",
             "yes" if item.is_shown else "no",

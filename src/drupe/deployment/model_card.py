@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from drupe.deployment.evidence import Evidence
 from drupe.deployment.functions import EvaluatedFunction, FunctionEvaluation
-from drupe.evaluation.intervals import Proportion, format_confidence, format_target
+from drupe.evaluation.intervals import format_confidence, format_target
 from drupe.models.network import Network
 from drupe.runs.record import RunRecord
+from drupe.templates import template_environment
 from drupe.training.saved import NetworkMetadata
 
 CARD_FILE = "model_card.md"
@@ -54,9 +53,9 @@ class FunctionCard:
             images=one.gate.images,
             low=one.low,
             high=one.high,
-            accuracy=_with_counts(test.argmax.accuracy()),
-            recall=_with_counts(counts.recall()),
-            clean_yield=_with_counts(counts.clean_yield()),
+            accuracy=test.argmax.accuracy().with_counts(),
+            recall=counts.recall().with_counts(),
+            clean_yield=counts.clean_yield().with_counts(),
             claim=_claim(one.certificate, str(evaluated.refusal) if evaluated.refusal else None),
         )
 
@@ -128,20 +127,8 @@ class ModelCard:
 
     def render(self) -> str:
         """Return the card as Markdown."""
-        environment = Environment(
-            loader=PackageLoader("drupe.deployment"),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            autoescape=False,  # Markdown
-        )
-        environment.filters["cell"] = _cell
+        environment = template_environment("drupe.deployment", {"cell": _cell})
         return environment.get_template(TEMPLATE).render(card=self)
-
-
-def _with_counts(rate: Proportion) -> str:
-    return f"{rate.percent()} ({rate.successes:,} of {rate.trials:,})"
 
 
 def _claim(certificate: Mapping[str, Any] | None, refusal: str | None) -> str:

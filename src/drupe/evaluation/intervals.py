@@ -79,6 +79,33 @@ def format_percent(
     return f"{percent:.{decimals}f}{sign}"
 
 
+def format_interval(
+    low: float, high: float, decimals: int = 1, *, dash: str = "–", sign: str = " %"
+) -> str:
+    """Return ``"90.9–94.5 %"``: bounds of a rate, rounded outward so that none looks tighter."""
+    start = format_percent(low, decimals, "", "down")
+    return f"{start}{dash}{format_percent(high, decimals, sign, 'up')}"
+
+
+def describe_interval(
+    low: float, high: float, confidence: float, sides: int, decimals: int = 1
+) -> str:
+    """Return ``"95 % interval 90.9–94.5 %"``, or ``"95 % one-sided bounds 91.2–94.3 %"``."""
+    kind = "interval" if sides == 2 else "one-sided bounds"
+    return f"{format_confidence(confidence)} {kind} {format_interval(low, high, decimals)}"
+
+
+def format_points(difference: float, decimals: int = 1) -> str:
+    """Return a difference of rates in percentage points with its sign: ``"+0.7"``."""
+    return f"{100 * difference:+.{decimals}f}"
+
+
+def format_points_interval(low: float, high: float, decimals: int = 1) -> str:
+    """Return ``"-0.4 to +1.9"``: bounds of a difference of rates, rounded outward."""
+    start, end = _rounded(low, decimals, "down"), _rounded(high, decimals, "up")
+    return f"{start:+.{decimals}f} to {end:+.{decimals}f}"
+
+
 def _rounded(rate: float, decimals: int, rounding: Rounding) -> Decimal:
     """Return ``rate`` in percent, rounded in decimal: binary steps would turn 0.9405 into 94.04."""
     exact = 100 * Decimal(repr(float(rate)))
@@ -131,18 +158,24 @@ class Proportion:
     def _bounds(self) -> tuple[float, float]:
         return BOUNDS[self.method](self.successes, self.trials, self.confidence, self.sides)
 
+    @property
+    def counts(self) -> str:
+        """The counts as text: ``"809 of 871"``."""
+        return f"{self.successes:,} of {self.trials:,}"
+
     def percent(self, decimals: int = 1) -> str:
         """Return the rate as a percentage that never shows a false 0 % or 100 %."""
         return format_percent(self.rate, decimals)
 
+    def with_counts(self) -> str:
+        """Return ``"92.9 % (809 of 871)"``."""
+        return f"{self.percent()} ({self.counts})"
+
     def describe(self, decimals: int = 1) -> str:
         """Return ``"92.9 % (809 of 871; 95 % interval 91.0–94.5 %)"``."""
-        counts = f"{self.successes:,} of {self.trials:,}"
-        low = format_percent(self.low, decimals, "", "down")
-        high = format_percent(self.high, decimals, rounding="up")
-        kind = "interval" if self.sides == 2 else "one-sided bounds"
-        bounds = f"{format_confidence(self.confidence)} {kind} {low}–{high}"
-        return f"{self.percent(decimals)} ({counts}; {bounds})"
+        low, high = self._bounds()
+        bounds = describe_interval(low, high, self.confidence, self.sides, decimals)
+        return f"{self.percent(decimals)} ({self.counts}; {bounds})"
 
     def to_json(self) -> dict[str, Any]:
         """Return the eight keys that a proportion has in every document."""

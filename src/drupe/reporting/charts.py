@@ -7,14 +7,20 @@ A trace's ``meta`` holds ``series`` (which colour of the palette, see ``charts.j
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
 from drupe.deployment.answers import BenchedFunction
-from drupe.evaluation.intervals import Proportion, format_percent
+from drupe.evaluation.intervals import (
+    Proportion,
+    format_interval,
+    format_percent,
+    format_points,
+    format_points_interval,
+)
 from drupe.evaluation.predictions import Predictions
 from drupe.reporting.figures import (
     Curve,
@@ -66,10 +72,6 @@ def _percent_axis(title: str, **more: Any) -> dict[str, Any]:
     return {"title": {"text": title}, "tickformat": ".3~%", **more}
 
 
-def _bounds(low: float, high: float) -> str:
-    return f"{format_percent(low, sign='', rounding='down')}–{format_percent(high, rounding='up')}"
-
-
 def accuracy_forest(verdict: StudyVerdict) -> Chart:
     """Draw every experiment's accuracy with its interval, and each seed's as a dot."""
     found = [(item.id, item.figures) for item in verdict.experiments if item.figures]
@@ -81,7 +83,8 @@ def accuracy_forest(verdict: StudyVerdict) -> Chart:
     for experiment, figures in found:
         mean, seeds = figures.accuracy, figures.accuracy_by_seed
         name = _plain(experiment)
-        traces.append(_interval_trace(name, mean.mean, mean.low, mean.high, 0))
+        fine = format_interval(mean.low, mean.high, 2)
+        traces.append(_interval_trace(name, mean.mean, mean.low, mean.high, fine))
         traces.append(
             {
                 "x": list(seeds.values),
@@ -92,7 +95,9 @@ def accuracy_forest(verdict: StudyVerdict) -> Chart:
             }
         )
         spread = "–" if seeds.deviation is None else f"{100 * seeds.deviation:.2f}"
-        rows.append((experiment, format_percent(mean.mean), _bounds(mean.low, mean.high), spread))
+        rows.append(
+            (experiment, format_percent(mean.mean), format_interval(mean.low, mean.high), spread)
+        )
     return Chart(
         "accuracy-forest",
         title,
@@ -120,14 +125,15 @@ def _names_axis(names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _interval_trace(name: str, middle: float, low: float, high: float, series: int) -> Trace:
+def _interval_trace(name: str, middle: float, low: float, high: float, bounds: str) -> Trace:
+    """Return a point with its interval; ``bounds`` is the interval as text."""
     return {
         "x": [middle],
         "y": [name],
         "error_x": {"type": "data", "array": [high - middle], "arrayminus": [middle - low]},
         "mode": "markers",
-        "hovertemplate": f"%{{x:.2%}} ({100 * low:.2f} to {100 * high:.2f} %)<extra></extra>",
-        "meta": {"series": series, "part": "interval"},
+        "hovertemplate": f"%{{x:.2%}} ({bounds})<extra></extra>",
+        "meta": {"series": 0, "part": "interval"},
     }
 
 
@@ -140,6 +146,7 @@ def difference_forest(verdict: StudyVerdict) -> Chart:
             "difference-forest", title, "", missing="No planned comparison could be made yet."
         )
     names = [_plain(f"{item.a} − {item.b}") for item in made]
+    intervals = [format_points_interval(item.paired.low, item.paired.high, 2) for item in made]
     return Chart(
         "difference-forest",
         title,
@@ -147,8 +154,10 @@ def difference_forest(verdict: StudyVerdict) -> Chart:
         "shows no difference; p is adjusted (Holm) for all planned comparisons. Detectable is the "
         "smallest true difference that this test set would have shown with 80 % power.",
         tuple(
-            _interval_trace(name, item.paired.difference, item.paired.low, item.paired.high, 0)
-            for name, item in zip(names, made, strict=True)
+            _interval_trace(
+                name, item.paired.difference, item.paired.low, item.paired.high, f"{bounds} points"
+            )
+            for name, item, bounds in zip(names, made, intervals, strict=True)
         ),
         {
             "xaxis": _percent_axis("difference", zeroline=True, rangemode="tozero"),
@@ -161,12 +170,12 @@ def difference_forest(verdict: StudyVerdict) -> Chart:
             (
                 f"{item.a} − {item.b}" + (f": {item.question}" if item.question else ""),
                 item.metric.replace("_", " "),
-                f"{100 * item.paired.difference:+.2f}",
-                f"{100 * item.paired.low:+.2f} to {100 * item.paired.high:+.2f}",
+                format_points(item.paired.difference, 2),
+                bounds,
                 f"{item.p_adjusted:.2g}",
                 f"{100 * item.detectable:.1f}",
             )
-            for item in made
+            for item, bounds in zip(made, intervals, strict=True)
         ),
     )
 
@@ -213,47 +222,53 @@ BANDS = (
 
 def roc_chart(study: StudyFiles) -> Chart:
     """Draw recall against the share of clean items rejected, a curve per model."""
-    curves = [(model.name, roc(_distinct(model))) for model in study.models]
-    steps = (0.01, 0.05, 0.1, 0.2)
-    return Chart(
-        "roc",
-        "ROC",
-        f"Recall against the share of clean items rejected. {BANDS}",
-        tuple(
-            trace
-            for series, (name, curve) in enumerate(curves)
-            for trace in _curve_traces(_plain(name), curve, series)
+    return _curve_chart(
+        [(model.name, roc(_distinct(model))) for model in study.models],
+        Chart(
+            "roc",
+            "ROC",
+            f"Recall against the share of clean items rejected. {BANDS}",
+            layout={
+                "xaxis": _percent_axis("clean items rejected", range=[0, 1.005]),
+                "yaxis": _percent_axis("recall", range=[0, 1.005]),
+            },
         ),
-        {
-            "xaxis": _percent_axis("clean items rejected", range=[0, 1.005]),
-            "yaxis": _percent_axis("recall", range=[0, 1.005]),
-        },
-        ("model", *(f"recall, {100 * step:g} % of clean rejected" for step in steps)),
-        tuple((name, *_at(curve, steps)) for name, curve in curves),
+        {step: f"recall, {100 * step:g} % of clean rejected" for step in (0.01, 0.05, 0.1, 0.2)},
     )
 
 
 def recall_yield_chart(study: StudyFiles) -> Chart:
     """Draw what each recall costs in clean items, a curve per model."""
-    curves = [(model.name, recall_yield(_distinct(model))) for model in study.models]
-    steps = (0.9, 0.95, 0.98, 0.99, 1.0)
-    return Chart(
-        "recall-yield",
-        "Recall and clean yield",
-        "Clean yield at the highest threshold that reaches a recall on the test items. It was "
-        "found on the very items it is judged on, so it promises nothing: certify on calibration. "
-        + BANDS,
-        tuple(
+    return _curve_chart(
+        [(model.name, recall_yield(_distinct(model))) for model in study.models],
+        Chart(
+            "recall-yield",
+            "Recall and clean yield",
+            "Clean yield at the highest threshold that reaches a recall on the test items. It was "
+            "found on the very items it is judged on, so it promises nothing: certify on "
+            f"calibration. {BANDS}",
+            layout={
+                "xaxis": _percent_axis("recall", range=[0.9, 1.0005]),
+                "yaxis": _percent_axis("clean yield", range=[0, 1.005]),
+            },
+        ),
+        {step: f"yield at recall {100 * step:g} %" for step in (0.9, 0.95, 0.98, 0.99, 1.0)},
+    )
+
+
+def _curve_chart(
+    curves: Sequence[tuple[str, Curve]], empty: Chart, columns: Mapping[float, str]
+) -> Chart:
+    """Return ``empty`` with a curve per model, and a table of what each reaches at some x."""
+    return replace(
+        empty,
+        traces=tuple(
             trace
             for series, (name, curve) in enumerate(curves)
             for trace in _curve_traces(_plain(name), curve, series)
         ),
-        {
-            "xaxis": _percent_axis("recall", range=[0.9, 1.0005]),
-            "yaxis": _percent_axis("clean yield", range=[0, 1.005]),
-        },
-        ("model", *(f"yield at recall {100 * step:g} %" for step in steps)),
-        tuple((name, *_at(curve, steps)) for name, curve in curves),
+        columns=("model", *columns.values()),
+        rows=tuple((name, *_at(curve, list(columns))) for name, curve in curves),
     )
 
 
@@ -366,7 +381,7 @@ def pareto_chart(verdict: StudyVerdict) -> Chart:
                 f"{timing.backend} {timing.precision}",
                 f"{timing.p95_ms:.2f} ms",
                 format_percent(rate.rate),
-                _bounds(rate.low, rate.high),
+                format_interval(rate.low, rate.high),
                 "yes" if kept else "no",
             )
             for (name, timing, rate), kept in zip(points, front, strict=True)

@@ -6,11 +6,16 @@ Whatever comes from a file (names, hypotheses, reasons) is escaped, so that it i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from drupe.evaluation.intervals import format_percent
+from drupe.evaluation.intervals import (
+    format_interval,
+    format_percent,
+    format_points,
+    format_points_interval,
+)
+from drupe.templates import template_environment
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
 
@@ -20,20 +25,16 @@ def escape(text: object) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
 
 
-def points(difference: float) -> str:
-    """Return a difference of rates in percentage points with its sign: ``+0.7``."""
-    return f"{100 * difference:+.1f}"
-
-
 def render(template: str, **content: Any) -> str:
     """Return the Markdown of ``reporting/templates/TEMPLATE`` for ``content``."""
-    environment = Environment(
-        loader=PackageLoader("drupe.reporting"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML: values pass through the filter ``escape`` below
-    )
-    environment.filters |= {"text": escape, "percent": format_percent, "points": points}
+    filters: dict[str, Callable[..., object]] = {
+        "text": escape,
+        "percent": format_percent,
+        "points": format_points,
+    }
+    environment = template_environment("drupe.reporting", filters)
+    environment.globals |= {
+        "interval": format_interval,
+        "points_interval": format_points_interval,
+    }
     return environment.get_template(template).render(**content)

@@ -13,12 +13,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 import drupe
-from drupe.evaluation.intervals import format_confidence, format_percent, format_target
+from drupe.evaluation.intervals import (
+    format_confidence,
+    format_interval,
+    format_percent,
+    format_target,
+)
 from drupe.progress import duration
 from drupe.reporting.charts import (
     Chart,
@@ -38,6 +42,7 @@ from drupe.reporting.provenance import Provenance, provenance
 from drupe.reporting.study_files import StudyFiles, read_study_files
 from drupe.reporting.verdict import evidence_text
 from drupe.study.verdict.document import StudyVerdict
+from drupe.templates import template_environment
 
 SCRIPTS = ("evidence.js", "charts.js", "explorer.js", "gallery.js", "page.js")
 THEME = "theme.js"
@@ -159,20 +164,15 @@ def _comparison(study: StudyFiles) -> list[Chart]:
 def render(report: Report) -> str:
     """Return the page."""
     assets = files("drupe.reporting") / "assets"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("drupe.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Callable[..., object]] = {
         "evidence": evidence_text,
         "percent": format_percent,
         "target": format_target,
         "confidence": format_confidence,
         "duration": duration,
     }
+    environment = template_environment("drupe.reporting", filters, is_html=True)
+    environment.globals["interval"] = format_interval
 
     def asset(name: str) -> str:
         return (assets / name).read_text(encoding="utf-8")

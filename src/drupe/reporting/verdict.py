@@ -12,9 +12,15 @@ from drupe.evaluation.criterion_verdict import (
     RecallEvidence,
     SizeEvidence,
 )
-from drupe.evaluation.intervals import Proportion, format_percent
+from drupe.evaluation.intervals import (
+    Proportion,
+    format_interval,
+    format_percent,
+    format_points,
+    format_points_interval,
+)
 from drupe.evaluation.paired import ClusteredMean, PairedDifference
-from drupe.reporting.markdown import points, render
+from drupe.reporting.markdown import render
 from drupe.study.verdict.document import StudyVerdict
 from drupe.study.verdict.smoke_checks import Check
 
@@ -53,11 +59,11 @@ def evidence_text(evidence: Evidence) -> str:
     """Return the figure that a verdict rests on, with its bounds, in a few characters."""
     match evidence:
         case BaselineComparison(paired=found) | (PairedDifference() as found):
-            return f"{points(found.difference)} ({points(found.low)} to {points(found.high)})"
+            bounds = format_points_interval(found.low, found.high)
+            return f"{format_points(found.difference)} ({bounds})"
         case ClusteredMean(mean=rate) | Proportion(rate=rate):
-            low = format_percent(evidence.low, sign="", rounding="down")
-            high = format_percent(evidence.high, sign="", rounding="up")
-            return f"{format_percent(rate)} ({low}-{high})"
+            bounds = format_interval(evidence.low, evidence.high, dash="-", sign="")
+            return f"{format_percent(rate)} ({bounds})"
         case LatencyEvidence():
             return f"{evidence.value_ms:.2f} ms"
         case SizeEvidence():

@@ -1,0 +1,27 @@
+"""Documents from Jinja templates: the one place that says how they are filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def template_environment(
+    package: str, filters: Mapping[str, Callable[..., object]], *, is_html: bool = False
+) -> Environment:
+    """Return the environment of the templates in ``PACKAGE/templates``.
+
+    A name that the template lacks is an error. Values are escaped in HTML alone: those of a
+    Markdown template pass through a filter of its own.
+    """
+    environment = Environment(
+        loader=PackageLoader(package),
+        autoescape=is_html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=not is_html,
+    )
+    environment.filters |= filters
+    return environment
