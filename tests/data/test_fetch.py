@@ -159,6 +159,47 @@ def test_bytes_that_are_not_the_revision_s_are_refused(
     assert not (tmp_path / "cherries").exists()
 
 
+def test_a_line_ending_that_git_changes_is_found(tmp_path: Path, repository: Repository) -> None:
+    (repository.path / "data/val/cherry_pit/.gitattributes").write_text("*.png eol=crlf\n")
+    (repository.path / "data/val/cherry_pit/cherry_1.png").write_bytes(b"one\ntwo\n")
+    git(repository.path, "add", ".")
+    git(repository.path, "commit", "--quiet", "-m", "attributes")
+    with pytest.raises(InputError, match="val/cherry_pit: 2 files are not what the revision says"):
+        fetch(
+            tmp_path / "cherries",
+            source=repository.source,
+            revision=git(repository.path, "rev-parse", "HEAD"),
+        )
+
+
+def test_nothing_that_is_set_up_for_other_repositories_runs(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks, ran = tmp_path / "hooks", tmp_path / "ran"
+    hooks.mkdir()
+    for name in ("post-checkout", "monitor"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {ran}\n")
+        (hooks / name).chmod(0o755)
+    settings = tmp_path / "settings"
+    settings.write_text(f"[core]\nhooksPath = {hooks}\nfsmonitor = {hooks}/monitor\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    fetch(tmp_path / "cherries", source=repository.source, revision=repository.revision)
+    assert not ran.exists()
+
+
+def test_a_set_inside_a_repository_of_another_format_is_still_whole(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around = tmp_path / "around"
+    around.mkdir()
+    git(around, "init", "--quiet", "--object-format=sha256")
+    (around / ".gitattributes").write_text("* text eol=crlf\n")
+    monkeypatch.chdir(around)
+    folder = around / "cherries"
+    first = fetch(folder, source=repository.source, revision=repository.revision)
+    assert fetch(folder, source=repository.source, revision=repository.revision) == first
+
+
 def test_a_link_is_no_image(tmp_path: Path, repository: Repository) -> None:
     (repository.path / "data/val/cherry_pit/link.png").symlink_to("/etc/hosts")
     git(repository.path, "add", ".")

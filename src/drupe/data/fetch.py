@@ -7,6 +7,7 @@ same command goes on from there.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -84,11 +85,11 @@ def fetch(
     if expected is None and REVISION.startswith(revision):
         expected = COUNTS
     folder = folder.resolve()
+    if shutil.which("git") is None:
+        raise InputError("git: not found: install git, or copy the images by hand")
     present = _already_there(folder, source, revision)
     if present:
         return present
-    if shutil.which("git") is None:
-        raise InputError("git: not found: install git, or copy the images by hand")
     work = folder.parent / f".{folder.name}.fetch"
     clone, whole = work / "clone", work / "whole"
     with _useless_if_wrong(work):
@@ -124,7 +125,7 @@ def _already_there(folder: Path, source: str, revision: str) -> Fetched | None:
         record = read_json(folder / RECORD)
         same = isinstance(record, dict) and record.get("source") == source
         if same and str(record.get("revision", "")).startswith(revision):
-            found = {name: _objects_in(folder / name) for name in COUNTS}
+            found = _objects_in(folder)
             present = Fetched(source, record["revision"], _counts(found), _identities(found))
             if present.to_json() == {"objects": present.objects, **record}:
                 return present
@@ -211,11 +212,12 @@ def _check_out(
     clone: Path, source: str, revision: str, wanted: Objects, progress: Progress
 ) -> None:
     """Write what is missing or damaged, a batch at a time; keep what an earlier try wrote."""
+    present = _objects_in(clone / "data")
     missing = [
         f"data/{name}/{file}"
         for name, files in wanted.items()
         for file, identity in files.items()
-        if _object_id(clone / "data" / name / file) != identity
+        if present[name].get(file) != identity
     ]
     total = sum(map(len, wanted.values()))
     with progress("fetch", total, "images") as tracker:
@@ -239,7 +241,7 @@ def _verified(data: Path, source: str, wanted: Objects) -> dict[str, str]:
         for name, files in wanted.items()
         if any(_is_pointer(data / name / file) for file in files)
     ]
-    found = {name: _objects_in(data / name) for name in wanted}
+    found = _objects_in(data)
     problems += [
         f"{source}: {name}: {len(files.items() ^ found[name].items()):,} files are not what the "
         "revision says (a filter of git changed them?)"
@@ -251,21 +253,25 @@ def _verified(data: Path, source: str, wanted: Objects) -> dict[str, str]:
     return _identities(found)
 
 
-def _object_id(path: Path) -> str | None:
-    """Return git's name of a file's content: SHA-1 of ``blob SIZE NUL BYTES``; None: no file."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    head = f"blob {len(content)}\0".encode()
-    return hashlib.sha1(head + content, usedforsecurity=False).hexdigest()
+def _objects_in(data: Path) -> Objects:
+    """Return the object ids of the files that are there, of their very bytes.
 
-
-def _objects_in(folder: Path) -> dict[str, str]:
-    if not folder.is_dir():
-        return {}
-    files = (path for path in folder.iterdir() if path.is_file())
-    return {path.name: str(_object_id(path)) for path in files}
+    Not by ``git diff``: that believes the times of files and sees them through filters. No
+    repository around, no configuration and no attribute has a say here.
+    """
+    paths = [path for name in COUNTS for path in sorted((data / name).glob("*")) if path.is_file()]
+    if odd := [path for path in paths if "\n" in path.name]:
+        raise InputError(f"{odd[0]!r}: a file name must be one line")
+    found: Objects = {name: {} for name in COUNTS}
+    if not paths:
+        return found
+    command = ["git", f"--git-dir={os.devnull}", "hash-object", "--no-filters", "--stdin-paths"]
+    done = _run(command, "".join(f"{path}\n" for path in paths))
+    if done.returncode:
+        raise InputError(f"{data}: could not be verified: {' '.join(done.stderr.split())}")
+    for path, identity in zip(paths, done.stdout.split(), strict=True):
+        found[path.relative_to(data).parent.as_posix()][path.name] = identity
+    return found
 
 
 def _identities(found: Objects) -> dict[str, str]:
@@ -290,9 +296,12 @@ def _is_pointer(path: Path) -> bool:
 
 def _git(arguments: Sequence[str], failure: str, given: str = "") -> None:
     # A password prompt would wait for ever: answer it with nothing, and git says what is wrong.
+    # Whatever a person has set up for repositories of their own is not to run here.
     settings = [
         "core.askPass=true",
         "core.autocrlf=false",
+        "core.fsmonitor=false",
+        f"core.hooksPath={os.devnull}",
         "http.lowSpeedLimit=1000",
         f"http.lowSpeedTime={STALLED_SECONDS}",
     ]
@@ -304,4 +313,11 @@ def _git(arguments: Sequence[str], failure: str, given: str = "") -> None:
 
 
 def _run(command: Sequence[str], given: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command,
+        input=given,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",  # names of files may be in any encoding
+        check=False,
+    )

@@ -118,10 +118,7 @@ class Trainer:
             epoch=epoch,
             loss=float(torch.stack(losses).mean()),
             accuracy=float(correct) / seen,
-            learning_rate=self.config.training.learning_rate
-            * learning_rate_factor(
-                epoch * self.steps_per_epoch, self.steps_per_epoch, self.config.training
-            ),
+            learning_rate=self._learning_rate(epoch * self.steps_per_epoch),
             images=seen * world.size,
             seconds=time.perf_counter() - started,
         )
@@ -132,9 +129,9 @@ class Trainer:
         """One update on ``items``; returns the loss and the number of right answers (scalars)."""
         training = self.config.training
         at = epoch * self.steps_per_epoch + step
+        learning_rate = self._learning_rate(at)
         for group in self.optimiser.param_groups:
-            factor = learning_rate_factor(at, self.steps_per_epoch, training)
-            group["lr"] = training.learning_rate * factor
+            group["lr"] = learning_rate
         images, targets = self.source.batch(items)
         pixels = self.augment(images, random).contiguous(memory_format=self.precision.memory_format)
         with self.precision.autocast(self.source.device):
@@ -149,6 +146,12 @@ class Trainer:
         self.scaler.update()
         self.average.update(self.network, step=at)
         return loss.detach(), (logits.argmax(1) == targets).sum()
+
+    def _learning_rate(self, step: int) -> float:
+        """Return the learning rate at ``step``, counted over the whole run."""
+        training = self.config.training
+        factor = learning_rate_factor(step, self.steps_per_epoch, training)
+        return training.learning_rate * factor
 
     def state(self) -> Tensors:
         """Return every tensor that the next epoch depends on."""
