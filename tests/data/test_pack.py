@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from bars import Bars
@@ -93,7 +94,7 @@ def test_a_killed_pack_is_not_taken_for_complete(
     done = subprocess.run([sys.executable, "-c", script, root, store], check=False)
     assert done.returncode == -9
     [left] = (store / "packed").glob(".*.tmp")
-    assert (left / "images.u8").stat().st_size == 160 * 16 * 16 * 3
+    assert np.load(left / "images.npy").shape == (160, 16, 16, 3)
     dataset = open_dataset(root, store=store, size=16)
     np.testing.assert_array_equal(dataset.images, pixels(dataset))
     assert not left.exists()
@@ -105,7 +106,11 @@ def test_packing_twice_at_once(
 ) -> None:
     root = make_folder(count=50)
     if not locks:
-        monkeypatch.setattr(pack, "fcntl", None)
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(FileLock, "acquire", refuse)
         # Threads share a process id, which names the temporary folder of a process.
         numbers = iter(range(10**6))
         monkeypatch.setattr(pack.os, "getpid", lambda: next(numbers))
@@ -124,7 +129,7 @@ def test_packing_twice_at_once(
 @pytest.mark.parametrize("damage", ["short", "missing"])
 def test_a_damaged_pack_is_made_anew(make_folder: MakeFolder, store: Path, damage: str) -> None:
     root = make_folder()
-    images = open_dataset(root, store=store, size=16).cache / "images.u8"
+    images = open_dataset(root, store=store, size=16).cache / "images.npy"
     if damage == "short":
         os.truncate(images, 100)
     else:
@@ -145,7 +150,7 @@ def test_a_file_that_changes_while_it_is_packed(
     assert "train/clean/000.png: changed while it was being read" in refusal(root, store)
 
 
-@pytest.mark.parametrize("name", ["images.u8", "pack.json"])
+@pytest.mark.parametrize("name", ["images.npy", "pack.json"])
 def test_a_pack_of_a_single_wrong_byte_is_made_anew(
     make_folder: MakeFolder, store: Path, name: str
 ) -> None:
@@ -164,7 +169,7 @@ def test_every_byte_of_a_small_pack_is_checked(
 ) -> None:
     monkeypatch.setattr(pack, "CHECKED_BYTES", 100)
     monkeypatch.setattr(pack, "CHECKED_BLOCKS", 10)
-    path, zeros = tmp_path / "images.u8", bytes(size)
+    path, zeros = tmp_path / "images.npy", bytes(size)
     path.write_bytes(zeros)
     known = pack._checksum(path)
     for place in range(size):
@@ -177,7 +182,7 @@ def test_a_large_pack_is_checked_from_end_to_end(
 ) -> None:
     monkeypatch.setattr(pack, "CHECKED_BYTES", 10)
     monkeypatch.setattr(pack, "CHECKED_BLOCKS", 5)
-    path = tmp_path / "images.u8"
+    path = tmp_path / "images.npy"
     path.write_bytes(bytes(1000))
     known = pack._checksum(path)
     noticed = []

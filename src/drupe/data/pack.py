@@ -1,7 +1,7 @@
 """Decode once: all images of a dataset as one uint8 array in a file, read by memory map.
 
-``STORE/packed/KEY/`` holds ``images.u8``, the raw array uint8 [N, S, S, 3], and ``pack.json``,
-which is written last. KEY is a hash of the files' digests in order and of what shapes the pixels.
+``STORE/packed/KEY/`` holds ``images.npy``, uint8 [N, S, S, 3], and ``pack.json``, which is written
+last. KEY is a hash of the files' digests in order and of what shapes the pixels.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,10 @@ from drupe.errors import InputError, shortened
 from drupe.files import read_json, write_json
 from drupe.progress import Progress, silent
 
-try:
-    import fcntl
-except ImportError:  # Windows: without a lock, two processes both pack and the first one wins
-    fcntl = None  # type: ignore[assignment]
-
-PACK_VERSION = 1
+PACK_VERSION = 2
 """Raised when the same files would give other pixels or another layout."""
+
+IMAGES = "images.npy"
 
 Unreadable = Literal["error", "skip"]
 Sizes = Literal["refuse", "resize"]
@@ -153,14 +150,17 @@ def _read(folder: Path, size: int, paths: int) -> Pack | None:
     except InputError:  # missing as well
         return None
     skipped = {item.index: item.reason for item in document.skipped}
-    shape = (document.images, size, size, 3)
-    images = folder / "images.u8"
+    file = folder / IMAGES
     whole = document.images + len(skipped) == paths > max(skipped, default=0)
-    if not whole or not images.exists() or images.stat().st_size != int(np.prod(shape)):
+    if not whole or not file.exists() or _checksum(file) != document.checksum:
         return None
-    if _checksum(images) != document.checksum:
+    try:
+        images = np.lib.format.open_memmap(file, mode="r")
+    except ValueError:  # cut off
         return None
-    return Pack(folder, np.memmap(images, np.uint8, mode="r", shape=shape), skipped)
+    if images.dtype != np.uint8 or images.shape != (document.images, size, size, 3):
+        return None
+    return Pack(folder, images, skipped)
 
 
 def _checksum(images: Path) -> int:
@@ -178,19 +178,23 @@ def _checksum(images: Path) -> int:
 @contextmanager
 def _locked(folder: Path, progress: Progress) -> Iterator[None]:
     """Let one process at a time make ``folder``; where locks don't work, let all of them try."""
-    with ExitStack() as stack:
-        if fcntl is not None:
-            lock = stack.enter_context(folder.with_suffix(".lock").open("wb"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                with progress("wait for another process that packs the same images", 1, "pack"):
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError:
-                pass  # some network drives have no locks
-            else:
-                _remove_leftovers(folder)
+    # Imported here: it comes with the extra ``train``, and only training packs.
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        with progress("wait for another process that packs the same images", 1, "pack"):
+            lock.acquire()
+    except (OSError, NotImplementedError):
+        pass  # some network drives have no locks: the first to finish wins
+    try:
+        if lock.is_locked:
+            _remove_leftovers(folder)
         yield
+    finally:
+        lock.release()
 
 
 def _temporary_prefix(folder: Path) -> str:
@@ -231,14 +235,14 @@ class _Work:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
-            report = self._write_images(temporary / "images.u8", progress)
+            report = self._write_images(temporary / IMAGES, progress)
             self._refuse(report)
             document = _Document(
                 version=PACK_VERSION,
                 images=len(self.paths) - len(report.unreadable),
                 size=self.size,
                 sizes=self.sizes,
-                checksum=_checksum(temporary / "images.u8"),
+                checksum=_checksum(temporary / IMAGES),
                 skipped=tuple(
                     _Skipped(index=index, path=self.paths[index], reason=reason)
                     for index, reason in sorted(report.unreadable.items())
@@ -268,6 +272,7 @@ class _Work:
         chunk = max(1, min(64, CHUNK_BYTES // (self.size * self.size * 3)))
         what = progress("decode", len(self.paths), "images")
         with what as tracker, target.open("wb") as stream:
+            self._write_header(stream, len(self.paths))
             for images, part in in_order(self._decode, range(len(self.paths)), chunk, self.workers):
                 # Plain writes: on a full disk a memory map would kill the process instead.
                 for image in images:
@@ -283,9 +288,17 @@ class _Work:
                 )
                 if len(wrong) >= ENOUGH:
                     break
+            stream.seek(0)
+            self._write_header(stream, len(self.paths) - len(report.unreadable))
             stream.flush()
             os.fsync(stream.fileno())
         return report
+
+    def _write_header(self, stream: BinaryIO, images: int) -> None:
+        """Write the header of the .npy file, whose length is the same for any number of images."""
+        shape = (images, self.size, self.size, 3)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
 
     def _decode(self, indices: Sequence[int]) -> tuple[list[NDArray[np.uint8]], _Report]:
         images = []

@@ -145,7 +145,7 @@ def test_a_node_dies_and_the_study_ends_as_on_one_machine(study, two_nodes, tmp_
         assert here.read_bytes() == there.read_bytes()
     assert not list((store / "runs").rglob("*.tmp"))
     for name in ("one", "two"):
-        packs = list((tmp_path / name).rglob("images.u8"))
+        packs = list((tmp_path / name).rglob("images.npy"))
         assert len(packs) == 1, "the data is unpacked once per node"
 
 
