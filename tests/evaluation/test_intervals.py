@@ -14,6 +14,7 @@ from drupe.evaluation.intervals import (
     format_percent,
     format_points,
     format_points_interval,
+    lower_bounds,
 )
 
 
@@ -200,3 +201,12 @@ def test_points_have_a_sign() -> None:
     assert format_points(0.00749) == "+0.7"
     assert format_points(-0.00749, 2) == "-0.75"
     assert format_points_interval(-0.0041, 0.0181) == "-0.5 to +1.9"
+
+
+@pytest.mark.parametrize("trials", [0, 1, 7, 1226])
+@pytest.mark.parametrize(("confidence", "sides"), [(0.95, 2), (0.9, 1)])
+def test_lower_bounds_of_all_counts_at_once(trials: int, confidence: float, sides: int) -> None:
+    lows = lower_bounds(trials, confidence, sides)
+    bounds = [clopper_pearson(k, trials, confidence, sides) for k in range(trials + 1)]
+    assert lows.tolist() == [low for low, _ in bounds]
+    assert 1 - lows[::-1] == pytest.approx([high for _, high in bounds], abs=1e-15)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from drupe.data.fixes import read_fixes
-from drupe.evaluation.intervals import clopper_pearson, format_percent
+from drupe.evaluation.intervals import Proportion, clopper_pearson, format_percent, lower_bounds
 from drupe.evaluation.lanes import Costs, LaneCounts, LineLoad, Thresholds
 from drupe.evaluation.predictions import Predictions
-from drupe.reporting.explorer import _packed
+from drupe.reporting.explorer import ExplorerRun, _packed, lower_bound_tables
 from run_files import predictions
 
 NODE = shutil.which("node") or shutil.which("nodejs")
@@ -96,9 +96,41 @@ def test_counts_and_loads_are_pythons_at_25_thresholds():
 def test_the_intervals_are_clopper_and_pearsons():
     cases = [(0, 1), (1, 1), (0, 386), (386, 386), (1, 386), (385, 386), (342, 386), (450, 484)]
     cases += [(1, 25_000), (24_999, 25_000), (12_345, 25_000), (3, 1_000_000), (5, 7)]
-    found = run_js("return given.map(([k, n]) => clopperPearson(k, n, 0.95, 2));", cases)
+    tables = {n: _packed(lower_bounds(n, 0.95, 2)) for n in {n for _, n in cases}}
+    found = run_js(
+        """
+        const lows = (n) => decodeFloats(given.tables[n], Float64Array);
+        return given.cases.map(([k, n]) => exactBounds(k, lows(n)));
+        """,
+        {"cases": cases, "tables": tables},
+    )
     for (successes, trials), bounds in zip(cases, found, strict=True):
-        assert bounds == pytest.approx(clopper_pearson(successes, trials, 0.95, 2), abs=1e-9)
+        assert bounds == pytest.approx(clopper_pearson(successes, trials, 0.95, 2), abs=1e-15)
+
+
+def test_a_rate_reads_as_pythons_does_at_every_count():
+    for trials in (1, 7, 386, 1226):
+        table = _packed(lower_bounds(trials, 0.95, 2))
+        found = run_js(
+            """
+            const lows = decodeFloats(given.table, Float64Array);
+            return Array.from(lows, (_, k) => {
+              const { rate, counts, interval } = describeRate(k, lows);
+              return `${rate} (${counts}; 95 % interval ${interval})`.replaceAll("\\u00a0", " ");
+            });
+            """,
+            {"table": table},
+        )
+        assert found == [Proportion(k, trials).describe() for k in range(trials + 1)]
+
+
+def test_the_page_holds_the_bounds_of_every_class_size_once():
+    table = predictions(300, 4)
+    scores = (np.sort(table.scores[~table.is_defect]), np.sort(table.scores[table.is_defect]))
+    runs = [ExplorerRun(name, name, *scores, None) for name in ("a", "b")]
+    assert lower_bound_tables(runs) == {
+        len(part): _packed(lower_bounds(len(part), 0.95, 2)) for part in scores
+    }
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "down", "up"])
@@ -166,10 +198,14 @@ def test_fifty_thousand_items_are_counted_within_a_frame():
     milliseconds = run_js(
         """
         const run = { clean: decodeFloats(given.clean), defects: decodeFloats(given.defects) };
+        const lows = {
+          clean: decodeFloats(given.cleanLows, Float64Array),
+          defects: decodeFloats(given.defectLows, Float64Array),
+        };
         const drag = (low) => {
           const { clean, defects } = laneCounts(run, low, low);
-          describeRate(defects.rejected, run.defects.length, 0.95);
-          describeRate(clean.accepted, run.clean.length, 0.95);
+          describeRate(defects.rejected, lows.defects);
+          describeRate(clean.accepted, lows.clean);
         };
         for (let i = 0; i < 20; i += 1) drag(i / 20);
         const times = [];
@@ -180,6 +216,10 @@ def test_fifty_thousand_items_are_counted_within_a_frame():
         }
         return times.sort((a, b) => a - b)[25];
         """,
-        packed(table),
+        {
+            **packed(table),
+            "cleanLows": _packed(lower_bounds(int((~table.is_defect).sum()), 0.95, 2)),
+            "defectLows": _packed(lower_bounds(int(table.is_defect.sum()), 0.95, 2)),
+        },
     )
     assert milliseconds < 25  # half of what a drag may take; about 1 on an idle machine

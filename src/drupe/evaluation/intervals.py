@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.special import betainccinv, betaincinv, ndtri
 
 Rounding = Literal["nearest", "down", "up"]
@@ -31,6 +33,16 @@ def clopper_pearson(
     low = 0.0 if successes <= 0 else float(betaincinv(successes, failures + 1, tail))
     high = 1.0 if failures <= 0 else float(betainccinv(successes + 1, failures, tail))
     return low, high
+
+
+def lower_bounds(trials: int, confidence: float, sides: int) -> NDArray[np.float64]:
+    """Return the lower Clopper–Pearson bound of every count, 0 to ``trials``: float64 [trials + 1].
+
+    The upper bound of k successes is 1 minus the lower one of ``trials`` − k.
+    """
+    counts = np.arange(1, trials + 1)
+    tail = (1 - confidence) / sides
+    return np.concatenate([[0.0], betaincinv(counts, trials - counts + 1, tail)])
 
 
 def wilson(successes: float, trials: float, confidence: float, sides: int) -> tuple[float, float]:

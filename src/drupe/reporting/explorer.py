@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.evaluation.certificate import Certificate
+from drupe.evaluation.intervals import lower_bounds
 from drupe.reporting.study_files import StudyFiles, StudyRun
+
+CONFIDENCE = 0.95
+"""Of the intervals beside each rate."""
 
 
 @dataclass(frozen=True)
@@ -67,5 +72,14 @@ def _shown(certificate: Certificate) -> dict[str, Any]:
     }
 
 
-def _packed(values: NDArray[np.float32]) -> str:
-    return base64.b64encode(values.astype("<f4").tobytes()).decode()
+def lower_bound_tables(runs: Sequence[ExplorerRun]) -> dict[int, str]:
+    """Return, of each number of items, the lower 95 % bounds of its counts.
+
+    As base64 of little-endian float64: the page can look an exact interval up, and computes none.
+    """
+    numbers = sorted({len(scores) for run in runs for scores in (run.clean, run.defects)})
+    return {number: _packed(lower_bounds(number, CONFIDENCE, sides=2)) for number in numbers}
+
+
+def _packed(values: NDArray[np.floating]) -> str:
+    return base64.b64encode(values.astype(values.dtype.newbyteorder("<")).tobytes()).decode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -34,7 +35,7 @@ from drupe.reporting.charts import (
     roc_chart,
 )
 from drupe.reporting.data_section import DataSection, data_section
-from drupe.reporting.explorer import ExplorerRun, explorer_runs
+from drupe.reporting.explorer import ExplorerRun, explorer_runs, lower_bound_tables
 from drupe.reporting.gallery import Gallery, find_mistakes
 from drupe.reporting.history import training_charts
 from drupe.reporting.pictures import Pictures
@@ -96,6 +97,7 @@ class Report:
         return {
             "study": self.name,
             "runs": [run.to_json() for run in self.explorer],
+            "lowerBounds": lower_bound_tables(self.explorer),
             "charts": [chart.to_json() for chart in self.charts if not chart.missing],
             "mistakes": [
                 {

@@ -4,10 +4,10 @@
 
 const PER = 1000; // reviewer load and cost are stated per this many items
 
-/** Return base64 of little-endian float32 as a Float32Array. */
-function decodeFloats(text) {
+/** Return base64 of little-endian numbers as a Float32Array, or as a Float64Array. */
+function decodeFloats(text, Numbers = Float32Array) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  return new Float32Array(bytes.buffer);
+  return new Numbers(bytes.buffer);
 }
 
 /** Return how many of ascending float32 `scores` lie below `threshold`: O(log n). */
@@ -33,75 +33,13 @@ function laneCounts(run, low, high) {
   return { clean: lanes(run.clean), defects: lanes(run.defects) };
 }
 
-/** Return the natural logarithm of the gamma function, x > 0 (Lanczos, g = 7, 9 terms). */
-function logGamma(x) {
-  const terms = [
-    0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313,
-    -176.61502916214059, 12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6,
-    1.5056327351493116e-7,
-  ];
-  const z = x - 1;
-  let sum = terms[0];
-  for (let i = 1; i < terms.length; i += 1) sum += terms[i] / (z + i);
-  const t = z + 7.5;
-  return 0.5 * Math.log(2 * Math.PI) + (z + 0.5) * Math.log(t) - t + Math.log(sum);
-}
-
-/** Return the continued fraction of the incomplete beta function (modified Lentz). */
-function betaFraction(a, b, x) {
-  const tiny = 1e-300;
-  const kept = (value) => (Math.abs(value) < tiny ? tiny : value);
-  let c = 1;
-  let d = 1 / kept(1 - ((a + b) * x) / (a + 1));
-  let result = d;
-  for (let m = 1; m <= 100000; m += 1) {
-    const even = (m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m));
-    d = 1 / kept(1 + even * d);
-    c = kept(1 + even / c);
-    result *= d * c;
-    const odd = (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1));
-    d = 1 / kept(1 + odd * d);
-    c = kept(1 + odd / c);
-    const step = d * c;
-    result *= step;
-    if (Math.abs(step - 1) < 1e-15) break;
-  }
-  return result;
-}
-
-/** Return the regularised incomplete beta function I_x(a, b). */
-function betaInc(a, b, x) {
-  if (x <= 0) return 0;
-  if (x >= 1) return 1;
-  const front = Math.exp(
-    logGamma(a + b) - logGamma(a) - logGamma(b) + a * Math.log(x) + b * Math.log1p(-x),
-  );
-  return x < (a + 1) / (a + b + 2)
-    ? (front * betaFraction(a, b, x)) / a
-    : 1 - (front * betaFraction(b, a, 1 - x)) / b;
-}
-
-/** Return the x at which I_x(a, b) = share, by bisection down to neighbouring doubles. */
-function betaQuantile(a, b, share) {
-  let low = 0;
-  let high = 1;
-  for (let i = 0; i < 200; i += 1) {
-    const middle = (low + high) / 2;
-    if (middle <= low || middle >= high) break;
-    if (betaInc(a, b, middle) < share) low = middle;
-    else high = middle;
-  }
-  return (low + high) / 2;
-}
-
-/** Return the exact binomial bounds [low, high], as drupe.evaluation.intervals.clopper_pearson. */
-function clopperPearson(successes, trials, confidence, sides) {
-  const tail = (1 - confidence) / sides;
-  const failures = trials - successes;
-  const low = successes <= 0 ? 0 : betaQuantile(successes, failures + 1, tail);
-  // 1 - quantile of the mirrored distribution: bounds near 1 lose no digits.
-  const high = failures <= 0 ? 1 : 1 - betaQuantile(failures, successes + 1, tail);
-  return [low, high];
+/**
+ * Return the exact binomial bounds [low, high], as drupe.evaluation.intervals.clopper_pearson.
+ * `lows` holds the lower bound of each count, 0 to n: an upper one is that of the failures, mirrored.
+ */
+function exactBounds(successes, lows) {
+  const failures = lows.length - 1 - successes;
+  return [lows[successes], 1 - lows[failures]];
 }
 
 /** Return what 1,000 items of a line bring, as drupe.evaluation.lanes.LineLoad. */
@@ -162,14 +100,13 @@ function formatPercent(rate, rounding = "nearest", decimals = 1, sign = "\u00a0%
 }
 
 /** Return "98.9 % (382 of 386; 95 % interval 97.3–99.7 %)" in parts. */
-function describeRate(successes, trials, confidence) {
-  const [low, high] = clopperPearson(successes, trials, confidence, 2);
+function describeRate(successes, lows) {
+  const trials = lows.length - 1;
+  const [low, high] = exactBounds(successes, lows);
   return {
     rate: formatPercent(trials ? successes / trials : null),
     counts: `${successes.toLocaleString("en")} of ${trials.toLocaleString("en")}`,
     interval: `${formatPercent(low, "down", 1, "")}–${formatPercent(high, "up")}`,
-    low,
-    high,
   };
 }
 

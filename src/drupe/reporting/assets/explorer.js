@@ -2,13 +2,20 @@
 
 const BINS = 96;
 const STEP = 0.01; // of the sliders, in logits
-const CONFIDENCE = 0.95;
 
 const runs = pageData.runs.map((run) => ({
   ...run,
   clean: decodeFloats(run.clean),
   defects: decodeFloats(run.defects),
 }));
+
+// Of each number of items: the lower 95 % bounds of its counts.
+const lowerBounds = Object.fromEntries(
+  Object.entries(pageData.lowerBounds).map(([items, text]) => [
+    items,
+    decodeFloats(text, Float64Array),
+  ]),
+);
 
 const field = (name) => document.getElementById(`explorer-${name}`);
 const state = { run: runs[0], low: 0.5, high: 0.5, review: false };
@@ -60,7 +67,7 @@ function showCounts(counts) {
 }
 
 function showRate(name, successes, trials) {
-  const text = describeRate(successes, trials, CONFIDENCE);
+  const text = describeRate(successes, lowerBounds[trials]);
   writeText(name, text.rate);
   writeText(`${name}-more`, `${text.counts}; 95 % interval ${text.interval}`);
 }
