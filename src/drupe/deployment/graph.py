@@ -111,7 +111,8 @@ def _folded_scale(backbone: nn.Module, scale: InputScale, side: int) -> nn.Modul
 
 def _first_convolution(backbone: nn.Module, side: int) -> nn.Conv2d | None:
     """Return the convolution that timm names as the first, if the pixels reach it unchanged."""
-    configuration: Any = backbone.pretrained_cfg
+    # A network that was registered from outside timm need not have one.
+    configuration: Any = getattr(backbone, "pretrained_cfg", None) or {}
     name = configuration.get("first_conv")
     first = backbone.get_submodule(name) if isinstance(name, str) else None
     # Only these multiply by their weight as it is: other subclasses standardise it first.

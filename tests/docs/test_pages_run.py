@@ -1,0 +1,311 @@
+"""Every code block of README and docs is run or read as what it says it is."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from drupe.reporting.pdf import find_browser
+from drupe.study.definition.loading import load_study
+from drupe.training.config import load_experiment
+from page_blocks import PAGES, Block, all_blocks, commands
+from page_folder import PageFolder, Pages, Printed
+
+NOT_RUN = {
+    ("README.md", "$ make test"): "the suite doesn't run itself",
+    ("docs/studies.md", "pip install 'drupe[ray]'"): "installs from a network; needs a Ray cluster",
+}
+"""Blocks, by page and first line, that no test runs, and why."""
+
+SLOW = {
+    "drupe study run studies/offline.yaml training.epochs=3 input.crop=80 --data DIR --parallel 2",
+    "drupe export RUN fast.bundle --precision auto",
+    "torchrun --nproc-per-node 2 -m drupe train examples/lite0.yaml --data crops --resume",
+}
+"""Commands that take half a minute and more: only in the slow tests."""
+
+ANSWER_IS_NO = {
+    ("docs/quickstart.md", "drupe threshold $RUN"): "too few crops for 99 %",
+    ("docs/data.md", "drupe data audit crops"): "they have faults",
+    ("docs/data.md", "drupe data audit crops --fix-list fixes.csv"): "they have faults",
+}
+"""Commands of a page that end with exit code 1, and why."""
+
+NOT_THERE = {
+    "int8.onnx": "takes --precision auto",
+    "EXPERIMENT/seed-N-cross-fit-K/fold-k/": "takes calibration: {crossfit: K}",
+    "EXPERIMENT/threshold.json": "takes an experiment of the kind threshold",
+    "EXPERIMENT/export.json": "takes a criterion of size or latency",
+    "EXPERIMENT/bench.json": "takes a criterion of latency",
+    "EXPERIMENT/bundle/": "takes a criterion of size or latency",
+    "BASELINE/seed-N/": "takes a baseline from elsewhere",
+    "superseded/": "takes a changed study",
+    "drupe-store/smoke/runs/STUDY/": "takes --smoke",
+}
+"""Names in listings of folders that a page's commands don't make, and what it takes."""
+
+BORROWED = {
+    "docs/extending.md": ("drupe.study.definition.spec", "drupe.study.verdict.criteria"),
+}
+"""Modules in which a page's Python fragments are meant to stand."""
+
+LANES = ("accept", "review", "reject")
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    return Pages(tmp_path_factory.mktemp("pages"))
+
+
+def blocks_of(page: str) -> list[Block]:
+    return [block for block in all_blocks() if block.page == page]
+
+
+def is_slow(page: str) -> bool:
+    lines = [one.text for block in blocks_of(page) for one in _commands(block)]
+    return any(_plain(line) in SLOW for line in lines)
+
+
+def _commands(block: Block) -> list[Any]:
+    return commands(block) if block.language in ("sh", "console") else []
+
+
+def _plain(line: str) -> str:
+    return line.partition(" #")[0].strip()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
+def test_the_page_runs(pages: Pages, page: str) -> None:
+    read(page, pages.folder(page, page.replace("/", "-")), skip=SLOW)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if is_slow(page)])
+def test_the_whole_page_runs(pages: Pages, page: str) -> None:
+    read(page, pages.folder(page, page.replace("/", "-") + "-whole"), skip=set())
+
+
+def read(page: str, folder: PageFolder, skip: set[str]) -> None:
+    """Run a page's blocks one after another, as a reader would."""
+    reader = Reader(page, folder, skip)
+    for block in blocks_of(page):
+        if block.key not in NOT_RUN:
+            reader.languages[block.language](block)
+
+
+class Reader:
+    """What is known of a page so far: its folder, and the names of its Python blocks."""
+
+    def __init__(self, page: str, folder: PageFolder, skip: set[str]) -> None:
+        self.folder, self.skip = folder, skip
+        self.languages: dict[str, Callable[[Block], None]] = {
+            "sh": self.run_commands,
+            "console": self.run_commands,
+            "python": self.run_python,
+            "yaml": self.load_yaml,
+            "text": self.compare_text,
+        }
+        self.names: dict[str, Any] = {"path": Path("their_calibration.csv")}
+        for module in BORROWED.get(page, ()):
+            self.names |= vars(importlib.import_module(module))
+        images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+        self.names |= {"image": images[0], "images": images}
+
+    def run_commands(self, block: Block) -> None:
+        for command in commands(block):
+            plain = _plain(command.text)
+            if plain in self.skip:
+                continue
+            printed = self.folder.run(command.text)
+            where = f"{block}: {plain}\n{printed.everything}"
+            assert printed.code == exit_code(block.page, plain), where
+            assert "Traceback" not in printed.everything, where
+            # What `make` runs prints its progress too; that of a command alone isn't shown.
+            said = printed.everything if plain.startswith("make") else printed.stdout
+            compare(command.shown, said, where)
+
+    def run_python(self, block: Block) -> None:
+        if block.text.startswith(">>>"):
+            self._run_doctest(block)
+            return
+        with pytest.MonkeyPatch.context() as patched:
+            patched.chdir(self.folder.path)
+            for statement, shown in statements(block):
+                if isinstance(statement, ast.Expr):
+                    found = eval(compiled(ast.Expression(statement.value), block), self.names)
+                    as_shown = shown is None or alike(shown, found)
+                    assert as_shown, f"{block}: {shown!r}, got {found!r}"
+                else:
+                    exec(compiled(ast.Module([statement], []), block), self.names)
+
+    def _run_doctest(self, block: Block) -> None:
+        parsed = doctest.DocTestParser().get_doctest(
+            block.text + "\n", self.names, str(block), block.page, block.line
+        )
+        assert parsed.examples
+        report: list[str] = []
+        failed, _ = doctest.DocTestRunner().run(parsed, out=report.append, clear_globs=False)
+        self.names |= parsed.globs
+        assert failed == 0, "".join(report)
+
+    def load_yaml(self, block: Block) -> None:
+        """Load an experiment or a study; part of a study stands in one with two experiments."""
+        document = yaml.safe_load(block.text)
+        file = self.folder.path / f"block-{block.line}.yaml"
+        if "model" in document or "study" in document:
+            file.write_text(block.text)
+        else:
+            whole = {
+                "study": "whole",
+                "defaults": {"model": {"architecture": "resnet50"}},
+                "experiments": [{"id": "BASE"}, {"id": "SMOOTH"}],
+            }
+            file.write_text(yaml.safe_dump(whole) + block.text)
+        (self.folder.path / "model_best.pt").touch()
+        (self.folder.path / "files.txt").touch()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.chdir(self.folder.path)
+            load_experiment(file) if "model" in document else load_study(file)
+
+    def compare_text(self, block: Block) -> None:
+        """Compare a folder's listing with the folder, and output with what a command printed."""
+        if not block.text.partition(" ")[0].partition("\n")[0].endswith("/"):
+            outputs = [printed.everything for printed in self.folder.printed.values()]
+            assert any(shows(f"...\n{block.text}\n...", output) for output in outputs), str(block)
+            return
+        for top, names in listings(block.text):
+            if top in NOT_THERE:
+                continue
+            folders = sorted(self.folder.path.glob(pattern(top)))
+            assert folders, f"{block}: {top}"
+            made = [name for name in names if name not in NOT_THERE]
+            for folder in folders:
+                missing = [name for name in made if not any(folder.glob(pattern(name)))]
+                assert missing == [], f"{block}: not in {top}"
+                visible = {path for path in folder.iterdir() if not path.name.startswith(".")}
+                listed = {
+                    path for name in names for path in folder.glob(pattern(name).split("/")[0])
+                }
+                assert visible - listed == set(), f"{block}: {top} doesn't list them"
+
+
+def exit_code(page: str, command: str) -> int:
+    if command.endswith("--pdf") and find_browser() is None:
+        return 2  # as the page says
+    return 1 if (page, command) in ANSWER_IS_NO else 0
+
+
+def compiled(tree: Any, block: Block) -> Any:
+    mode = "eval" if isinstance(tree, ast.Expression) else "exec"
+    return compile(tree, str(block), mode, dont_inherit=True)
+
+
+def statements(block: Block) -> Iterator[tuple[ast.stmt, Any]]:
+    """Yield the statements of a block, each with the value that its comment shows, or None."""
+    lines = block.text.splitlines()
+    for statement in ast.parse(block.text).body:
+        assert statement.end_lineno is not None
+        _, _, comment = lines[statement.end_lineno - 1].partition("  # ")
+        try:
+            yield statement, ast.literal_eval(comment)
+        except (SyntaxError, ValueError):  # words, or nothing
+            yield statement, None
+
+
+def alike(shown: Any, found: Any) -> bool:
+    """Return whether a value is what a page shows; a decision may be another one here."""
+    return found in LANES if shown in LANES else bool(shown == found)
+
+
+TRAINED: list[tuple[str, Callable[[re.Match[str]], str] | str]] = [
+    # Rows of lanes and of paired differences: all their figures.
+    (r"^((?:calibration|test), \w+|\w+ - \w+) .*", lambda m: f"{m[1]} {figures(m[0], m[1])}"),
+    (r"\d+ accept, \d+ review, \d+ reject", "# accept, # review, # reject"),
+    (
+        r"at \d+ of (\d+ defects) missed, the chance\s+of so many or more would be [\d.]+ %|"
+        r"none of its (\d+ defects) is missed",
+        lambda m: f"# of {m[1] or m[2]} missed",
+    ),
+    (r"[+-]?\b\d+(\.\d+)?(-| to )[+-]?\d+(\.\d+)?", r"#\2#"),  # intervals
+    (r"[+-]?\d[\d,]*\.\d+(e[+-]\d+)?", "#"),
+    (r"(?<!\d)(0|100) %", "# %"),  # rates have decimals, but for these
+]
+"""Figures that depend on the trained networks and the machine, as a page and a test print them."""
+
+
+def figures(line: str, label: str) -> str:
+    row = re.sub(r"[<>+-]*\d[\d.,]*(e-\d+)?", "#", line[len(label) :])
+    return re.sub(r"\b(yes|no)$", "#", row.strip())
+
+
+def masked(text: str) -> str:
+    """Return a text as words with one space between, trained figures as #."""
+    for expression, placeholder in TRAINED:
+        text = re.sub(expression, placeholder, text, flags=re.MULTILINE)
+    return " ".join(text.split())
+
+
+def shows(shown: str, printed: str) -> bool:
+    """Return whether ``printed`` is what is ``shown``, where ``...`` stands for anything."""
+    parts = [re.escape(part.strip()) for part in masked(shown).split("...")]
+    return re.fullmatch(r"\s*.*?\s*".join(parts), masked(printed)) is not None
+
+
+def compare(shown: str, printed: str, where: str) -> None:
+    if shown.strip():
+        assert shows(shown, printed), f"{where}\n--- shown:\n{masked(shown)}\n{masked(printed)}"
+
+
+def listings(text: str) -> list[tuple[str, list[str]]]:
+    """Return the folders that a listing shows: each by its name, with the names in it."""
+    found: list[tuple[str, list[str]]] = []
+    for line in text.splitlines():
+        names = re.match(r"\s*(\S+(?:, \S+)*)", line)[1]  # what follows describes them
+        if not line.startswith(" "):
+            found.append((names, []))
+            continue
+        first, *others = names.split(", ")
+        parent = f"{first.rpartition('/')[0]}/" if others and "/" in first else ""
+        found[-1][1].extend([first, *(parent + other for other in others)])
+    return found
+
+
+def pattern(name: str) -> str:
+    """Return a listing's name as a pattern of files: capitals and single letters vary."""
+    return re.sub(r"\b[A-Z]{2,}\b|(?<=-)[NKk]\b", "*", name.rstrip("/"))
+
+
+def test_every_block_says_what_it_is() -> None:
+    languages = Reader("", PageFolder(Path(os.devnull).parent, _never), set()).languages
+    assert [str(block) for block in all_blocks() if block.language not in languages] == []
+
+
+def _never(command: str) -> tuple[Printed, Path]:
+    raise AssertionError(command)
+
+
+def test_the_lists_of_exceptions_name_what_the_pages_hold() -> None:
+    blocks = all_blocks()
+    assert NOT_RUN.keys() <= {block.key for block in blocks}
+    lines = {_plain(one.text) for block in blocks for one in _commands(block)}
+    assert lines >= SLOW
+    paged = {(block.page, _plain(one.text)) for block in blocks for one in _commands(block)}
+    assert ANSWER_IS_NO.keys() <= paged
+    listed = {
+        name
+        for block in blocks
+        if block.language == "text"
+        for top, names in listings(block.text)
+        for name in (top, *names)
+    }
+    assert NOT_THERE.keys() <= listed
