@@ -56,8 +56,7 @@ DONE_BEFORE: Mapping[str, tuple[str, ...]] = {
 """The commands of other pages on whose results a page goes on."""
 
 SMALL: dict[str, Any] = {
-    "input": {"size": 64, "crop": 48},  # pixels
-    "data": {"sizes": "resize"},
+    "input": {"crop": 64},  # pixels
     "augmentation": {"flips": True, **dict.fromkeys(("rotation", "shift", "zoom"), 0)}
     | dict.fromkeys(("brightness", "contrast", "saturation", "hue", "motion_blur"), 0),
     "training": {"epochs": 2, "batch_size": 16, "learning_rate": 3e-3},
@@ -191,7 +190,7 @@ class Pages:
         """Return what a page names beside the files of the repository, and where it lies."""
         run = folder.path / "drupe-store/runs/train/lite0/seed-42"
         crops = {"crops": self.crops}
-        wide = self.images("wide", images=160, size=128, seed=4)
+        wide = self.images("wide", images=160, seed=4)
         fresh = self.labelled("fresh", images=720, seed=6, val_share=0.05) / "train"
         tables = {
             name: self.table(name)
@@ -203,7 +202,7 @@ class Pages:
             "docs/import.md": {"crops": wide, **self.checkpoint(wide)},
             "docs/offline.md": {"DIR": wide},
             "docs/threshold.md": {"RUN": run, **tables},
-            "docs/data.md": {"crops": self.images("faulty", images=200, size=64, seed=5, leaks=3)},
+            "docs/data.md": {"crops": self.images("faulty", images=200, seed=5, leaks=3)},
         }
         return names.get(page, crops)
 
@@ -219,7 +218,7 @@ class Pages:
 
     def labelled(self, name: str, **options: Any) -> Path:
         """Return crops with few clean ones: what certifies 99 % recall are defects."""
-        folder = self.images(name, size=64, **options)
+        folder = self.images(name, **options)
         for file in sorted((folder / "train/cherry_clean").glob("*"))[150:]:
             file.unlink()
         return folder
@@ -279,15 +278,13 @@ class Pages:
 
 
 def write_small(source: Path, target: Path) -> None:
-    """Write an experiment or study file with tiny networks, few epochs and small images."""
+    """Write an experiment or study file with tiny networks, few epochs and small crops."""
     document = yaml.safe_load(source.read_text(encoding="utf-8"))
-    # docs/offline.md asks for a crop of 80 pixels.
-    small = {**SMALL, "input": {}} if source.name == "offline.yaml" else SMALL
     if "model" in document:
         # Half of the few crops certify, so that 99 % recall can be.
-        document = merge(document, {**small, "calibration": {"holdout": 0.5}})
+        document = merge(document, {**SMALL, "calibration": {"holdout": 0.5}})
     elif "study" in document:
-        document["defaults"] = merge(document.get("defaults", {}), small)
+        document["defaults"] = merge(document.get("defaults", {}), SMALL)
     for config in (
         document,
         document.get("defaults", {}),
