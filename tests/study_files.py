@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from drupe.cli.app import app
 from drupe.evaluation.predictions import Predictions
 from drupe.runs.training_overlap import Seen
 from drupe.study.definition.loading import Study, load_study
@@ -98,17 +100,24 @@ def finish(
 class FakeExecutor:
     """Runs ``does(job)`` in place of each job, in the order of their starts.
 
-    ``does`` returns an exit code or an :class:`Ended`; by default every run succeeds. ``slots``
-    gives the lanes' sizes (2 where left out); ``at_once`` keeps which jobs ever ran side by side.
+    ``does`` returns an exit code or an :class:`Ended`; by default every run succeeds.
+    ``certifies`` does the same for certificates, which a study makes anew each time: ``certified``
+    names them, ``started`` the other jobs. ``slots`` gives the lanes' sizes (2 where left out);
+    ``at_once`` keeps which jobs ever ran side by side.
     """
+
+    threads = 1
 
     def __init__(
         self,
         does: Callable[[Job], int | Ended] | None = None,
         slots: Mapping[Lane, int] | None = None,
+        certifies: Callable[[Job], int | Ended] | None = None,
     ) -> None:
         self.does, self.sizes = does or succeed, slots or {}
+        self.certifies = certifies or succeed
         self.started: list[str] = []
+        self.certified: list[str] = []
         self.at_once: list[frozenset[str]] = []
         self.running: list[Job] = []
         self.stopped = False
@@ -118,7 +127,8 @@ class FakeExecutor:
 
     def start(self, job: Job) -> None:
         self.running.append(job)
-        self.started.append(job.task.name)
+        names = self.certified if job.task.kind == "certify" else self.started
+        names.append(job.task.name)
         self.at_once.append(frozenset(one.task.name for one in self.running))
         per_lane = Counter(one.task.lane for one in self.running)
         assert all(count <= self.slots(lane) for lane, count in per_lane.items())
@@ -127,7 +137,7 @@ class FakeExecutor:
         if not self.running:
             return []
         job = self.running.pop(0)
-        done = self.does(job)
+        done = (self.certifies if job.task.kind == "certify" else self.does)(job)
         return [done if isinstance(done, Ended) else Ended(job.task, done)]
 
     def stop(self) -> None:
@@ -139,6 +149,11 @@ def succeed(job: Job) -> int:
     """Do a job as it should be done."""
     if job.task.kind in ("train", "fold"):
         finish(job.task)
+    elif job.task.kind == "certify":
+        assert job.answer is not None
+        job.answer.parent.mkdir(parents=True, exist_ok=True)
+        with job.answer.open("w") as answer, redirect_stdout(answer):
+            app(job.words, standalone_mode=False)
     elif job.answer is not None:
         job.answer.parent.mkdir(parents=True, exist_ok=True)
         job.answer.write_text(json.dumps(exported() if job.task.kind == "export" else timed(1.0)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from drupe.cli import report
+from drupe.cli import report, study_certify
 from drupe.cli.console import print_json, print_line, print_text
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
 from drupe.cli.progress import progress_on
@@ -129,7 +129,6 @@ def run(
             chosen,
             selection=Selection(frozenset(only or ()), frozenset(skip or ())),
             weights_folder=weights,
-            threads=getattr(chosen, "threads", None),
             on_start=_tracked(loaded, on_start),
             progress=progress_on(),
         )
@@ -246,6 +245,7 @@ def status(
 
 
 app.command(epilog=report.EXAMPLES)(report.report)
+app.command(hidden=True)(study_certify.certify)
 
 
 @app.command(epilog=NOTEBOOK_EXAMPLES)

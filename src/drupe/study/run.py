@@ -86,7 +86,6 @@ def run_study(
     *,
     selection: Selection = Selection(),
     weights_folder: Path | None = None,
-    threads: int | None = None,
     on_start: OnStart | None = None,
     progress: Progress = silent,
 ) -> Found:
@@ -103,7 +102,7 @@ def run_study(
     require_checkpoint(study)
     tasks = plan(study, store, selection.only, selection.skip)
     fingerprint = open_data(study, store, progress)
-    work = Work(study, store, fingerprint, weights_folder, threads)
+    work = Work(study, store, fingerprint, weights_folder, executor.threads)
     with exclusive(work.folder):
         deviations = [] if study.is_smoke else freeze(study, work.folder, fingerprint)
         journal = Journal(work.folder)

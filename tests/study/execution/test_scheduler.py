@@ -62,6 +62,44 @@ def test_finished_work_is_not_redone(tmp_path) -> None:
     assert outcomes["B bench"].reason == "done before"
 
 
+def test_a_slow_certificate_holds_up_no_start(tmp_path) -> None:
+    """The first certificate takes as long as everything that doesn't need it."""
+    executor = FakeExecutor(slots={"gpu": 1, "cpu": 1})
+    take = executor.ended
+
+    def ended(seconds: float):
+        executor.running.sort(key=lambda job: job.task.name == "A certify")  # the last to end
+        return take(seconds)
+
+    executor.ended = ended
+    outcomes = schedule(work_on(small_study(tmp_path), tmp_path / "store"), executor)
+
+    beside = set().union(*(names for names in executor.at_once if "A certify" in names))
+    assert {"B seed 1", "A seed 2", "B seed 2"} <= beside
+    assert executor.certified == ["A certify", "B certify"]
+    assert set(states(outcomes).values()) == {"done"}
+
+
+def test_a_certificate_that_is_killed_is_made_again_and_a_failure_is_its_own(tmp_path) -> None:
+    ends = {"A certify": iter([-9]), "B certify": iter([1])}
+
+    def certifies(job):
+        return next(ends[job.task.name], 0) or succeed(job)
+
+    executor = FakeExecutor(certifies=certifies)
+    work = work_on(small_study(tmp_path, **WHOLE), tmp_path / "store")
+
+    outcomes = schedule(work, executor)
+
+    assert executor.certified.count("A certify") == 2
+    assert outcomes["A certify"].reason.startswith("certified at ")
+    assert outcomes["A bench"].state == "done"
+    assert (outcomes["B certify"].state, outcomes["B certify"].reason) == ("failed", "exit code 1")
+    assert outcomes["B export"].reason == "B certify has no result"
+    events = [e.reason for e in Journal(work.folder).events() if e.task == "A certify"]
+    assert "killed by signal 9: to be tried again" in events
+
+
 def test_a_killed_run_is_tried_again_and_others_go_on(tmp_path) -> None:
     kills = iter([-9])
 

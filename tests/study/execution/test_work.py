@@ -9,10 +9,12 @@ from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import Request, operating_point
 from drupe.runs.evaluation_file import record_certificate
 from drupe.study.definition.plan import plan
+from drupe.study.execution.journal import Outcome
+from drupe.study.execution.local import LocalExecutor
 from drupe.study.execution.work import last_lines
 from drupe.training.config import load_experiment
 from run_files import predictions
-from study_files import STUDY, FakeExecutor, finish, schedule, small_study, work_on
+from study_files import STUDY, FakeExecutor, finish, schedule, small_study, succeed, work_on
 
 TIMED = {"criteria": {"recall": 0.99, "latency_ms": 30}}
 
@@ -24,6 +26,16 @@ def threads_of(work) -> int:
 
 def task_of(work, name: str):
     return next(task for task in plan(work.study, work.store) if task.name == name)
+
+
+def certify(work, name: str) -> Outcome:
+    """Do a certify task as a scheduler would, in this process."""
+    task = task_of(work, name)
+    settled = work.outcome_without_job(task)
+    if settled is None:
+        assert succeed(work.job(task)) == 0
+        settled = work.accept(task)
+    return settled
 
 
 def test_a_run_is_a_command_that_starts_or_continues_it(tmp_path) -> None:
@@ -121,8 +133,7 @@ def test_a_certificate_that_is_no_longer_granted_is_withdrawn(tmp_path) -> None:
     work = work_on(few, tmp_path / "store")
     task = task_of(work, "A seed 1")
     finish(task, calibration=predictions(90, 1, prefix="train"))  # 42 defects: enough for two
-    certify = task_of(work, "A certify")
-    assert work.certify(certify).reason.startswith("certified at ")
+    assert certify(work, "A certify").reason.startswith("certified at ")
     evaluation = task.folder / "evaluation.json"
     assert json.loads(evaluation.read_text())["certificate"] is not None
 
@@ -130,7 +141,7 @@ def test_a_certificate_that_is_no_longer_granted_is_withdrawn(tmp_path) -> None:
     work = work_on(
         small_study(tmp_path, criteria={"recall": 0.9}, experiments=many), tmp_path / "store"
     )
-    outcome = work.certify(certify)
+    outcome = certify(work, "A certify")
 
     assert outcome.is_done
     assert outcome.reason.startswith("not certified: ")
@@ -152,7 +163,7 @@ def test_a_certificate_given_outside_the_study_stays_where_the_study_grants_none
     assert before["certificate"]["min_recall"] == 0.9
 
     for _ in range(2):
-        outcome = work.certify(task_of(work, "A certify"))
+        outcome = certify(work, "A certify")
         assert outcome.reason.startswith("not certified: ")
         assert outcome.reason.endswith(
             "the run keeps the certificate it was given outside the study"
@@ -160,8 +171,88 @@ def test_a_certificate_given_outside_the_study_stays_where_the_study_grants_none
         assert json.loads(evaluation.read_text()) == before
     for damaged in ("{", "[]", "null"):
         (work.folder / "A" / "threshold.json").write_text(damaged)
-        assert work.certify(task_of(work, "A certify")).is_done
+        assert certify(work, "A certify").is_done
         assert json.loads(evaluation.read_text()) == before
+
+
+def test_a_certificate_is_a_command_that_says_all_that_is_asked_of_it(tmp_path) -> None:
+    folded = {"id": "B", "config": {"calibration": {"crossfit": 3}}}
+    threshold = {"id": "T", "kind": "threshold", "of": "A"}
+    study = small_study(
+        tmp_path,
+        criteria={"recall": 0.995},
+        confidence=0.9,
+        experiments=[{"id": "A", "criteria": {"recall": 0.97}}, folded, threshold],
+    )
+    work = work_on(study, tmp_path / "store")
+    store = ("--store", str(tmp_path / "store"))
+
+    def words(run: str, experiment: str, recall: str, candidates: str, *others: str):
+        return (
+            *("study", "certify", str(work.folder / run)),
+            *("--out", str(work.folder / experiment / "threshold.json")),
+            *("--min-recall", recall, "--confidence", "0.9", "--candidates", candidates),
+            *(*others, *store),
+        )
+
+    jobs = {name: work.job(task_of(work, name)) for name in ("A certify", "B certify", "T")}
+
+    assert jobs["A certify"].words == words("A/seed-1", "A", "0.97", "2", "--record")
+    assert jobs["B certify"].words == words(
+        "B/seed-1", "B", "0.995", "2", "--record", "--cross-fit", "3"
+    )
+    assert jobs["T"].words == words("A/seed-1", "T", "0.97", "1")  # the only candidate
+    assert jobs["T"].log == work.folder / "T" / "certify.log"
+
+
+def test_a_certificate_is_made_in_a_process_of_its_own(tmp_path) -> None:
+    study = small_study(tmp_path, criteria={"recall": 0.9})
+    work = work_on(study, tmp_path / "store")
+    task = task_of(work, "A certify")
+    run = finish(
+        task_of(work, "A seed 1"), calibration=predictions(90, 1, prefix="train")
+    )  # 42 defects
+    point = work.point("A")
+    executor = LocalExecutor(devices=())
+
+    executor.start(work.job(task))
+    (ended,) = executor.ended(120.0)
+    outcome = work.accept(task)
+
+    assert (ended.task.name, ended.exit_code) == ("A certify", 0)
+    threshold = point.certificate.threshold
+    assert outcome == Outcome("done", f"certified at {threshold:.4g}")
+    kept = json.loads((work.folder / "A" / "threshold.json").read_text())
+    assert kept == json.loads(json.dumps(point.to_json()))
+    recorded = json.loads((run / "evaluation.json").read_text())["certificate"]
+    assert recorded["threshold"] == threshold
+    assert not list((work.folder / "A").glob(".*"))  # the answer is taken up
+
+
+def test_a_threshold_experiment_writes_nothing_into_the_run(tmp_path) -> None:
+    threshold = {"id": "T", "kind": "threshold", "of": "A"}
+    study = small_study(tmp_path, criteria={"recall": 0.9}, experiments=[{"id": "A"}, threshold])
+    work = work_on(study, tmp_path / "store")
+    run = finish(task_of(work, "A seed 1"), calibration=predictions(90, 1, prefix="train"))
+    before = (run / "evaluation.json").read_bytes()
+
+    assert certify(work, "T").reason.startswith("certified at ")
+
+    assert (run / "evaluation.json").read_bytes() == before
+    assert (work.folder / "T" / "threshold.json").exists()
+    assert not (work.folder / "A" / "threshold.json").exists()
+
+
+def test_a_run_that_cannot_be_certified_fails_in_its_own_words(tmp_path) -> None:
+    work = work_on(small_study(tmp_path, criteria={"recall": 0.9}), tmp_path / "store")
+    run = finish(task_of(work, "A seed 1"), calibration=predictions(90, 1, prefix="train"))
+    (run / "predictions" / "calibration.csv").write_text("no,such,columns\n")
+
+    outcome = certify(work, "A certify")
+
+    assert outcome.state == "failed"
+    assert outcome.reason.startswith(f"{run / 'predictions' / 'calibration.csv'}: ")
+    assert not (work.folder / "A" / "threshold.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a scheduler asks of whoever runs its tasks, on this machine or on others."""
+"""The contract between a scheduler and whoever runs its jobs, on this machine or on others."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended; ``exit_code`` is negative for a signal, as in :mod:`subprocess`.
+    """The end of a job; ``exit_code`` is negative for a signal, as in :mod:`subprocess`.
 
-    ``lost``: it didn't fail, its machine did.
+    ``lost``: not the job failed but its machine.
     """
 
     task: Task
@@ -36,12 +36,12 @@ class Ended:
 
     @property
     def was_killed(self) -> bool:
-        """Whether it had no chance to say anything: trying again may help."""
+        """True where a signal ended it: it could say nothing, and another try may help."""
         return self.exit_code < 0
 
     @property
     def reason(self) -> str:
-        """What the exit code says."""
+        """The meaning of the exit code, in words."""
         if self.lost:
             return "its machine was lost"
         if self.was_killed:
@@ -51,6 +51,10 @@ class Ended:
 
 class Executor(Protocol):
     """Runs jobs side by side. Used from one thread."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of a training run: what each gets of those that run at once."""
 
     def slots(self, lane: Lane) -> int:
         """Return how many jobs of ``lane`` may run at once."""

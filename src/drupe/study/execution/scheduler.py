@@ -17,7 +17,7 @@ from drupe.study.execution.work import Work, last_lines
 
 WAIT_SECONDS = 0.5
 LOST_TRIES = 5
-"""How often a task may lose its machine: that is nobody's fault, but can't go on for ever."""
+"""Lost machines per task: that is nobody's fault, but can't go on for ever."""
 
 Watch = Callable[[dict[str, Outcome]], None]
 """Called after each change, and twice a second, with what became of each task so far."""
@@ -82,11 +82,8 @@ class Scheduler:
             return True
         if not all(self.outcomes[name].is_done for name in task.needs):
             return False
-        if self.work.is_done(task):
-            self._set(task, Outcome("done", "done before"))
-            return True
-        if task.kind == "certify":
-            self._set(task, self.work.certify(task))
+        if outcome := self.work.outcome_without_job(task):
+            self._set(task, outcome)
             return True
         return self._start(task)
 
@@ -134,7 +131,7 @@ class Scheduler:
         return True
 
     def _others_can_start(self, task: Task) -> bool:
-        """Whether work of other lanes is still to come: it would wait for an exclusive task."""
+        """Return whether work of other lanes is to come: it would wait for an exclusive task."""
         return any(
             other.lane != "exclusive" and not self.outcomes[other.name].is_settled
             for other in self.tasks
@@ -145,11 +142,10 @@ class Scheduler:
         task = ended.task
         if ended.exit_code == 0:
             try:
-                self.work.accept(task)
+                outcome = self.work.accept(task)
             except InputError as error:
-                self._set(task, Outcome("failed", str(error)))
-                return
-            self._set(task, Outcome("done"))
+                outcome = Outcome("failed", str(error))
+            self._set(task, outcome)
             return
         if ended.lost and self._losses.get(task.name, 0) < LOST_TRIES:
             self._losses[task.name] = self._losses.get(task.name, 0) + 1

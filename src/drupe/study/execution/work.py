@@ -1,4 +1,7 @@
-"""How each task of a study is done, and how work that was done before is recognised."""
+"""The tasks of a study as commands, and what is kept of their answers.
+
+Work that was done before is recognised by what it was made from.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ THRESHOLD = "threshold.json"
 SMOKE_SAMPLES = 20
 """Timed calls of a bench whose figures mean nothing."""
 ERROR = "error: "
-"""What ``drupe`` puts before each message about an error."""
+"""Put by ``drupe`` before each message about an error."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,27 @@ class Work:
                 )
         return found
 
+    def outcome_without_job(self, task: Task) -> Outcome | None:
+        """Return what becomes of a task that no job has to be run for; None: one has to be."""
+        if self.is_done(task):
+            return Outcome("done", "done before")
+        if task.kind != "certify":
+            return None
+        try:
+            name, why = self._certified(task)
+            if why and read_record(self.deployed(name)) is None:
+                return Outcome("skipped", f"{why}, but that has no finished run")
+        except InputError as error:
+            return Outcome("failed", str(error))
+        return None
+
+    def _certified(self, task: Task) -> tuple[str, str]:
+        """Return whose run is certified, and why where that isn't obvious."""
+        experiment = self.study.spec.experiment(task.experiment)
+        if experiment.of is None:
+            return experiment.id, ""
+        return certified_run(self.study, experiment, self.folder)
+
     def supersede(self, task: Task) -> Path | None:
         """Move another run out of the way of ``task``; return where it lies now, None if none did.
 
@@ -113,6 +137,8 @@ class Work:
         bundle = bundle_folder(self.folder / task.experiment)
         if task.kind == "import":
             words = (*import_words(self.study, task.folder), *store)
+        elif task.kind == "certify":
+            words = (*self._certify_words(task), *store)
         elif task.kind == "export":
             shutil.rmtree(bundle, ignore_errors=True)
             words = ("export", str(task.folder), str(bundle), *store, "--json")
@@ -121,27 +147,44 @@ class Work:
             words = ("bench", str(bundle), *few, "--json")
         return Job(task, words, log, self._raw_answer(task))
 
-    def accept(self, task: Task) -> None:
-        """Keep a job's answer with what it was made from.
+    def _certify_words(self, task: Task) -> tuple[str, ...]:
+        name, _ = self._certified(task)
+        experiment = self.study.spec.experiment(task.experiment)
+        request = self.request(name, alone=experiment.of is not None)
+        words = (
+            *("study", "certify", str(self.deployed(name))),
+            *("--out", str(self.folder / task.experiment / THRESHOLD)),
+            *("--min-recall", repr(request.min_recall), "--confidence", repr(request.confidence)),
+            *("--candidates", str(request.candidates)),
+        )
+        if experiment.of:
+            return words
+        folds = self.study.configs[experiment.id].calibration.crossfit
+        return (*words, "--record", *(("--cross-fit", str(folds)) if folds is not None else ()))
+
+    def accept(self, task: Task) -> Outcome:
+        """Return what became of a task whose job succeeded; keep the job's answer.
 
         Raises:
             InputError: it did something else than was asked for.
         """
-        if task.config is not None and not self.is_done(task):
+        if task.config is not None:
+            if self.is_done(task):
+                return Outcome("done")
             raise InputError(
                 f"{task.folder}: holds no finished run of this experiment on the study's data: "
                 "have the images, labels or fixes changed since the study was started?"
             )
-        if task.config is None:
-            raw = self._raw_answer(task)
-            write_json(
-                self._answer_file(task.experiment, task.kind),
-                {
-                    "made_from": self._made_from(task.experiment, task.kind),
-                    "answer": read_json(raw),
-                },
-            )
-            raw.unlink()
+        raw = self._raw_answer(task)
+        answer = read_json(raw)
+        raw.unlink()
+        if task.kind == "certify":
+            return Outcome(**answer)
+        write_json(
+            self._answer_file(task.experiment, task.kind),
+            {"made_from": self._made_from(task.experiment, task.kind), "answer": answer},
+        )
+        return Outcome("done")
 
     def answer(self, experiment: str, kind: str) -> Mapping[str, Any] | None:
         """Return what an import, export or bench said; None: nothing, or of something else.
@@ -157,37 +200,6 @@ class Work:
         answer = document.get("answer")
         return answer if isinstance(answer, dict) else None
 
-    def certify(self, task: Task) -> Outcome:
-        """Certify the run of ``task`` for what is asked of it; nothing is trained here."""
-        experiment = self.study.spec.experiment(task.experiment)
-        try:
-            if experiment.of:
-                name, why = certified_run(self.study, experiment, self.folder)
-                if why and read_record(self.deployed(name)) is None:
-                    return Outcome("skipped", f"{why}, but that has no finished run")
-                point = self.point(name, alone=True)
-            else:
-                folds = self.study.configs[experiment.id].calibration.crossfit
-                if folds is not None:
-                    # Again each time: the folds may be others than those that were pooled before.
-                    run = task.folder
-                    calibrate_on_folds(read_run_predictions(run), run, folds, self.store)
-                point = self.point(experiment.id)
-            answer = self.folder / experiment.id / THRESHOLD
-            keeps = point.refusal is not None and _holds_another_certificate(task.folder, answer)
-        except DrupeError as error:
-            return Outcome("failed", str(error))
-        # First: what the run records is then known as the study's.
-        write_json(answer, point.to_json())
-        if not experiment.of and not keeps:
-            record_certificate(task.folder, point.certified_figures())
-        if point.refusal:
-            kept = "; the run keeps the certificate it was given outside the study" if keeps else ""
-            return Outcome("done", f"not certified: {point.refusal}{kept}")
-        assert point.certificate is not None
-        kind = "certified" if point.certificate.is_exact else "certified approximately"
-        return Outcome("done", f"{kind} at {point.certificate.threshold:.4g}")
-
     def point(self, experiment: str, alone: bool = False) -> OperatingPoint:
         """Return where an experiment's run to deploy, or the checkpoint's, would operate.
 
@@ -196,16 +208,19 @@ class Work:
         Raises:
             InputError: its files are damaged, or it has no calibration items (yet).
         """
+        model = read_run_predictions(self.deployed(experiment))
+        return operating_point(model, self.request(experiment, alone))
+
+    def request(self, experiment: str, alone: bool) -> Request:
+        """Return what is asked of the threshold of an experiment's run, or the checkpoint's."""
         spec = self.study.spec
         own = spec.baseline.experiment if experiment == spec.baseline.id else experiment
         criteria = self.study.criteria.get(own or "", spec.criteria)
-        model = read_run_predictions(self.deployed(experiment))
-        request = Request(
+        return Request(
             min_recall=criteria.recall or Request().min_recall,
             confidence=spec.confidence,
             candidates=1 if alone else self.study.candidates,
         )
-        return operating_point(model, request)
 
     def deployed(self, experiment: str) -> Path:
         """Return the run of an experiment that would be deployed: the first seed's."""
@@ -235,6 +250,34 @@ class Work:
             return config
         training = config.training.model_copy(update={"threads": self.threads})
         return config.model_copy(update={"training": training})
+
+
+def certify(
+    run: Path, request: Request, answer: Path, store: Path, *, folds: int | None, record: bool
+) -> Outcome:
+    """Certify a run for what is asked of it, and keep what was found as ``answer``.
+
+    ``folds``: this many finished runs of a cross-fit give its calibration; nothing is trained
+    here. ``record``: the run takes the certificate, or loses the one that the study gave it.
+    """
+    try:
+        if folds is not None:
+            # Again each time: the folds may be others than those that were pooled before.
+            calibrate_on_folds(read_run_predictions(run), run, folds, store)
+        point = operating_point(read_run_predictions(run), request)
+        keeps = point.refusal is not None and _holds_another_certificate(run, answer)
+    except DrupeError as error:
+        return Outcome("failed", str(error))
+    # First: what the run records is then known as the study's.
+    write_json(answer, point.to_json())
+    if record and not keeps:
+        record_certificate(run, point.certified_figures())
+    if point.refusal:
+        kept = "; the run keeps the certificate it was given outside the study" if keeps else ""
+        return Outcome("done", f"not certified: {point.refusal}{kept}")
+    assert point.certificate is not None
+    kind = "certified" if point.certificate.is_exact else "certified approximately"
+    return Outcome("done", f"{kind} at {point.certificate.threshold:.4g}")
 
 
 def _holds_another_certificate(run: Path, answer: Path) -> bool:

@@ -1,9 +1,9 @@
 """Runs a study's trainings on a Ray cluster; what needs the driver's store happens beside it.
 
 Trainings and folds travel: their data goes into the object store once, what they write comes back
-into the driver's store. No folder is shared. Imports, exports and benches are short and read what
-lies in the store (and a latency is only worth anything on a machine that is named), so they run
-here. A run that dies with its node starts again elsewhere, from the last state that came back.
+into the driver's store. No folder is shared. Imports, certificates, exports and benches are short
+and read what lies in the store (and a latency is only worth anything on a machine that is named),
+so they run here. A run that dies with its node starts again elsewhere, from the last state that came back.
 """
 
 from __future__ import annotations
