@@ -60,7 +60,7 @@ EXTRA_OF = {
         "train",
     ),
 }
-"""Which extra of ``pyproject.toml`` brings a module."""
+"""The extra of ``pyproject.toml`` that brings each module."""
 
 app = typer.Typer(
     name="drupe",

@@ -12,7 +12,7 @@ SHOWN = 5
 """Lines shown of each finding; all of them are in the JSON."""
 
 Finding = tuple[str, int, Sequence[str]]
-"""What was found, how often, and a line for each."""
+"""A kind of finding, its count, and a line for each."""
 
 
 def print_audit(document: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Where output goes: answers on stdout, everything else on stderr.
+"""Output: answers on stdout, everything else on stderr.
 
 Consoles are made on use, so that each sees the streams and the width of its moment.
 """

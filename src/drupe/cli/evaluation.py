@@ -1,4 +1,4 @@
-"""What ``train`` and ``evaluate`` answer: an evaluation as JSON or as a table."""
+"""The answer of ``train`` and ``evaluate``: an evaluation as JSON or as a table."""
 
 from __future__ import annotations
 

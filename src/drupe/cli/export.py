@@ -28,7 +28,7 @@ EXAMPLES = examples(
 
 
 class Format(StrEnum):
-    """What a bundle may hold beside its graph."""
+    """A file that a bundle may hold beside its graph."""
 
     PT = "pt"
 
@@ -39,7 +39,7 @@ Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle directo
 
 
 class BundlePrecision(StrEnum):
-    """What a bundle may be run in."""
+    """The arithmetic that a bundle may be run in."""
 
     fp32 = "fp32"
     bf16 = "bf16"

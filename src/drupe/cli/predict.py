@@ -39,7 +39,7 @@ LANES = ("accept", "review", "reject")
 STDOUT = Path("-")
 
 NOT_TEXT = "backslashreplace"
-"""How bytes of a file's name that are no UTF-8 are written."""
+"""Error handler that writes bytes of a file's name that are no UTF-8 as ``\\xNN``."""
 
 SHOWN = 5
 """Unreadable files that are named before they are only counted."""

@@ -31,7 +31,7 @@ def progress_on(stream: TextIO | None = None) -> Progress:
 
 @dataclass
 class Count:
-    """What is known of one piece of work: a :class:`drupe.progress.Tracker` without a picture."""
+    """The state of one piece of work: a :class:`drupe.progress.Tracker` without a picture."""
 
     what: str
     total: int
@@ -153,7 +153,7 @@ class TerminalProgress:
 
 
 class _CountColumn(ProgressColumn):
-    """What :meth:`Count.running` says, after the bar: figures, rate, time left, note."""
+    """The text of :meth:`Count.running` after the bar: figures, rate, time left, note."""
 
     max_refresh = 0.2
 

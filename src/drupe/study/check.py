@@ -1,4 +1,4 @@
-"""Whether a study can run here, and what it will take: found out without training it.
+"""Checks that a study can run here, and estimates what it will take, without training it.
 
 A few steps on training crops are timed; no weights are kept, no calibration or test crop is read.
 """
@@ -40,7 +40,7 @@ COPIES_WHILE_TRAINING = 4
 
 @dataclass(frozen=True)
 class Expectation:
-    """What one run of an experiment will take: seconds of training, megabytes it leaves behind.
+    """The cost of one run of an experiment: seconds of training, megabytes it leaves behind.
 
     ``runs`` counts its seeds and folds; ``weights`` says where its first weights come from;
     ``provable`` what calibration can certify, if a recall is asked for.
@@ -78,7 +78,7 @@ class Checked:
 
     @property
     def megabytes(self) -> float:
-        """What all runs leave behind."""
+        """Megabytes that all runs leave behind."""
         return sum(one.megabytes * one.runs for one in self.expectations)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a study can prove with the defects it has: known before anything is trained."""
+"""The certificates that a study's defects suffice for, known before anything is trained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from drupe.training.preparation import PreparedData
 
 @dataclass(frozen=True)
 class Provable:
-    """Whether calibration has as many defects as a certificate without a miss takes.
+    """The defects that an experiment can be certified with, and those that it takes.
 
     ``defects`` are distinct (copies count once); ``needed`` is for one model by itself,
     ``needed_to_choose`` for the one chosen of all ``candidates``. ``exact`` is False where folds

@@ -39,7 +39,7 @@ REMOTE = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
 RETRIES, TIMEOUT_SECONDS = 2, 20
 """Of a request; MLflow's own would be minutes."""
 FLUSH_SECONDS = 120.0
-"""What is left to be written gets so long when the study is over."""
+"""Time to write what is left when the study is over."""
 BATCH = 100
 """Parameters per request that MLflow allows; of metrics, ten times as many."""
 ARTEFACTS = (CONFIG_FILE, EVALUATION_FILE)

@@ -23,7 +23,7 @@ YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 
 
 class AugmentationConfig(BaseModel):
-    """How far each image is changed, drawn uniformly and anew each time; 0 or false turns off."""
+    """Limits of the changes to each image, drawn uniformly and anew each time; 0 or false: off."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -61,12 +61,12 @@ class AugmentationConfig(BaseModel):
 
     @property
     def moves(self) -> bool:
-        """Whether pixels change place (blur apart)."""
+        """True where pixels change place (blur apart)."""
         return self.flips or any((self.rotation, self.shift, self.zoom))
 
     @property
     def recolours(self) -> bool:
-        """Whether pixels change colour."""
+        """True where pixels change colour."""
         return any((self.brightness, self.contrast, self.saturation, self.hue))
 
 

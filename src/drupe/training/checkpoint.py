@@ -15,7 +15,7 @@ from drupe.training.tensor_file import Tensors, load_tensors, save_tensors
 
 
 class CheckpointState(BaseModel):
-    """What a checkpoint says beside its tensors: epochs done, the scaler's state, all names."""
+    """The header of a checkpoint: epochs done, the loss scaler's state, a digest of all names."""
 
     epoch: int = Field(ge=1)
     scaler: dict[str, Any]

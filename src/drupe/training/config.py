@@ -32,7 +32,7 @@ class Section(BaseModel):
 
 
 class ModelConfig(Section):
-    """Which network, and where its weights start."""
+    """The network, and the weights that it starts from."""
 
     architecture: str = Field(description="a curated name or any timm name")
     pretrained: bool = Field(True, description="start from ImageNet weights")
@@ -40,7 +40,7 @@ class ModelConfig(Section):
 
 
 class InputConfig(Section):
-    """What the network sees of an image; part of the exported graph."""
+    """The part of an image that the network sees; stands in the exported graph."""
 
     size: Side = Field(128, description="pixels: images are size × size")
     range: Literal["raw", "unit", "imagenet"] = Field(
@@ -58,7 +58,7 @@ class InputConfig(Section):
 
 
 class DataConfig(Section):
-    """Where the images are and what to do with odd ones."""
+    """The images, and what to do with odd ones."""
 
     root: Path | None = Field(None, description="folder ROOT/{train,val}/CLASS or ROOT/CLASS")
     defect: str | None = Field(None, description="name of the defect class; null: found by name")
@@ -74,7 +74,7 @@ class DataConfig(Section):
 
 
 class CalibrationConfig(Section):
-    """Which items give the temperature and the certificate."""
+    """The items that give the temperature and the certificate."""
 
     holdout: float = Field(0.25, gt=0, lt=1, description="share of the training items")
     crossfit: int | None = Field(

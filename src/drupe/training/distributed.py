@@ -29,7 +29,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the run directory."""
+        """True in the process that writes the run directory."""
         return self.rank == 0
 
     def from_main(self, value: Anything) -> Anything:

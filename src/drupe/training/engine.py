@@ -126,7 +126,7 @@ class Trainer:
     def train_step(
         self, epoch: int, step: int, items: NDArray[np.intp], random: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One update on ``items``; returns the loss and the number of right answers (scalars)."""
+        """Update the weights on ``items``; return the loss and the right answers, two scalars."""
         training = self.config.training
         at = epoch * self.steps_per_epoch + step
         learning_rate = self._learning_rate(at)

@@ -1,4 +1,4 @@
-"""How a run computes on this host: device, threads, number format and layout.
+"""The device, threads, number format and memory layout that a run computes with on this host.
 
 None of it is part of a run's identity. What was decided is written into ``config.yaml`` and
 taken up again on resume, because another choice would end in other weights.

@@ -46,7 +46,7 @@ NOT_USED = frozenset({"augmentation", "training"})
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What to import, and what is known of it.
+    """A checkpoint to import, and what is known of it.
 
     checkpoint: the file. architecture: a curated or timm name. trained_on: the list of its training
     files (see :mod:`drupe.training.trained_on`), None where they are unknown. classes: the class of
@@ -165,7 +165,7 @@ def _identity_parts(
     order: tuple[str, str],
     seen: Seen,
 ) -> Tree:
-    """Return all that decides what an import ends in: by it finished work is recognised."""
+    """Return everything that an import depends on; the digest of it is the run's identity."""
     document = config.model_dump(mode="json", include={"data", "input", "calibration"})
     del document["data"]["root"]
     return {

@@ -62,7 +62,7 @@ def candidates(device: torch.device, dtype: str, layout: str) -> list[Precision]
 
 
 def host_key(device: torch.device, threads: int) -> dict[str, Any]:
-    """What a timing is true for, beside the network and the shape: processor, threads, torch."""
+    """Return the processor, threads and torch version that a timing holds for."""
     name = (
         torch.cuda.get_device_name(device)
         if device.type == "cuda"

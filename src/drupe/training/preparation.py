@@ -46,7 +46,7 @@ class PreparedData:
 
     @property
     def record(self) -> DataRecord:
-        """What a run notes down of its data."""
+        """The part of a run's record that describes its data."""
         dataset, split = self.dataset, self.split
         return DataRecord(
             fingerprint=dataset.fingerprint,

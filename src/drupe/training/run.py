@@ -44,7 +44,7 @@ from drupe.training.seeding import Stream, seed_torch
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """Where a run lies, its evaluation document, and whether it had been finished before.
+    """A run's folder and evaluation document, and whether it had been finished before.
 
     ``skipped`` are the unreadable files left out, with their reasons. ``is_main`` is false on
     every rank but 0: one process speaks for all.
@@ -114,7 +114,7 @@ def _lead(
 def _follow(
     config: ExperimentConfig, folder: Path, store: Path, world: World, weights_folder: Path | None
 ) -> RunOutcome:
-    """Be a rank other than 0: the same steps, in step with rank 0, writing nothing."""
+    """Train as a rank other than 0: the same steps, in step with rank 0, writing nothing."""
     recorded = world.from_main(None)
     if world.from_main(None):
         return RunOutcome(folder, read_evaluation(folder), already_done=True, is_main=False)
@@ -126,7 +126,7 @@ def _follow(
 
 
 class _Session:
-    """What one process holds while a run trains."""
+    """The objects that one process holds while a run trains."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ from drupe.training.tensor_file import load_tensors, load_weights, save_tensors
 
 
 class InputContract(BaseModel):
-    """Which images the network takes: side and centre crop in pixels, and the range of values."""
+    """The images that a network takes: side and centre crop in pixels, and the range of values."""
 
     size: Side
     range: Literal["raw", "unit", "imagenet"]
@@ -34,7 +34,7 @@ class InputContract(BaseModel):
 
 
 class NetworkMetadata(BaseModel):
-    """What ``model.safetensors`` says beside its weights: enough to build and use the network."""
+    """The header of ``model.safetensors``: enough to build and use the network."""
 
     architecture: str
     classes: tuple[str, str]

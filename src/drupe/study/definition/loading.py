@@ -59,12 +59,12 @@ class Study:
         return replace(
             self,
             spec=self.spec.model_copy(update={"seeds": self.spec.seeds[:1]}),
-            configs={name: _brief(config) for name, config in self.configs.items()},
+            configs={name: _for_smoke_test(config) for name, config in self.configs.items()},
             is_smoke=True,
         )
 
 
-def _brief(config: ExperimentConfig) -> ExperimentConfig:
+def _for_smoke_test(config: ExperimentConfig) -> ExperimentConfig:
     calibration = config.calibration
     if calibration.share is None:
         calibration = calibration.model_copy(update={"crossfit": SMOKE_FOLDS})

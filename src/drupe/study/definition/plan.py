@@ -1,4 +1,4 @@
-"""What a study has to do, as a graph of tasks: trainings, folds, certificates, exports, benches."""
+"""The work of a study as a graph of tasks: trainings, folds, certificates, exports, benches."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Task:
 
     @property
     def is_run(self) -> bool:
-        """Whether a run directory comes of it."""
+        """True where it makes a run directory."""
         return self.kind in ("train", "fold", "import")
 
 

@@ -24,7 +24,7 @@ DEVIATIONS = "deviations.json"
 
 
 class Protocol(BaseModel):
-    """What is frozen. ``spec`` and ``configs`` are the study's, resolved, as JSON."""
+    """The frozen part. ``spec`` and ``configs`` are the study's, resolved, as JSON."""
 
     study: str
     frozen: str

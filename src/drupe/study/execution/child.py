@@ -15,7 +15,7 @@ import sys
 _PR_SET_PDEATHSIG = 1
 """Of prctl(2); the setting outlives exec."""
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-"""What ends a run in order."""
+"""The signals that end a run in order."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Whether a conditional experiment runs: decided from finished runs alone, and why."""
+"""Decides from finished runs alone whether a conditional experiment runs, and says why."""
 
 from __future__ import annotations
 

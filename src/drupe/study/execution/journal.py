@@ -27,19 +27,19 @@ class Event(BaseModel):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task; ``reason`` says why it has no result, or how it was decided."""
+    """The state of a task; ``reason`` says why it has no result, or how it was decided."""
 
     state: State
     reason: str = ""
 
     @property
     def is_done(self) -> bool:
-        """Whether its result is there."""
+        """True where its result is there."""
         return self.state == "done"
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing will change it any more."""
+        """True where nothing will change it any more."""
         return self.state in ("done", "failed", "skipped")
 
 

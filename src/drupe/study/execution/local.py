@@ -19,7 +19,7 @@ from drupe.study.execution.executor import Ended, Job
 from drupe.study.execution.process import CommandProcess
 
 STOP_SECONDS = 20.0
-"""What a run gets to write its record after Ctrl-C, before it is killed."""
+"""Time for a run to write its record after Ctrl-C, before it is killed."""
 RUN_MEBIBYTES = 10_000
 """GPU memory that a run of this kind of study may need: what a device's share is counted by."""
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnContext
 
 LOADED = ("drupe.training.run", "drupe.deployment.graph")
-"""What every copy has. Nothing of it looks for a GPU when it is imported, or starts threads other
-than OpenBLAS's, which knows of forks; ONNX Runtime and Polars would.
+"""Modules that every copy starts with. None of them looks for a GPU when it is imported, or starts
+threads other than OpenBLAS's, which knows of forks; ONNX Runtime and Polars would.
 """
 _CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 _CONTEXT = cast("SpawnContext", multiprocessing.get_context("forkserver" if _CAN_FORK else "spawn"))
@@ -52,7 +52,7 @@ class CommandProcess:
         share_cores()
         _CONTEXT.set_forkserver_preload(list(LOADED))
         self._process = _CONTEXT.Process(
-            target=_become,
+            target=_run_command,
             args=(tuple(words), dict(environment), str(log), str(output)),
             daemon=True,  # ended, not waited for, when this process ends in disorder
         )
@@ -123,7 +123,9 @@ class _BlockedInterrupt:
             signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
 
 
-def _become(words: Sequence[str], environment: Mapping[str, str], log: str, output: str) -> None:
+def _run_command(
+    words: Sequence[str], environment: Mapping[str, str], log: str, output: str
+) -> None:
     """Run ``drupe WORDS…`` here; its exit code becomes that of the process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "setsid"):

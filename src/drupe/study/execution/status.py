@@ -1,4 +1,4 @@
-"""How far each run of a study is: read from its files, from any terminal, at any time."""
+"""The progress of each run of a study, read from its files, from any terminal, at any time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Ray executor keeps here; and a study on a real cluster of two nodes, one of them killed."""
+"""The jobs that a Ray executor keeps here; a study on a real cluster, a node of which is killed."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from drupe.errors import InputError
 
 AUTO = "auto"
 CLIENT = "ray://"
-KNOCK_SECONDS = 5.0
+LISTENER_SECONDS = 5.0
 CONNECT_SECONDS = 15.0
 """Ray itself tries for minutes, and then ends the process."""
 PROBE_SECONDS = 120.0
@@ -27,7 +27,7 @@ PROBE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Share:
-    """What one run gets of a node; ``gpus`` may be a fraction of one, 0.0 where there are none."""
+    """A run's part of a node; ``gpus`` may be a fraction of one, 0.0 where there are none."""
 
     cpus: int
     gpus: float
@@ -47,7 +47,7 @@ def connect(address: str) -> None:
         InputError: it can't be reached within about 20 seconds, or Ray refuses it.
     """
     where = f"--address {address}"
-    _knock(address, where)
+    _require_listener(address, where)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     refusals: list[str] = []
 
@@ -71,15 +71,15 @@ def connect(address: str) -> None:
         )
 
 
-def _knock(address: str, where: str) -> None:
-    """Refuse at once what nobody listens at."""
+def _require_listener(address: str, where: str) -> None:
+    """Refuse an address at once where nobody listens."""
     if address == AUTO:
         return
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise InputError(f"{where}: must be auto, HOST:PORT or ray://HOST:PORT")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), LISTENER_SECONDS).close()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"{where}: no Ray cluster can be reached there: {reason}") from None
@@ -102,8 +102,8 @@ def measure(runs: int = 1) -> Share:
     found = nodes()
     if not found:
         raise InputError("the Ray cluster has no node with a processor (CPU >= 1) for runs")
-    asked = [_ask(node) for node in found]  # all at once
-    answers = [_answer(node, reference) for node, reference in zip(found, asked, strict=True)]
+    asked = [_start_probe(node) for node in found]  # all at once
+    answers = [_probe_result(node, reference) for node, reference in zip(found, asked, strict=True)]
     problems = [answer["problem"] for answer in answers if answer["problem"]]
     if problems:
         raise InputError(problems)
@@ -119,12 +119,12 @@ def measure(runs: int = 1) -> Share:
     return Share(max(1, int(cpus)), 1 / per_gpu)
 
 
-def _ask(node: Mapping[str, Any]) -> Any:
+def _start_probe(node: Mapping[str, Any]) -> Any:
     place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    return ray.remote(_questions()).options(num_cpus=0, scheduling_strategy=place).remote()
+    return ray.remote(_probe_function()).options(num_cpus=0, scheduling_strategy=place).remote()
 
 
-def _answer(node: Mapping[str, Any], reference: Any) -> dict[str, Any]:
+def _probe_result(node: Mapping[str, Any], reference: Any) -> dict[str, Any]:
     name = node["NodeManagerHostname"]
     try:
         found: dict[str, Any] = ray.get(reference, timeout=PROBE_SECONDS)
@@ -140,10 +140,10 @@ def _answer(node: Mapping[str, Any], reference: Any) -> dict[str, Any]:
     return {"problem": "", **found}
 
 
-def _questions() -> Callable[[], dict[str, Any]]:
+def _probe_function() -> Callable[[], dict[str, Any]]:
     """Return a function that travels as code: it must run where Drupe isn't installed."""
 
-    def questions() -> dict[str, Any]:
+    def probe() -> dict[str, Any]:
         import sys
 
         try:
@@ -154,7 +154,7 @@ def _questions() -> Callable[[], dict[str, Any]]:
         per_gpu = min((device.runs for device in find_devices()), default=1)
         return {"version": drupe.__version__, "runs_per_gpu": per_gpu}
 
-    return questions
+    return probe
 
 
 def total_runs(share: Share, alive: Sequence[Mapping[str, Any]], with_gpu: bool) -> int:

@@ -1,4 +1,4 @@
-"""What the runs of a study need, put into an object store once: data, packs, weights."""
+"""The data, packs and weights that a study's runs need, put into an object store once."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 Trainings and folds travel: their data goes into the object store once, what they write comes back
 into the driver's store. No folder is shared. Imports, certificates, exports and benches are short
 and read what lies in the store (and a latency is only worth anything on a machine that is named),
-so they run here. A run that dies with its node starts again elsewhere, from the last state that came back.
+so they run here. A run that dies with its node starts again elsewhere, from the last state that
+came back.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from drupe.study.execution.ray.returned_run import LIVE_FILES, install, show_pro
 
 TRAVELLING = ("train", "fold")
 REPORT_SECONDS = 1.0
-"""How often a run says how far it is; its end is reported at once."""
+"""Time between two reports of a run; its end is reported at once."""
 SEND_SECONDS = 30.0
-"""What a run that was stopped gets to send what it has."""
+"""Time for a run that was stopped to send what it has."""
 LOCAL_POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 60.0
-"""How long a study waits for a node when there is none left that could take a run."""
-WRONG = 2
+"""Time that a study waits for a node when there is none left that could take a run."""
+NOT_STARTED = 2
 """Exit code of a run that could not even be tried."""
 
 
@@ -105,7 +106,7 @@ class RayExecutor:
         assert config is not None
         so_far = state_so_far(job.task)
         return Order(
-            task=_light(job.task),
+            task=_without_config(job.task),
             version=__version__,
             experiment=Path(job.words[1]).read_text(encoding="utf-8"),
             data=self._sender.data(config),
@@ -136,7 +137,7 @@ class RayExecutor:
         else:
             ready = []
             time.sleep(patience)
-        found = [end for one in ready if (end := self._heard(waiting[one])) is not None]
+        found = [end for one in ready if (end := self._take_report(waiting[one])) is not None]
         found += self._ended_here()
         self._look_at_nodes(seconds)
         return found
@@ -157,27 +158,27 @@ class RayExecutor:
                 "start one and run the same command again"
             )
 
-    def _heard(self, run: _Remote) -> Ended | None:
+    def _take_report(self, run: _Remote) -> Ended | None:
         """Take a report in; return how the run ended, None if it goes on."""
         task = run.job.task
         try:
             report: Report = ray.get(run.report)
             if report.exit_code is None:
-                self._keep_up(run, report)
+                self._show_progress(run, report)
                 run.report = run.actor.poll.remote(REPORT_SECONDS)
                 return None
             code = self._finish(run, report)
         except ray.exceptions.RayTaskError as error:
-            _say(run.job.log, f"on its node: {str(error).splitlines()[-1]}")
-            code = WRONG
+            _append_line(run.job.log, f"on its node: {str(error).splitlines()[-1]}")
+            code = NOT_STARTED
         except ray.exceptions.RayError as error:
-            _say(run.job.log, f"lost: {str(error).splitlines()[0]}")
+            _append_line(run.job.log, f"lost: {str(error).splitlines()[0]}")
             self._forget(run)
             return Ended(task, -9, lost=True)
         self._forget(run)
         return Ended(task, code)
 
-    def _keep_up(self, run: _Remote, report: Report) -> None:
+    def _show_progress(self, run: _Remote, report: Report) -> None:
         _append(run.job.log, report.log)
         show_progress(run.job.task, report.files)
 
@@ -190,8 +191,8 @@ class RayExecutor:
         try:
             install(run.job.task, report.artefacts, ray.get, self._sender.fingerprint)
         except InputError as error:
-            _say(run.job.log, str(error))
-            return report.exit_code or WRONG
+            _append_line(run.job.log, str(error))
+            return report.exit_code or NOT_STARTED
         return report.exit_code
 
     def _forget(self, run: _Remote) -> None:
@@ -202,7 +203,8 @@ class RayExecutor:
         """Interrupt all runs, keep what they have come to, and leave the cluster."""
         self._queue.clear()
         stopping = {
-            run.actor.stop.remote(_light(run.job.task)): run for run in self._remote.values()
+            run.actor.stop.remote(_without_config(run.job.task)): run
+            for run in self._remote.values()
         }
         self.local.stop()
         self._here.clear()
@@ -211,13 +213,14 @@ class RayExecutor:
             ready, _ = ray.wait(list(stopping), num_returns=len(stopping), timeout=patience)
             for reference in ready:
                 stopping[reference].report = reference
-                self._heard(stopping[reference])
+                self._take_report(stopping[reference])
         for run in list(self._remote.values()):
             self._forget(run)
         ray.shutdown()
 
 
-def _light(task: Task) -> Task:
+def _without_config(task: Task) -> Task:
+    """Return ``task`` without what would load PyTorch where it is only read."""
     return replace(task, config=None, condition=None)
 
 
@@ -227,5 +230,5 @@ def _append(log: Path, said: bytes) -> None:
             stream.write(said)
 
 
-def _say(log: Path, text: str) -> None:
+def _append_line(log: Path, text: str) -> None:
     _append(log, text.encode() + b"\n")

@@ -1,4 +1,4 @@
-"""What a node of a Ray cluster does with a run: unpack its data, train, send back what came of it.
+"""A run on a node of a Ray cluster: its data is unpacked, it is trained and sent back.
 
 A run on a node is the same process as on one machine. Everything lies below the node's folder for
 temporary files: data is unpacked once per node and kept, what a run wrote goes when it ends.
@@ -60,7 +60,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Report:
-    """What is new: ``files`` of the run and lines of its ``log``; at its end, everything."""
+    """The news of a run: changed ``files``, new lines of its ``log``; at its end, everything."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     log: bytes = b""
@@ -116,7 +116,7 @@ class NodeRun:
 
     @property
     def log(self) -> Path:
-        """What the run says on stderr."""
+        """The file that receives the run's stderr."""
         return self.folder / "log"
 
     def _report(self, ended: Ended | None) -> Report:

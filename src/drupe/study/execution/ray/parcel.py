@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 CHUNK_BYTES = 32 << 20
-"""What sender and receiver hold in memory at a time, however much there is to send."""
+"""Size of a chunk: all that sender and receiver hold in memory, however much there is to send."""
 
 Put = Callable[[bytes], Any]
 """Keeps a chunk and returns a reference to it."""

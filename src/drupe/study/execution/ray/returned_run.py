@@ -16,7 +16,7 @@ from drupe.study.execution.ray.parcel import Get, Parcel, files_below, unpack
 from drupe.training.config import read_config, write_config
 
 LIVE_FILES = (CONFIG_FILE, RECORD_FILE, EPOCHS_FILE)
-"""What shows how far a run is, in the order in which it is to be written."""
+"""The files that show how far a run is, in the order in which they are to be written."""
 
 
 def state_so_far(task: Task) -> list[tuple[str, Path]]:
