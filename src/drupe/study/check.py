@@ -1,4 +1,4 @@
-"""Checks that a study can run here, and estimates what it will take, without training it.
+"""Checks that a study can run here, and says what it will take and can prove, without training.
 
 A few steps on training crops are timed; no weights are kept, no calibration or test crop is read.
 """
@@ -12,16 +12,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from drupe.errors import DrupeError, InputError
+from drupe.evaluation.certificate import joint_confidence, needed_defects
 from drupe.models.network import Network, build_network
 from drupe.progress import Progress, silent
 from drupe.study.definition.baseline import require_checkpoint
 from drupe.study.definition.loading import Study
 from drupe.study.definition.plan import plan, study_folder
 from drupe.study.definition.protocol import read_protocol
-from drupe.study.foresight import Provable, provable
 from drupe.study.run import open_data
 from drupe.training.claim import check_store
 from drupe.training.config import ExperimentConfig
@@ -36,6 +37,36 @@ from drupe.training.seeding import Stream, generator
 TIMED_STEPS = 2
 COPIES_WHILE_TRAINING = 4
 """Weights, their average and two optimiser moments: a checkpoint's size in networks."""
+
+
+@dataclass(frozen=True)
+class Provable:
+    """The defects that an experiment can be certified with, and those that it takes.
+
+    ``defects`` are distinct (copies count once); ``needed`` is for one model by itself,
+    ``needed_to_choose`` for the one chosen of all ``candidates``. ``exact`` is False where folds
+    are pooled: their defects are more, their certificate is approximate.
+    """
+
+    experiment: str
+    recall: float
+    confidence: float
+    defects: int
+    needed: int
+    needed_to_choose: int
+    candidates: int
+    exact: bool
+
+    def __str__(self) -> str:
+        enough = "enough" if self.defects >= self.needed_to_choose else "not enough"
+        kind = "" if self.exact else " (of pooled folds: approximate)"
+        text = (
+            f"{self.defects:,} defects to certify with{kind}: recall ≥ {100 * self.recall:g} % at "
+            f"{100 * self.confidence:g} % takes {self.needed:,} without a miss"
+        )
+        if self.candidates > 1:
+            text += f", {self.needed_to_choose:,} for the one chosen of {self.candidates}"
+        return f"{text}: {enough}"
 
 
 @dataclass(frozen=True)
@@ -168,6 +199,27 @@ def _expect(
         runs=runs,
         seconds=timed[work] * steps,
         megabytes=network_megabytes * (1 + COPIES_WHILE_TRAINING / max(runs, 1)),
+    )
+
+
+def provable(study: Study, experiment: str, data: PreparedData) -> Provable | None:
+    """Return what can be proven of a training experiment; None where no recall is asked for."""
+    recall = study.criteria[experiment].recall
+    if recall is None:
+        return None
+    folds = study.configs[experiment].calibration.crossfit
+    items = data.split.calibration if folds is None else data.split.fit
+    defects = items[data.dataset.is_defect[items]]
+    confidence = study.spec.confidence
+    return Provable(
+        experiment=experiment,
+        recall=recall,
+        confidence=confidence,
+        defects=len(np.unique(data.groups[defects])),
+        needed=needed_defects(recall, confidence),
+        needed_to_choose=needed_defects(recall, joint_confidence(confidence, study.candidates)),
+        candidates=study.candidates,
+        exact=folds is None,
     )
 
 
