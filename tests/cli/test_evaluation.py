@@ -1,26 +1,117 @@
-"""An evaluation as ``train`` and ``evaluate`` print it."""
-
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from drupe.cli.evaluation import print_evaluation, print_skipped
-from drupe.evaluation.intervals import Proportion
+from drupe.cli.evaluation import SKIPPED_SHOWN, print_evaluation, print_run_json, print_skipped
+from drupe.evaluation.document import evaluation_document
+from drupe.runs.evaluation_file import Evaluation
+from drupe.runs.record import ImportRecord
+from drupe.runs.training_overlap import Overlap, Seen
+from run_files import decided
+
+UNKNOWN = Seen(trained_on=None, picked_on_test=True)
+KNOWN = Seen(
+    trained_on=Overlap(named=3, sha256="f" * 64, fit=3, calibration=0, test=0),
+    picked_on_test=False,
+)
 
 
-def test_bounds_are_rounded_outward(capsys: pytest.CaptureFixture[str]) -> None:
-    rate = Proportion(809, 871)
+def document(count: int = 100, wrong: int = 2) -> Evaluation:
+    """Of ``count`` items (half of them defects) the first ``wrong`` are decided wrongly."""
+    found = evaluation_document(
+        calibration=None,
+        test=decided(count, range(wrong)),
+        temperature=1.5,
+        test_groups=np.arange(count),
+    )
+    return Evaluation.model_validate(found)
+
+
+def imported(seen: Seen) -> ImportRecord:
+    return ImportRecord.model_construct(checkpoint="best.pt", sha256="f" * 64, seen=seen)
+
+
+def test_the_document_of_a_run_names_what_was_left_out(capsys) -> None:
+    print_run_json(Path("runs/A"), document(), [("train/a.png", "truncated")])
+
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["run"] == "runs/A"
+    assert printed["skipped"] == [{"path": "train/a.png", "reason": "truncated"}]
+    assert printed["test"]["images"] == 100
+    assert "imported" not in printed
+
+
+def test_of_an_imported_network_the_document_says_what_it_has_seen(capsys) -> None:
+    print_run_json(Path("runs/A"), document(), [], imported(UNKNOWN))
+
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["caveats"] == list(UNKNOWN.caveats)
+    assert printed["in_sample"] == UNKNOWN.in_sample
+    assert printed["imported"]["checkpoint"] == "best.pt"
+
+
+@pytest.mark.parametrize(
+    ("count", "last"),
+    [
+        (1, "  0.png: broken"),
+        (SKIPPED_SHOWN, f"  {SKIPPED_SHOWN - 1}.png: broken"),
+        (SKIPPED_SHOWN + 3, " 3 more, in the run's run.json"),
+    ],
+)
+def test_files_left_out_are_named_on_stderr_until_there_are_too_many(capsys, count, last) -> None:
+    print_skipped([(f"{number}.png", "broken") for number in range(count)])
+
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    assert said.out == ""
+    assert lines[0] == f"{count} unreadable files were left out:"
+    assert lines[-1].endswith(last)
+    assert len(lines) == 1 + min(count, SKIPPED_SHOWN + 1)
+
+
+def test_nothing_left_out_is_not_mentioned(capsys) -> None:
+    print_skipped([])
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_table_gives_rates_with_their_counts(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    found = document()
+    print_evaluation(found)
+
+    said = capsys.readouterr().out
+    defects, confusion = found.test.defects, found.test.argmax.confusion
+    assert f"Test: 100 images, {defects} defects, threshold 0.5" in said
+    (accuracy,) = [line for line in said.splitlines() if line.startswith("accuracy")]
+    assert "98.0 %" in accuracy
+    assert "98 of 100" in accuracy
+    assert f"misses {confusion.fn}, false rejects {confusion.fp}, AUROC" in said
+    assert confusion.fn + confusion.fp == 2
+    assert "temperature 1.50" in said
+    assert said.endswith("drupe threshold RUN\n")
+
+
+@pytest.mark.parametrize(
+    ("seen", "end"), [(UNKNOWN, "drupe threshold RUN --data NEW-CROPS\n"), (KNOWN, " RUN\n")]
+)
+def test_what_an_imported_network_has_seen_decides_what_can_be_certified(capsys, seen, end) -> None:
+    print_evaluation(document(), imported(seen))
+
+    said = " ".join(capsys.readouterr().out.split()) + "\n"
+    assert all(f"Mind: {caveat}." in said for caveat in seen.caveats)
+    assert ("No threshold can be certified" in said) == (seen.in_sample is not None)
+    assert said.endswith(end)
+
+
+def test_bounds_are_rounded_outward(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    rate = document(871, 62).test.argmax.accuracy
     assert 0.91 > rate.low > 0.9095, "to the nearest it would be 91.0 %"
-    figures = dict.fromkeys(("accuracy", "recall", "clean_yield", "precision"), rate.to_json())
-    argmax = {**figures, "confusion": {"fn": 1, "fp": 2}}
-    test = {"images": 871, "defects": 400, "argmax": argmax}
-    print_evaluation({"test": test, "auroc": 0.99, "ece": 0.01, "temperature": 1.5})
+    print_evaluation(document(871, 62))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "accuracy 92.9 % 90.9-94.5 809 of 871 decided as labelled" in lines
-
-
-def test_files_left_out_are_named_up_to_a_number(capsys: pytest.CaptureFixture[str]) -> None:
-    print_skipped([(f"{number}.png", "truncated") for number in range(23)])
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "23 unreadable files were left out:"
-    assert lines[-2:] == ["  19.png: truncated", "  … and 3 more, in the run's run.json"]

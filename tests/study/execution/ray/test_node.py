@@ -56,31 +56,6 @@ def test_a_node_finds_data_fixes_and_pack_and_decodes_nothing(
     assert found.exclude == {first}
 
 
-def test_data_is_sent_once_for_all_runs_and_packs_of_another_size_beside_it(
-    small_synthetic, tmp_path
-) -> None:
-    put: list[int] = []
-
-    def count(chunk: bytes) -> bytes:
-        put.append(len(chunk))
-        return chunk
-
-    sender = Sender(tmp_path / "store", count)
-    config = config_for(small_synthetic)
-    first = sender.data(config)
-    assert sender.data(config.model_copy(update={"seed": 7})) == first
-    assert len(put) == 2
-
-    smaller = {"input": {"size": 32}, "data": {"root": small_synthetic, "sizes": "resize"}}
-    other = sender.data(
-        ExperimentConfig.model_validate({"model": {"architecture": "test_resnet"}, **smaller})
-    )
-
-    assert len(put) == 3
-    assert other.files == first.files
-    assert other.pack.place != first.pack.place
-
-
 def test_a_node_with_another_version_refuses_the_run(tmp_path) -> None:
     task = Task("A seed 1", "train", "A", "gpu", tmp_path / "run", 1)
     nothing = Parcel("", 0, ())
