@@ -76,6 +76,11 @@ def work_on(study: Study, store: Path) -> Work:
     return Work(study, store, FINGERPRINT)
 
 
+def task_of(work: Work, name: str) -> Task:
+    """Return the task ``name`` of the study."""
+    return next(task for task in plan(work.study, work.store) if task.name == name)
+
+
 def finish(
     task: Task,
     test: Predictions | None = None,

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from drupe.cli.evaluation import print_run_json, print_skipped
-
 TINY = """
 model: {architecture: test_resnet, pretrained: false}
 input: {size: 64}
@@ -73,23 +71,3 @@ def test_applied_fixes_are_honoured(drupe, experiment, small_synthetic, tmp_path
     result = drupe("train", "tiny.yaml", "--data", small_synthetic, "--json")
 
     assert json.loads(result.stdout)["test"]["images"] == 49
-
-
-def test_files_left_out_are_named_and_counted(capsys) -> None:
-    print_skipped([(f"train/pit/{number}.png", "truncated [1]") for number in range(25)])
-    print_run_json(Path("run"), {"auroc": 1.0}, [("a.png", "truncated")])
-
-    printed = capsys.readouterr()
-    assert printed.err.startswith("25 unreadable files were left out:\n  train/pit/0.png: trunc")
-    assert "19.png: truncated [1]\n  … and 5 more" in printed.err
-    assert json.loads(printed.out) == {
-        "run": "run",
-        "skipped": [{"path": "a.png", "reason": "truncated"}],
-        "auroc": 1.0,
-    }
-
-
-def test_no_files_left_out_is_not_mentioned(capsys) -> None:
-    print_skipped([])
-
-    assert capsys.readouterr().err == ""

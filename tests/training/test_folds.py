@@ -1,18 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from drupe.training.config import ExperimentConfig
-from drupe.training.folds import configure_fold, fold_folder
-
-
-def test_folds_lie_beside_the_run_that_they_serve() -> None:
-    run = Path("runs/study/A/seed-42")
-
-    assert fold_folder(run, 3, 5) == Path("runs/study/A/seed-42-cross-fit-5/fold-3")
-    assert fold_folder(run, 3, 5) != fold_folder(run, 3, 4)
+from drupe.training.folds import configure_fold
 
 
 def test_a_fold_differs_from_its_run_in_what_it_leaves_out_alone() -> None:

@@ -64,11 +64,9 @@ def test_logits_are_defect_minus_clean_in_the_order_of_the_items(
 def test_a_judged_run_holds_predictions_duplicates_and_their_counts(
     network, data, source, tmp_path
 ) -> None:
-    document = judge(network, data, source, tmp_path)
+    evaluation = judge(network, data, source, tmp_path)
 
-    assert json.loads((tmp_path / "evaluation.json").read_text()) == json.loads(
-        json.dumps(document)
-    )
+    assert json.loads((tmp_path / "evaluation.json").read_text()) == evaluation.to_json()
     paths = np.array(data.dataset.paths)
     splits = {"calibration": data.split.calibration, "test": data.split.test}
     groups = json.loads((tmp_path / "predictions" / "duplicates.json").read_text())
@@ -78,18 +76,18 @@ def test_a_judged_run_holds_predictions_duplicates_and_their_counts(
         assert list(table.paths) == paths[items].tolist()
         assert table.is_defect.tolist() == data.dataset.is_defect[items].tolist()
         assert table.logits == pytest.approx(expected_logits(network, data, items), abs=1e-4)
-        scores = 1 / (1 + np.exp(-table.logits.astype(float) / document["temperature"]))
+        scores = 1 / (1 + np.exp(-table.logits.astype(float) / evaluation.temperature))
         assert table.scores == pytest.approx(scores, abs=1e-6)
     calibration = data.split.calibration
     logits = expected_logits(network, data, calibration)
     temperature = fit_temperature(logits, data.dataset.is_defect[calibration])
-    assert document["temperature"] == pytest.approx(temperature, rel=1e-3)
-    assert document["test"]["images"] == len(data.split.test)
-    assert document["test"]["defects"] == data.dataset.is_defect[data.split.test].sum()
+    assert evaluation.temperature == pytest.approx(temperature, rel=1e-3)
+    assert evaluation.test.images == len(data.split.test)
+    assert evaluation.test.defects == data.dataset.is_defect[data.split.test].sum()
 
 
 def test_a_given_temperature_is_taken_as_it_is(network, data, source, tmp_path) -> None:
-    assert judge(network, data, source, tmp_path, temperature=2.5)["temperature"] == 2.5
+    assert judge(network, data, source, tmp_path, temperature=2.5).temperature == 2.5
 
     table = read_predictions(tmp_path / "predictions" / "test.csv")
     assert table.scores == pytest.approx(1 / (1 + np.exp(-table.logits / 2.5)), abs=1e-6)
@@ -103,9 +101,9 @@ def test_without_calibration_the_temperature_is_one_and_old_predictions_go(
     stale.parent.mkdir()
     stale.write_text("what cross-fitting wrote about other weights")
 
-    document = judge(network, dataclasses.replace(data, split=nothing), source, tmp_path)
+    evaluation = judge(network, dataclasses.replace(data, split=nothing), source, tmp_path)
 
-    assert document["temperature"] == 1.0
+    assert evaluation.temperature == 1.0
     assert not stale.exists()
     assert (tmp_path / "predictions" / "test.csv").exists()
 

@@ -29,7 +29,7 @@ def certify(
     from dataclasses import asdict
 
     from drupe.evaluation.operating_point import Request
-    from drupe.study.execution.work import certify as certify_for_study
+    from drupe.study.execution.certify import certify as certify_for_study
 
     request = Request(min_recall, confidence, candidates)
     outcome = certify_for_study(run, request, out, store, folds=cross_fit, record=record)

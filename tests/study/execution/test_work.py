@@ -5,16 +5,9 @@ import json
 import pytest
 import yaml
 
-from drupe.evaluation.model_predictions import read_run_predictions
-from drupe.evaluation.operating_point import Request, operating_point
-from drupe.runs.evaluation_file import record_certificate
-from drupe.study.definition.plan import plan
-from drupe.study.execution.journal import Outcome
-from drupe.study.execution.local import LocalExecutor
 from drupe.study.execution.work import last_lines
 from drupe.training.config import load_experiment
-from run_files import predictions
-from study_files import STUDY, FakeExecutor, finish, schedule, small_study, succeed, work_on
+from study_files import STUDY, FakeExecutor, schedule, small_study, task_of, work_on
 
 TIMED = {"criteria": {"recall": 0.99, "latency_ms": 30}}
 
@@ -22,20 +15,6 @@ TIMED = {"criteria": {"recall": 0.99, "latency_ms": 30}}
 def threads_of(work) -> int:
     file = work.folder / "A" / "seed-1.yaml"
     return yaml.safe_load(file.read_text())["training"]["threads"]
-
-
-def task_of(work, name: str):
-    return next(task for task in plan(work.study, work.store) if task.name == name)
-
-
-def certify(work, name: str) -> Outcome:
-    """Do a certify task as a scheduler would, in this process."""
-    task = task_of(work, name)
-    settled = work.outcome_without_job(task)
-    if settled is None:
-        assert succeed(work.job(task)) == 0
-        settled = work.accept(task)
-    return settled
 
 
 def test_a_run_is_a_command_that_starts_or_continues_it(tmp_path) -> None:
@@ -127,54 +106,6 @@ def test_a_smoke_test_takes_few_timings(tmp_path) -> None:
     assert smoke.job(task_of(smoke, "A bench")).words[-3:] == ("--samples", "20", "--json")
 
 
-def test_a_certificate_that_is_no_longer_granted_is_withdrawn(tmp_path) -> None:
-    """Chosen from many, a model needs more defects than it has: what was certified is void."""
-    few = small_study(tmp_path, criteria={"recall": 0.9})
-    work = work_on(few, tmp_path / "store")
-    task = task_of(work, "A seed 1")
-    finish(task, calibration=predictions(90, 1, prefix="train"))  # 42 defects: enough for two
-    assert certify(work, "A certify").reason.startswith("certified at ")
-    evaluation = task.folder / "evaluation.json"
-    assert json.loads(evaluation.read_text())["certificate"] is not None
-
-    many = [{"id": name} for name in "ABCDEFGH"]
-    work = work_on(
-        small_study(tmp_path, criteria={"recall": 0.9}, experiments=many), tmp_path / "store"
-    )
-    outcome = certify(work, "A certify")
-
-    assert outcome.is_done
-    assert outcome.reason.startswith("not certified: ")
-    document = json.loads(evaluation.read_text())
-    assert document["certificate"] is None
-    assert document["test"]["certified"] is None
-
-
-def test_a_certificate_given_outside_the_study_stays_where_the_study_grants_none(tmp_path) -> None:
-    study = small_study(tmp_path, criteria={"recall": 0.99})
-    work = work_on(study, tmp_path / "store")
-    task = task_of(work, "A seed 1")
-    finish(task, calibration=predictions(90, 1, prefix="train"))  # 42 defects: for 99 % too few
-    request = Request(min_recall=0.9, confidence=0.9)
-    point = operating_point(read_run_predictions(task.folder), request)
-    record_certificate(task.folder, point.certified_figures())
-    evaluation = task.folder / "evaluation.json"
-    before = json.loads(evaluation.read_text())
-    assert before["certificate"]["min_recall"] == 0.9
-
-    for _ in range(2):
-        outcome = certify(work, "A certify")
-        assert outcome.reason.startswith("not certified: ")
-        assert outcome.reason.endswith(
-            "the run keeps the certificate it was given outside the study"
-        )
-        assert json.loads(evaluation.read_text()) == before
-    for damaged in ("{", "[]", "null"):
-        (work.folder / "A" / "threshold.json").write_text(damaged)
-        assert certify(work, "A certify").is_done
-        assert json.loads(evaluation.read_text()) == before
-
-
 def test_a_certificate_is_a_command_that_says_all_that_is_asked_of_it(tmp_path) -> None:
     folded = {"id": "B", "config": {"calibration": {"crossfit": 3}}}
     threshold = {"id": "T", "kind": "threshold", "of": "A"}
@@ -203,56 +134,6 @@ def test_a_certificate_is_a_command_that_says_all_that_is_asked_of_it(tmp_path) 
     )
     assert jobs["T"].words == words("A/seed-1", "T", "0.97", "1")  # the only candidate
     assert jobs["T"].log == work.folder / "T" / "certify.log"
-
-
-def test_a_certificate_is_made_in_a_process_of_its_own(tmp_path) -> None:
-    study = small_study(tmp_path, criteria={"recall": 0.9})
-    work = work_on(study, tmp_path / "store")
-    task = task_of(work, "A certify")
-    run = finish(
-        task_of(work, "A seed 1"), calibration=predictions(90, 1, prefix="train")
-    )  # 42 defects
-    point = work.point("A")
-    executor = LocalExecutor(devices=())
-
-    executor.start(work.job(task))
-    (ended,) = executor.ended(120.0)
-    outcome = work.accept(task)
-
-    assert (ended.task.name, ended.exit_code) == ("A certify", 0)
-    threshold = point.certificate.threshold
-    assert outcome == Outcome("done", f"certified at {threshold:.4g}")
-    kept = json.loads((work.folder / "A" / "threshold.json").read_text())
-    assert kept == json.loads(json.dumps(point.to_json()))
-    recorded = json.loads((run / "evaluation.json").read_text())["certificate"]
-    assert recorded["threshold"] == threshold
-    assert not list((work.folder / "A").glob(".*"))  # the answer is taken up
-
-
-def test_a_threshold_experiment_writes_nothing_into_the_run(tmp_path) -> None:
-    threshold = {"id": "T", "kind": "threshold", "of": "A"}
-    study = small_study(tmp_path, criteria={"recall": 0.9}, experiments=[{"id": "A"}, threshold])
-    work = work_on(study, tmp_path / "store")
-    run = finish(task_of(work, "A seed 1"), calibration=predictions(90, 1, prefix="train"))
-    before = (run / "evaluation.json").read_bytes()
-
-    assert certify(work, "T").reason.startswith("certified at ")
-
-    assert (run / "evaluation.json").read_bytes() == before
-    assert (work.folder / "T" / "threshold.json").exists()
-    assert not (work.folder / "A" / "threshold.json").exists()
-
-
-def test_a_run_that_cannot_be_certified_fails_in_its_own_words(tmp_path) -> None:
-    work = work_on(small_study(tmp_path, criteria={"recall": 0.9}), tmp_path / "store")
-    run = finish(task_of(work, "A seed 1"), calibration=predictions(90, 1, prefix="train"))
-    (run / "predictions" / "calibration.csv").write_text("no,such,columns\n")
-
-    outcome = certify(work, "A certify")
-
-    assert outcome.state == "failed"
-    assert outcome.reason.startswith(f"{run / 'predictions' / 'calibration.csv'}: ")
-    assert not (work.folder / "A" / "threshold.json").exists()
 
 
 @pytest.mark.parametrize(

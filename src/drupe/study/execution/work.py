@@ -13,15 +13,11 @@ from typing import Any
 
 import yaml
 
-from drupe.errors import DrupeError, InputError
+from drupe.errors import InputError
 from drupe.evaluation.model_predictions import file_hash, read_run_predictions
-from drupe.evaluation.operating_point import (
-    OperatingPoint,
-    Request,
-    operating_point,
-)
+from drupe.evaluation.operating_point import OperatingPoint, Request, operating_point
 from drupe.files import read_json, write_json, write_text
-from drupe.runs.evaluation_file import read_evaluation, record_certificate
+from drupe.runs.evaluation_file import read_evaluation
 from drupe.runs.layout import RunFolder, bundle_folder, seed_folder
 from drupe.runs.record import read_record
 from drupe.study.definition.baseline import certified_run, import_words, made_from, read_seen
@@ -30,7 +26,6 @@ from drupe.study.definition.plan import Runs, Task, plan, study_folder
 from drupe.study.execution.executor import Job
 from drupe.study.execution.journal import Outcome
 from drupe.training.config import ExperimentConfig
-from drupe.training.crossfit import calibrate_on_folds
 
 THRESHOLD = "threshold.json"
 SMOKE_SAMPLES = 20
@@ -250,49 +245,6 @@ class Work:
             return config
         training = config.training.model_copy(update={"threads": self.threads})
         return config.model_copy(update={"training": training})
-
-
-def certify(
-    run: Path, request: Request, answer: Path, store: Path, *, folds: int | None, record: bool
-) -> Outcome:
-    """Certify a run for what is asked of it, and keep what was found as ``answer``.
-
-    ``folds``: this many finished runs of a cross-fit give its calibration; nothing is trained
-    here. ``record``: the run takes the certificate, or loses the one that the study gave it.
-    """
-    try:
-        if folds is not None:
-            # Again each time: the folds may be others than those that were pooled before.
-            calibrate_on_folds(read_run_predictions(run), run, folds, store)
-        point = operating_point(read_run_predictions(run), request)
-        keeps = point.refusal is not None and _holds_another_certificate(run, answer)
-    except DrupeError as error:
-        return Outcome("failed", str(error))
-    # First: what the run records is then known as the study's.
-    write_json(answer, point.to_json())
-    if record and not keeps:
-        record_certificate(run, point.certified_figures())
-    if point.refusal:
-        kept = "; the run keeps the certificate it was given outside the study" if keeps else ""
-        return Outcome("done", f"not certified: {point.refusal}{kept}")
-    assert point.certificate is not None
-    kind = "certified" if point.certificate.is_exact else "certified approximately"
-    return Outcome("done", f"{kind} at {point.certificate.threshold:.4g}")
-
-
-def _holds_another_certificate(run: Path, answer: Path) -> bool:
-    """Return whether ``run`` has a certificate that isn't the study's: ``drupe threshold`` made it.
-
-    ``answer``: what the study found when it last certified the run, if it did.
-    """
-    recorded = read_evaluation(run).certificate
-    if recorded is None:
-        return False
-    try:
-        before = read_json(answer).get("certificate")
-    except (InputError, AttributeError):  # absent or damaged
-        before = None
-    return bool(before != recorded.without_review())
 
 
 def _write_config(file: Path, config: ExperimentConfig) -> None:
