@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from drupe.evaluation.metrics import auroc
-from drupe.evaluation.resampling import _draw, _Ladder, resampled_auroc
+from drupe.evaluation.resampling import _draw, _Ranking, resampled_auroc
 
 
 def case(items: int, seed: int = 0, coarse: bool = False):
@@ -20,7 +20,7 @@ def test_each_resample_agrees_with_sklearn(coarse: bool) -> None:
     ranking, defect, generator = case(200, coarse=coarse)
     weights = _draw(200, 50, generator)
     np.testing.assert_array_equal(weights.sum(axis=0), 200)
-    found = _Ladder(ranking, defect).auroc(weights[defect], weights[~defect])
+    found = _Ranking(ranking, defect).auroc(weights[defect], weights[~defect])
     expected = [roc_auc_score(defect, ranking, sample_weight=column) for column in weights.T]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset folder: unreadable files, copies, leaks, contradictions, blanks.
+"""Errors of a dataset folder: unreadable files, copies, leaks, contradictions, blanks.
 
 The folder is read once, images are never held in memory, and nothing is compared with everything:
 see :mod:`drupe.data.copies.near_duplicates` for how the search scales. An audit needs about 3 KB
@@ -53,7 +53,7 @@ class Audit:
 
     @property
     def has_errors(self) -> bool:
-        """Whether something would spoil training or judging.
+        """True where something would spoil training or judging.
 
         That is: unreadable files, blank images, contradictory labels, copies (identical or
         near) across train and val, a class without images, or relabels that can't be honoured.
@@ -110,7 +110,7 @@ class Audit:
 
     @property
     def fingerprint(self) -> str:
-        """What :class:`drupe.data.dataset.Dataset` has, unreadable files left out."""
+        """The fingerprint that :class:`drupe.data.dataset.Dataset` has without unreadable files."""
         listing = self.listing
         kept = [i for i in range(len(listing.paths)) if i not in self.inspection.unreadable]
         return fingerprint_items(

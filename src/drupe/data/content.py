@@ -1,4 +1,4 @@
-"""Where the content of crops lies: the box that holds it, and crops that hold next to none.
+"""Content of crops: the box that holds it, and crops that hold next to none.
 
 A pixel is content where its brightest channel is above :data:`CONTENT_LEVEL`. Letters: N images,
 S their side in pixels.
@@ -28,7 +28,7 @@ _CHUNK_BYTES = 32 << 20
 
 @dataclass
 class ContentMap:
-    """How often each pixel position of S×S images is content, summed over images.
+    """Number of S×S images in which each pixel position is content.
 
     heat: int64 [S, S]; images, rows and columns: number of images and the summed heights and
     widths of their content boxes in pixels. Adding is exact and takes no more memory for more
@@ -94,7 +94,7 @@ def _spans(lines: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def content_masks(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which pixels of images uint8 [..., H, W, 3] are content: bool [..., H, W]."""
+    """Return the pixels of images uint8 [..., H, W, 3] that are content: bool [..., H, W]."""
     channels = np.maximum(np.maximum(images[..., 0], images[..., 1]), images[..., 2])
     mask: NDArray[np.bool_] = channels > CONTENT_LEVEL
     return mask
@@ -115,7 +115,7 @@ def content_crop(images: NDArray[np.uint8], keep: float = KEEP, multiple: int = 
 
 
 def is_blank(image: NDArray[np.uint8], content: NDArray[np.bool_]) -> bool:
-    """Whether an image uint8 [H, W, 3] with the given content mask shows next to nothing."""
+    """Return whether an image uint8 [H, W, 3] with the given content mask shows next to nothing."""
     flat = image.reshape(-1, 3)
     return bool(
         np.count_nonzero(content) < TINY * content.size or (np.ptp(flat, axis=0) <= FLAT).all()

@@ -55,7 +55,7 @@ class Listing:
 
 @dataclass
 class _Scan:
-    """What a walk over the folders has found so far."""
+    """Files and folders that a walk has found so far."""
 
     root: Path
     problems: list[str] = field(default_factory=list)
@@ -253,7 +253,7 @@ def find_defect_class(classes: Sequence[str], defect: str | None) -> tuple[str, 
             )
         return (first, second) if defect == second else (second, first)
     named = [_sounds_like_defect(name) for name in classes]
-    if sum(named) != 1 or _denies(classes[named.index(True)]):
+    if sum(named) != 1 or _is_negated(classes[named.index(True)]):
         which = "both names hold" if all(named) else "no name clearly holds"
         raise InputError(
             f"defect class: {which} one of pit, defect, bad, reject, fail, ng; "
@@ -273,5 +273,5 @@ def _sounds_like_defect(name: str) -> bool:
     return any(word in DEFECT_WORDS or any(part in word for part in DEFECT_PARTS) for word in words)
 
 
-def _denies(name: str) -> bool:
+def _is_negated(name: str) -> bool:
     return any(word in NEGATIONS or word.startswith("non") for word in _words(name))

@@ -92,12 +92,12 @@ def fetch(
         return present
     work = folder.parent / f".{folder.name}.fetch"
     clone, whole = work / "clone", work / "whole"
-    with _useless_if_wrong(work):
+    with _removed_on_error(work):
         full = _clone(work, source, revision)
         wanted = _listed(clone, source, full)
         _check_counts(wanted, source, full, expected)
     _check_out(clone, source, full, wanted, progress)
-    with _useless_if_wrong(work):
+    with _removed_on_error(work):
         objects = _verified(clone / "data", source, wanted)
     fetched = Fetched(source, full, _counts(wanted), objects)
     shutil.rmtree(whole, ignore_errors=True)
@@ -161,8 +161,8 @@ def _clone(work: Path, source: str, revision: str) -> str:
 
 
 @contextmanager
-def _useless_if_wrong(work: Path) -> Iterator[None]:
-    """Where the source is wrong, keep nothing of it, nor the folders made for it."""
+def _removed_on_error(work: Path) -> Iterator[None]:
+    """Remove what was fetched, and the folders made for it, where the source proves wrong."""
     made = [item for item in work.parents if not item.exists()]
     try:
         yield

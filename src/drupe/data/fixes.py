@@ -21,7 +21,7 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Fixes:
-    """What to change about a dataset: paths are POSIX and relative to its root.
+    """Changes to a dataset: paths are POSIX and relative to its root.
 
     exclude: images to leave out; relabel: path → name of the right class; kept_in: the file of
     the overlay that they come from, None where they don't.
@@ -32,7 +32,7 @@ class Fixes:
     kept_in: Path | None = field(default=None, compare=False)
 
     def __bool__(self) -> bool:
-        """Whether anything is to be changed."""
+        """Return whether anything is to be changed."""
         return bool(self.exclude or self.relabel)
 
     def wrong_relabels(
@@ -148,7 +148,7 @@ def _row_problem(item: str, action: str, value: str) -> str:
 
 
 def is_inside(path: str) -> bool:
-    """Whether ``path`` can only mean something below the dataset folder."""
+    """Return whether ``path`` can only mean something below the dataset folder."""
     parts = PurePosixPath(path).parts
     drive = len(path) > 1 and path[1] == ":"
     return bool(parts) and not path.startswith("/") and not drive and ".." not in parts

@@ -36,7 +36,7 @@ Size = tuple[int, int]
 
 @dataclass
 class Inspection:
-    """What N files hold, in the order asked for.
+    """Contents of N files, in the order asked for.
 
     digests: SHA-256 (hex) of the bytes, empty where the file can't be read; keys: of the pixels
     (:func:`drupe.data.copies.duplicates.pixel_key`), empty where it gives no image; sizes: (width,

@@ -70,7 +70,7 @@ class Pack:
 
 @dataclass
 class _Report:
-    """What packing found wrong."""
+    """Faults that packing has found."""
 
     unreadable: dict[int, str] = field(default_factory=dict)
     other_sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class _Skipped(BaseModel):
 
 
 class _Document(BaseModel):
-    """What ``pack.json`` holds; ``checksum`` is :func:`_checksum` of the images."""
+    """Keys of ``pack.json``; ``checksum`` is :func:`_checksum` of the images."""
 
     version: int
     images: int = Field(gt=0, strict=True)
@@ -132,8 +132,8 @@ def open_pack(
                 pack = _read(folder, size, len(paths))  # made meanwhile?
                 if pack is None:
                     _check_space(store, len(paths) * size * size * 3)
-                    work = _Work(root, paths, digests, size, sizes, unreadable, workers)
-                    work.make(folder, progress)
+                    packing = _Packing(root, paths, digests, size, sizes, unreadable, workers)
+                    packing.make(folder, progress)
                     pack = _read(folder, size, len(paths))
     if pack is None:
         raise InputError(f"{folder}: damaged, delete it and try again")
@@ -218,7 +218,7 @@ def _check_space(store: Path, image_bytes: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Packing:
     """The making of one pack."""
 
     root: Path

@@ -169,7 +169,7 @@ class Certificate:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the guarantee is the exact one."""
+        """True where the guarantee is the exact one."""
         return self.approximate is None
 
     @property

@@ -200,7 +200,7 @@ def compare(
 
 @dataclass(frozen=True)
 class _Rule:
-    """What a difference is judged by; ``level`` is that of the family's first Holm step."""
+    """Levels that a difference is judged by; ``level`` is that of the family's first Holm step."""
 
     confidence: float
     margin: float

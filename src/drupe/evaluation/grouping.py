@@ -1,4 +1,4 @@
-"""Which items are copies of each other, kept beside predictions so that files alone suffice.
+"""Copies among the items, kept beside the predictions so that files alone suffice.
 
 ``predictions/duplicates.json`` lists, per split, the paths of each group of two or more.
 """

@@ -54,7 +54,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Costs:
-    """What each mistake and each review costs, in one currency unit of the reader's choice."""
+    """Costs of each mistake and each review, in one currency unit of the reader's choice."""
 
     miss: float
     false_reject: float
@@ -72,7 +72,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class LaneCounts:
-    """How many clean items and defects each lane got. A defect that is reviewed is caught."""
+    """Numbers of clean items and defects in each lane. A defect that is reviewed is caught."""
 
     clean_accepted: int
     clean_reviewed: int
@@ -128,7 +128,7 @@ def check_prevalence(prevalence: float) -> None:
 
 @dataclass(frozen=True)
 class LineLoad:
-    """What 1,000 items of a line bring, were its lanes those of ``LaneCounts``.
+    """Mistakes and reviews of 1,000 items of a line, were its lanes those of ``LaneCounts``.
 
     Point figures: expected items per 1,000; ``cost`` in the unit of :class:`Costs`.
     """

@@ -1,4 +1,4 @@
-"""What one model said, from a run directory or from anyone's CSV: files alone, no network.
+"""Predictions of one model, from a run directory or from anyone's CSV: files, no network.
 
 Letters: n items of a split.
 """
@@ -22,7 +22,7 @@ from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record, require_done
 
 RUN_BACKEND = MeasuredOn(graph="", backend="pytorch", precision="fp32")
-"""How a run computes its predictions; the graph is the run's own weights."""
+"""The function behind a run's predictions; the graph is the run's own weights."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where a line runs: thresholds certified or given, and what they do on calibration and test."""
+"""Operating points: thresholds certified or given, and what they do on calibration and test."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ GIVEN = "given"
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a threshold; see :func:`operating_point`.
+    """Requirements of a threshold; see :func:`operating_point`.
 
     ``candidates``: from how many models the one to deploy is chosen. ``low`` and ``high`` given by
     hand are taken as they are; None: certified, and chosen by budget or precision.
@@ -74,7 +74,7 @@ class Request:
 
 @dataclass(frozen=True)
 class SplitFigures:
-    """What the thresholds do on the distinct items of one split."""
+    """Counts and rates at the thresholds, on the distinct items of one split."""
 
     items: int
     counts: LaneCounts
@@ -241,7 +241,7 @@ def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a run's certificate was made for, and the fingerprint of the data it was made on.
+    """The request that a run's certificate was made for, and its data's fingerprint.
 
     Without a certificate the request is the default one and the fingerprint None.
     """

@@ -1,4 +1,4 @@
-"""Where each item stands among those of the other class: what a difference of AUROC is made of.
+"""Placements: each item's rank among the other class, of which the AUROC is the mean.
 
 Letters: d defects, c clean items. An item's placement is the share of the other class that it is on
 the right side of; the mean placement of either class is the AUROC (DeLong, DeLong & Clarke-Pearson
@@ -37,8 +37,8 @@ class Placements:
 
     @property
     def carriers(self) -> float:
-        """How many items carry the difference: (Σ|x|)² / Σx², of the class with fewer."""
-        return min(_participants(self.defects), _participants(self.clean))
+        """The effective number of items that differ: (Σ|x|)² / Σx², of the class with fewer."""
+        return min(_effective_number(self.defects), _effective_number(self.clean))
 
     @property
     def adjusted_mean(self) -> float:
@@ -66,7 +66,7 @@ def _share_below(values: NDArray[np.floating], others: NDArray[np.floating]) -> 
     return np.asarray((below + up_to) / (2 * others.size), np.float64)
 
 
-def _participants(differences: Floats) -> float:
+def _effective_number(differences: Floats) -> float:
     squares = float((differences**2).sum())
     return float(np.abs(differences).sum()) ** 2 / squares if squares else 0.0
 

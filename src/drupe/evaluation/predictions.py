@@ -1,4 +1,4 @@
-"""What a model said about each item of a split."""
+"""Predictions of a model: its score for each item of a split."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def read_predictions(
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the file is written: its header, what separates fields, and what ``score`` means."""
+    """Form of the file: its header, what separates fields, and what ``score`` means."""
 
     header: tuple[str, ...]
     separator: str

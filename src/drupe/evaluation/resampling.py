@@ -45,14 +45,14 @@ def resampled_auroc(
     """
     defect = np.asarray(is_defect, np.bool_)
     number = np.unique(np.asarray(groups), return_inverse=True)[1]
-    ladders = [_Ladder(np.asarray(ranking), defect) for ranking in rankings]
+    ranked = [_Ranking(np.asarray(ranking), defect) for ranking in rankings]
     count = int(number.max()) + 1
 
     def work(chunk: tuple[int, np.random.Generator]) -> NDArray[np.float64]:
         size, random = chunk
         weights = _draw(count, size, random)
         of_defects, of_clean = weights[number[defect]], weights[number[~defect]]
-        return np.stack([ladder.auroc(of_defects, of_clean) for ladder in ladders], axis=1)
+        return np.stack([one.auroc(of_defects, of_clean) for one in ranked], axis=1)
 
     with ThreadPoolExecutor(threads) as pool:
         return np.concatenate(list(pool.map(work, _chunks(resamples, defect.size, seed))))
@@ -73,15 +73,15 @@ def _draw(groups: int, size: int, random: np.random.Generator) -> Floats:
     )
 
 
-class _Ladder:
-    """For each defect, which clean items lie below it: found once, used in every resample."""
+class _Ranking:
+    """Clean items below each defect: found once, used in every resample."""
 
     def __init__(self, ranking: NDArray[np.floating], defect: NDArray[np.bool_]) -> None:
         clean = ranking[~defect]
         self.order = np.argsort(clean, kind="stable")
-        ladder = clean[self.order]
-        self.below = np.searchsorted(ladder, ranking[defect], side="left")
-        self.up_to = np.searchsorted(ladder, ranking[defect], side="right")
+        ascending = clean[self.order]
+        self.below = np.searchsorted(ascending, ranking[defect], side="left")
+        self.up_to = np.searchsorted(ascending, ranking[defect], side="right")
         self.has_ties = not np.array_equal(self.below, self.up_to)
 
     def auroc(self, of_defects: Floats, of_clean: Floats) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ Tensors = dict[str, torch.Tensor]
 Names = Literal["timm", "torchvision"]
 
 WRAPPERS = ("module.", "_orig_mod.")
-"""What DataParallel, torch.optim's average and torch.compile put before every name."""
+"""Prefixes of every name after DataParallel, torch.optim's average and torch.compile."""
 
 COUNTERS = ("num_batches_tracked", "n_averaged")
 """Ends of names of counts of training steps, which decide nothing."""

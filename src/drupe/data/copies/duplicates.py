@@ -1,4 +1,9 @@
-"""Group images that are copies of one another: identical, turned, or altered a little.
+"""The rule that makes two crops copies of one another, and the groups that follow from it.
+
+Copies are images with the same bytes, with the same pixels after a quarter turn or a flip, and
+images altered a little (near duplicates) that a comparison of pixels has confirmed
+(:attr:`drupe.data.copies.alignment.Agreement.confirmed`). Near duplicates share a group only where
+all pairs in it are confirmed.
 
 N images; a group is named by the smallest index in it.
 """

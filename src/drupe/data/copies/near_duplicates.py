@@ -94,7 +94,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class NearPairs:
-    """What the search found.
+    """Pairs that the search found, and how it went.
 
     copies: confirmed pairs; alike: at most :data:`ALIKE_SHOWN` pairs of different photographs
     that a person may want to look at; nominated and sifted: pairs that got so far; dropped: pairs

@@ -1,4 +1,4 @@
-"""What near-duplicate search sees of an image: a window around its content, and its fine texture.
+"""Parts of an image that near-duplicate search sees: a window on its content, its fine texture.
 
 Letters: N images, W the window's side in pixels, two channels (max of red and green, max of green
 and blue), R rings by A angles of a polar grid around the window's centre.

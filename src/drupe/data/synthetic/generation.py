@@ -131,7 +131,7 @@ def _check(
 
 
 def _is_complete(folder: Path, plan: Plan) -> bool:
-    """Whether the same set is there in full; anything foreign in the folder is refused."""
+    """Return whether the same set is there in full; anything foreign in the folder is refused."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: must be a folder, got a file")
     if not folder.exists() or not any(folder.iterdir()):
@@ -214,12 +214,12 @@ def _altered(crop: NDArray[np.uint8], turn: str, rng: np.random.Generator) -> ND
     turned = np.rot90(turned, quarters)
     down, right = rng.integers(1, 3, 2) * rng.choice((-1, 1), 2)
     shifted = np.roll(turned, (down, right), axis=(0, 1))
-    shifted[_rolled_in(down)] = 0
-    shifted[:, _rolled_in(right)] = 0
+    shifted[_wrapped_around(down)] = 0
+    shifted[:, _wrapped_around(right)] = 0
     light = shifted * rng.uniform(0.96, 1.04) + rng.normal(0, 1.5, shifted.shape)
     grey: NDArray[np.uint8] = np.clip(np.rint(light), 0, 255).astype(np.uint8)
     return np.where(shifted > 0, grey, np.uint8(0))
 
 
-def _rolled_in(shift: int) -> slice:
+def _wrapped_around(shift: int) -> slice:
     return slice(0, shift) if shift > 0 else slice(shift, None)

@@ -86,7 +86,7 @@ def render_blanks(count: int, size: int, rng: np.random.Generator) -> NDArray[np
 
 @dataclass(frozen=True)
 class _Scenes:
-    """What N crops show, before any light: the detector's box and the fruits, front to back."""
+    """Shapes in N crops, before any light: the detector's box and the fruits, front to back."""
 
     half: Floats  # [N, 2]: half the box's width and height; its middle is the crop's
     outlines: tuple[Floats, ...]  # of each layer of fruits, [N, A]

@@ -1,4 +1,4 @@
-"""What a synthetic set holds: which file is which fault, decided before a pixel is drawn."""
+"""Contents of a synthetic set: which file is which fault, decided before a pixel is drawn."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Truth:
-    """What a synthetic set holds: every fault, by path relative to its folder (POSIX).
+    """Contents of a synthetic set: every fault, by path relative to its folder (POSIX).
 
     A file takes part in one fault at most. In each pair the second file is the copy.
     """
@@ -216,14 +216,14 @@ class _Parts:
                 choices = [((val, pit), (val, not pit)) for val, pit in self._free]
             case _:
                 choices = [(cell, cell) for cell in self._free]
-        room = [self._room(*cells) for cells in choices]
-        if not any(room):
+        left = [self._pairs_left(*cells) for cells in choices]
+        if not any(left):
             raise InputError(_too_few(fault))
-        chosen = self._rng.choice(len(choices), p=np.divide(room, sum(room)))
+        chosen = self._rng.choice(len(choices), p=np.divide(left, sum(left)))
         original, copy = choices[chosen]
         return self._free[original].pop(), self._free[copy].pop()
 
-    def _room(self, original: tuple[bool, bool], copy: tuple[bool, bool]) -> int:
+    def _pairs_left(self, original: tuple[bool, bool], copy: tuple[bool, bool]) -> int:
         if original == copy:
             return len(self._free[original]) // 2
         return min(len(self._free[original]), len(self._free[copy]))
