@@ -58,7 +58,7 @@ def outcomes_from_files(tasks: Sequence[Task], folder: Path) -> dict[str, Outcom
 
 
 def _has_finished(task: Task) -> bool:
-    """Whether the task's run is there, whatever the journal says; the data may have changed."""
+    """Return whether the task's run is there, whatever the journal says, on any data."""
     record = read_record(task.folder) if task.config else None
     if record is None or task.config is None or record.status != "done":
         return False
@@ -66,7 +66,7 @@ def _has_finished(task: Task) -> bool:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a process is working on the study now; the system lets go of a dead one's lock."""
+    """Return whether a process works on the study now; the system lets go of a dead one's lock."""
     path = RunFolder(folder).lock
     if not path.exists():
         return False

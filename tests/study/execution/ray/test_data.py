@@ -74,7 +74,7 @@ def test_what_is_sent_are_the_images_and_their_pack(small_synthetic, tmp_path, o
     dataset = prepare_data(config_for(small_synthetic), store).dataset
     assert sender.fingerprint == dataset.fingerprint
     pack = objects.files(sent.pack, tmp_path / "pack")
-    assert pack["images.u8"] == (dataset.cache / "images.u8").read_bytes()
+    assert pack["images.npy"] == (dataset.cache / "images.npy").read_bytes()
     assert any(name.startswith("groups-") for name in pack)
     assert sent.fixes is None
     assert sent.files.place == f"{sent.key}/data"
