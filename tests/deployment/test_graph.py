@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from torch import nn
 
+import drupe
 from drupe.deployment.backends import open_session
 from drupe.deployment.graph import export_graph
 from drupe.models.network import InputScale, Network, build_network
@@ -109,3 +112,11 @@ def test_weights_too_small_to_be_normal_become_zero_and_are_counted() -> None:
         if values.dtype == np.float32:
             bits = values.view(np.int32) & 0x7FFFFFFF
             assert not ((bits > 0) & (bits < 0x00800000)).any()
+
+
+def test_the_graph_names_no_source_file_of_the_exporting_machine() -> None:
+    content = export_graph(network_of("test_resnet"), 1.0).content
+    assert b".py" not in content
+    assert str(Path(drupe.__file__).parent).encode() not in content
+    graph = onnx.load_from_string(content).graph
+    assert not any(node.metadata_props or node.doc_string for node in graph.node)

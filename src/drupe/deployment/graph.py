@@ -167,5 +167,17 @@ def export_graph(network: Network, temperature: float) -> ExportedGraph:
         chatty.setLevel(level)
     assert program is not None
     model = program.model_proto
+    _forget_origin(model)
     onnx.checker.check_model(model)
     return ExportedGraph(model.SerializeToString(), flushed)
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Remove which source lines each node comes from.
+
+    They name folders of the exporting machine, so the same network would have another file, and
+    another digest, wherever it is exported.
+    """
+    for part in (model.graph, *model.graph.node):
+        del part.metadata_props[:]
+        part.doc_string = ""
