@@ -38,7 +38,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: must be a folder for the run, got a file")
     made = [item for item in (folder, *folder.parents) if not item.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     lock = FileLock(RunFolder(folder).lock)
     try:
         _acquire(lock)
@@ -56,6 +56,15 @@ def exclusive(folder: Path) -> Iterator[None]:
         _remove_empty(made)
 
 
+def _make(folder: Path) -> None:
+    """Make ``folder``, also while another process removes it: see :func:`_remove_empty`."""
+    while not folder.is_dir():
+        with suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
+        if folder.is_file():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
 def _acquire(lock: FileLock) -> None:
     """Take ``lock``, and make sure that its file is still the one that others would take.
 
@@ -68,7 +77,7 @@ def _acquire(lock: FileLock) -> None:
             if _is_in_place(lock):
                 return
             lock.release()
-        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        _make(Path(lock.lock_file).parent)
 
 
 def _is_in_place(lock: FileLock) -> bool:
