@@ -92,19 +92,18 @@ class OurLoop:
     ) -> None:
         device = choose_device(config.training.device, World())
         source = ImageSource(data.dataset.images, data.dataset.is_defect, device)
-        crop = data.crop(config)
+        geometry = data.geometry(config)
         seed_torch(config.seed, Stream.WEIGHTS)
         network = build_network(
             config.model.architecture,
             input_range=config.input.range,
-            size=config.input.size,
-            crop=crop,
+            geometry=geometry,
             pretrained=False,
             frozen=False,
         ).network
         self.precision = choose_precision(network, config, data, source, store, threads, World())
         self.trainer = Trainer(
-            network, config, source, data.split.fit, crop, self.precision, World()
+            network, config, source, data.split.fit, geometry, self.precision, World()
         )
         self.trainer.network.train()
         self.batches = self._batches(config)

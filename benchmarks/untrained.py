@@ -16,6 +16,7 @@ from drupe.deployment.bundle import (
 )
 from drupe.deployment.graph import export_graph
 from drupe.deployment.manifest import SCHEMA_VERSION, Function, Gate, GraphInput, Manifest
+from drupe.models.geometry import Geometry
 from drupe.models.network import InputRange, Network, build_network
 
 GRAPH = "fp32.onnx"
@@ -31,8 +32,7 @@ def untrained_network(
     built = build_network(
         architecture,
         input_range=input_range,
-        size=size,
-        crop=crop,
+        geometry=Geometry(size, crop),
         pretrained=False,
         frozen=False,
     )

@@ -11,11 +11,12 @@ ARGUMENTS = ("best.pt", "--architecture", "test_resnet", "--out", "run", "input.
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
+    from drupe.models.geometry import Geometry
     from drupe.models.network import build_network
 
     torch.manual_seed(3)
     built = build_network(
-        "test_resnet", input_range="raw", size=64, crop=None, pretrained=False, frozen=False
+        "test_resnet", input_range="raw", geometry=Geometry(64), pretrained=False, frozen=False
     )
     torch.save({"state_dict": built.network.backbone.state_dict()}, tmp_path / "best.pt")
     return tmp_path / "best.pt"

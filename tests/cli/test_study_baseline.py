@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from drupe.models.geometry import Geometry
 from drupe.models.network import build_network
 
 STUDY = """
@@ -37,7 +38,7 @@ def study(tmp_path: Path) -> Path:
     """A study file beside the checkpoint, which holds two networks."""
     torch.manual_seed(3)
     built = build_network(
-        "test_resnet", input_range="unit", size=64, crop=None, pretrained=False, frozen=False
+        "test_resnet", input_range="unit", geometry=Geometry(64), pretrained=False, frozen=False
     )
     weights = built.network.backbone.state_dict()
     torch.save({"model": weights, "ema": weights}, tmp_path / "old.pt")

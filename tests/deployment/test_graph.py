@@ -11,13 +11,19 @@ from torch import nn
 import drupe
 from drupe.deployment.backends import open_session
 from drupe.deployment.graph import export_graph
-from drupe.models.network import InputScale, Network, build_network
+from drupe.models.geometry import Geometry
+from drupe.models.network import InputRange, InputScale, Network, build_network
 
 
-def network_of(architecture: str, **keys):
+def network_of(architecture: str, input_range: InputRange = "raw", **seen):
     torch.manual_seed(0)
-    settings = {"input_range": "raw", "size": 64, "crop": None} | keys
-    built = build_network(architecture, pretrained=False, frozen=False, **settings)
+    built = build_network(
+        architecture,
+        input_range=input_range,
+        geometry=Geometry(64, **seen),
+        pretrained=False,
+        frozen=False,
+    )
     return built.network.eval()
 
 
@@ -29,6 +35,14 @@ def network_of(architecture: str, **keys):
         ("test_convnext", {"input_range": "imagenet"}),
         ("test_nfnet", {"input_range": "imagenet"}),  # it standardises its weights itself
         ("test_efficientnet", {"input_range": "unit", "crop": 48}),
+        ("test_efficientnet", {"input_range": "imagenet", "crop": 40, "resolution": 64}),
+        ("test_resnet", {"crop": 48, "resolution": 32}),
+        ("test_resnet", {"input_range": "imagenet", "views": 2}),
+        ("test_convnext", {"views": 4, "resolution": 96}),
+        (
+            "test_efficientnet",
+            {"input_range": "imagenet", "crop": 40, "resolution": 64, "views": 8},
+        ),
     ],
 )
 def test_the_graph_says_what_the_network_says(architecture, keys) -> None:
@@ -91,7 +105,7 @@ class _Plain(nn.Module):
 
 def test_a_head_that_is_no_linear_layer_is_left_as_it_is() -> None:
     torch.manual_seed(0)
-    network = Network(_Plain(), InputScale("imagenet"), size=16, crop=8).eval()
+    network = Network(_Plain(), InputScale("imagenet"), geometry=Geometry(16, 8)).eval()
     images = np.random.default_rng(1).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     with torch.inference_mode():
         expected = torch.sigmoid(network.defect_logit(torch.from_numpy(images)) / 0.5).numpy()

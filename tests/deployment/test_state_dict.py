@@ -15,6 +15,7 @@ from drupe.deployment.manifest import read_manifest
 from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_torchvision
 from drupe.errors import InputError
 from drupe.evaluation.lanes import Thresholds
+from drupe.models.geometry import Geometry
 from drupe.models.network import build_network
 from drupe.progress import silent
 from drupe.training.imported import ImportRequest, import_checkpoint
@@ -44,7 +45,7 @@ def metadata_of(architecture: str, classes=("clean", "pit"), **contract) -> Netw
 def test_torchvision_says_what_the_run_says(architecture, classes) -> None:
     torch.manual_seed(0)
     network = build_network(
-        architecture, input_range="raw", size=64, crop=None, pretrained=False, frozen=False
+        architecture, input_range="raw", geometry=Geometry(64), pretrained=False, frozen=False
     ).network.eval()
     images = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
     with torch.inference_mode():

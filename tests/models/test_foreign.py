@@ -15,6 +15,7 @@ from torchvision.models import get_model
 
 from drupe.errors import InputError
 from drupe.models.foreign import FittedWeights, fit_to, read_checkpoint
+from drupe.models.geometry import Geometry
 from drupe.models.network import Network, build_network
 
 Tensors = dict[str, torch.Tensor]
@@ -23,7 +24,7 @@ Tensors = dict[str, torch.Tensor]
 def network_of(architecture: str, seed: int = 5) -> Network:
     torch.manual_seed(seed)
     built = build_network(
-        architecture, input_range="raw", size=64, crop=None, pretrained=False, frozen=False
+        architecture, input_range="raw", geometry=Geometry(64), pretrained=False, frozen=False
     )
     return built.network.eval()
 

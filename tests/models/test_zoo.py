@@ -125,7 +125,7 @@ def test_sides_that_networks_refuse(architecture: str, side: int, allowed: str) 
         check_input(architecture, side)
     message = str(caught.value)
     assert message.startswith(f"input.size: network '{architecture}' takes {allowed}")
-    assert message.endswith(f"(after input.crop), got {side}")
+    assert message.endswith(f"(after input.crop and input.resolution), got {side}")
 
 
 def test_checking_an_unknown_network_names_the_architecture() -> None:

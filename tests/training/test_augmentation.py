@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import ValidationError
 from scipy import ndimage, stats
 from torchvision.transforms.v2 import functional as reference
 
 from drupe.configuration import validate
 from drupe.errors import InputError
+from drupe.models.geometry import Geometry
 from drupe.training.augmentation import (
     LUMA,
     Augment,
@@ -119,14 +121,14 @@ def test_all_off_is_the_centre_crop_to_the_bit(crop: int | None) -> None:
     side = crop or SIZE
     start = (SIZE - side) // 2
     expected = channels_first(images)[:, :, start : start + side, start : start + side]
-    result = Augment(OFF, SIZE, crop)(images, seeded())
+    result = Augment(OFF, Geometry(SIZE, crop))(images, seeded())
     assert result.dtype == torch.float32
     assert torch.equal(result, expected)
 
 
 @pytest.mark.parametrize(("size", "crop"), [(64, None), (64, 48), (65, 48)])
 def test_shape_and_range(size: int, crop: int | None) -> None:
-    result = Augment(AugmentationConfig(), size, crop)(noise(8, size), seeded())
+    result = Augment(AugmentationConfig(), Geometry(size, crop))(noise(8, size), seeded())
     side = crop or size
     assert result.shape == (8, 3, side, side)
     assert result.dtype == torch.float32
@@ -135,7 +137,7 @@ def test_shape_and_range(size: int, crop: int | None) -> None:
 
 
 def test_same_generator_same_pixels_and_another_differs() -> None:
-    images, augment = noise(6), Augment(AugmentationConfig(), SIZE, None)
+    images, augment = noise(6), Augment(AugmentationConfig(), Geometry(SIZE))
     first = augment(images, seeded(7))
     assert torch.equal(first, augment(images, seeded(7)))
     assert not torch.equal(first, augment(images, seeded(8)))
@@ -143,14 +145,14 @@ def test_same_generator_same_pixels_and_another_differs() -> None:
 
 def test_images_of_a_batch_are_changed_differently() -> None:
     images = noise(1).expand(4, -1, -1, -1)
-    result = Augment(AugmentationConfig(), SIZE, None)(images, seeded())
+    result = Augment(AugmentationConfig(), Geometry(SIZE))(images, seeded())
     assert all(not torch.equal(result[0], other) for other in result[1:])
 
 
 def test_what_is_switched_off_does_not_move_the_other_draws() -> None:
     images = smooth(6)
-    moved = Augment(only(rotation=180), SIZE, None)(images, seeded(3))
-    dimmed = Augment(only(rotation=180, brightness=0.3), SIZE, None)(images, seeded(3))
+    moved = Augment(only(rotation=180), Geometry(SIZE))(images, seeded(3))
+    dimmed = Augment(only(rotation=180, brightness=0.3), Geometry(SIZE))(images, seeded(3))
     ratio = dimmed.sum((1, 2, 3)) / moved.sum((1, 2, 3))
     unclamped = dimmed.amax((1, 2, 3)) < 255
     rescaled = moved * ratio[:, None, None, None]
@@ -161,14 +163,14 @@ def test_what_is_switched_off_does_not_move_the_other_draws() -> None:
 def test_it_takes_twelve_numbers_per_image_from_the_generator() -> None:
     for config in (OFF, AugmentationConfig()):
         used, expected = seeded(5), seeded(5)
-        Augment(config, SIZE, None)(noise(3), used)
+        Augment(config, Geometry(SIZE))(noise(3), used)
         torch.rand(3, 12, generator=expected, dtype=torch.float64)
         assert torch.equal(used.get_state(), expected.get_state())
 
 
 def test_images_of_another_size_are_refused() -> None:
     with pytest.raises(ValueError, match=r"must be \[N, 64, 64, 3\], got \[2, 32, 32, 3\]"):
-        Augment(OFF, SIZE, None)(noise(2, 32), seeded())
+        Augment(OFF, Geometry(SIZE))(noise(2, 32), seeded())
 
 
 # --- Geometry ------------------------------------------------------------------------------------
@@ -176,7 +178,7 @@ def test_images_of_another_size_are_refused() -> None:
 
 def test_flips_are_exact_and_all_four_occur_equally_often() -> None:
     image = noise(1)
-    result = Augment(only(flips=True), SIZE, None)(image.expand(400, -1, -1, -1), seeded())
+    result = Augment(only(flips=True), Geometry(SIZE))(image.expand(400, -1, -1, -1), seeded())
     pixels = channels_first(image)[0]
     kinds = [pixels, pixels.flip(2), pixels.flip(1), pixels.flip(1, 2)]
     counts = [sum(torch.equal(item, kind) for item in result) for kind in kinds]
@@ -226,8 +228,8 @@ def test_draws_are_uniform_over_the_configured_ranges() -> None:
 
 def test_crop_is_the_centre_of_the_full_result() -> None:
     images, config = noise(8), AugmentationConfig(contrast=0)  # contrast looks at the whole window
-    full = Augment(config, SIZE, None)(images, seeded(2))
-    cropped = Augment(config, SIZE, 48)(images, seeded(2))
+    full = Augment(config, Geometry(SIZE))(images, seeded(2))
+    cropped = Augment(config, Geometry(SIZE, 48))(images, seeded(2))
     torch.testing.assert_close(cropped, full[:, :, 8:-8, 8:-8], rtol=0, atol=0.05)
 
 
@@ -282,21 +284,21 @@ def test_hue_turns_the_way_torchvision_does() -> None:
 
 def test_each_image_has_its_own_colour_change() -> None:
     grey = torch.full((1000, 4, 4, 3), 128, dtype=torch.uint8)
-    result = Augment(only(brightness=0.3), 4, None)(grey, seeded())
+    result = Augment(only(brightness=0.3), Geometry(4))(grey, seeded())
     factors = (result[:, 0, 0, 0] / 128).numpy()
     assert stats.kstest(factors, stats.uniform(0.7, 0.6).cdf).pvalue > 0.001
 
 
 def test_mean_grey_leaves_out_the_margin_of_the_blur() -> None:
     images, seed = noise(4), 4
-    without = Augment(only(contrast=0.3), SIZE, None)(images, seeded(seed))
-    never_drawn = Augment(only(contrast=0.3, motion_blur=1e-12), SIZE, None)
+    without = Augment(only(contrast=0.3), Geometry(SIZE))(images, seeded(seed))
+    never_drawn = Augment(only(contrast=0.3, motion_blur=1e-12), Geometry(SIZE))
     torch.testing.assert_close(never_drawn(images, seeded(seed)), without, rtol=0, atol=1e-3)
 
 
 def test_colour_and_geometry_are_drawn_independently() -> None:
     white = torch.full((800, 16, 16, 3), 128, dtype=torch.uint8)
-    result = Augment(only(shift=0.4, brightness=0.3), 16, None)(white, seeded())
+    result = Augment(only(shift=0.4, brightness=0.3), Geometry(16))(white, seeded())
     lit = (result > 0).float()
     rows = torch.arange(16.0)[:, None] - 7.5
     height = (lit * rows).sum((1, 2, 3)) / lit.sum((1, 2, 3))
@@ -348,7 +350,7 @@ def test_blur_agrees_with_scipy_and_leaves_the_others() -> None:
 def test_blur_keeps_the_mean_inside_a_black_border() -> None:
     images = torch.zeros(16, SIZE, SIZE, 3, dtype=torch.uint8)
     images[:, 16:48, 16:48] = noise(16, 32)
-    result = Augment(only(motion_blur=1.0), SIZE, None)(images, seeded())
+    result = Augment(only(motion_blur=1.0), Geometry(SIZE))(images, seeded())
     expected = channels_first(images)
     torch.testing.assert_close(result.mean((2, 3)), expected.mean((2, 3)), rtol=1e-4, atol=1e-3)
     assert (result.var((2, 3)) < expected.var((2, 3))).all()
@@ -356,7 +358,7 @@ def test_blur_keeps_the_mean_inside_a_black_border() -> None:
 
 def test_half_of_the_images_are_blurred() -> None:
     images = noise(400, 16)
-    result = Augment(only(motion_blur=0.5), 16, None)(images, seeded())
+    result = Augment(only(motion_blur=0.5), Geometry(16))(images, seeded())
     changed = (result != channels_first(images)).flatten(1).any(1)
     assert stats.binomtest(int(changed.sum()), 400, 0.5).pvalue > 0.001
 
@@ -364,10 +366,20 @@ def test_half_of_the_images_are_blurred() -> None:
 def test_every_angle_of_blur_is_as_likely() -> None:
     dot = torch.zeros(500, 17, 17, 3, dtype=torch.uint8)
     dot[:, 8, 8] = 255
-    spread = Augment(only(motion_blur=1.0, blur_kernel=9), 17, None)(dot, seeded()).sum(1).double()
+    spread = (
+        Augment(only(motion_blur=1.0, blur_kernel=9), Geometry(17))(dot, seeded()).sum(1).double()
+    )
     ticks = torch.arange(-8.0, 9.0, dtype=torch.float64)
     xx, yy = (spread * ticks**2).sum((1, 2)), (spread * ticks[:, None] ** 2).sum((1, 2))
     xy = (spread * ticks * ticks[:, None]).sum((1, 2))
     angles = 0.5 * torch.atan2(2 * xy, xx - yy)
     uniform = stats.uniform(-math.pi / 2, math.pi)
     assert stats.kstest(angles.numpy(), uniform.cdf).pvalue > 0.001
+
+
+def test_the_window_is_resized_after_all_else() -> None:
+    images = noise(4)
+    native = Augment(AugmentationConfig(), Geometry(SIZE, 48))(images, seeded())
+    resized = Augment(AugmentationConfig(), Geometry(SIZE, 48, 72))(images, seeded())
+    expected = F.interpolate(native, (72, 72), mode="bilinear", antialias=True)
+    torch.testing.assert_close(resized, expected, atol=2e-3, rtol=0)

@@ -152,9 +152,11 @@ def test_keys_that_came_later_leave_old_runs_recognised(tiny) -> None:
     # As version 1 wrote it down; raise TRAINING_VERSION before changing this figure.
     config = tiny()
     assert config.identity("data") != tiny(data={"limit": 10}).identity("data")
+    assert config.identity("data") != tiny(input={"resolution": 96}).identity("data")
+    assert config.identity("data") != tiny(input={"views": 2}).identity("data")
     document = config.model_dump(mode="json")
     del document["data"]["limit"], document["data"]["root"], document["name"]
-    del document["hypothesis"]
+    del document["hypothesis"], document["input"]["resolution"], document["input"]["views"]
     for key in ("precision", "layout", "device", "threads", "checkpoint_every"):
         del document["training"][key]
     document["calibration"] = {"holdout": 0.25}

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from drupe.errors import TrainingDivergedError
+from drupe.models.geometry import Geometry
 from drupe.models.network import InputScale, Network
 from drupe.progress import silent
 from drupe.training.augmentation import AugmentationConfig
@@ -38,7 +39,7 @@ def network() -> Network:
     backbone = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
     )
-    return Network(backbone, InputScale("unit"), size=SIDE)
+    return Network(backbone, InputScale("unit"), geometry=Geometry(SIDE))
 
 
 @pytest.fixture
@@ -57,7 +58,9 @@ def build(network, source):
             }
         )
         precision = Precision(dtype, "contiguous")
-        return Trainer(copy.deepcopy(network), config, source, fit, None, precision, World())
+        return Trainer(
+            copy.deepcopy(network), config, source, fit, Geometry(SIDE), precision, World()
+        )
 
     return trainer
 

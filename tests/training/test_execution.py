@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from drupe.errors import InputError
+from drupe.models.geometry import Geometry
 from drupe.models.network import build_network
 from drupe.training import execution
 from drupe.training.config import ExperimentConfig
@@ -146,8 +147,7 @@ def timed(tiny, store):
     built = build_network(
         experiment.model.architecture,
         input_range="raw",
-        size=64,
-        crop=None,
+        geometry=Geometry(64),
         pretrained=False,
         frozen=False,
     )

@@ -13,6 +13,7 @@ from drupe.evaluation.candidates import read_lineup
 from drupe.evaluation.model_predictions import file_hash, read_run_predictions
 from drupe.evaluation.operating_point import Request, operating_point
 from drupe.evaluation.predictions_csv import read_predictions
+from drupe.models.geometry import Geometry
 from drupe.models.network import build_network
 from drupe.runs.record import read_record
 from drupe.training import imported as imported_module
@@ -32,7 +33,7 @@ def checkpoint(tmp_path_factory) -> Path:
     """Random weights under DataParallel's names, two of them subnormal."""
     torch.manual_seed(3)
     built = build_network(
-        "test_resnet", input_range="raw", size=64, crop=None, pretrained=False, frozen=False
+        "test_resnet", input_range="raw", geometry=Geometry(64), pretrained=False, frozen=False
     )
     weights = built.network.backbone.state_dict()
     with torch.no_grad():
@@ -108,7 +109,7 @@ def test_the_saved_network_answers_as_the_checkpoint(
         import_checkpoint(request_for(classes=order), folder, store)
         network, metadata = load_network(folder)
         theirs = build_network(
-            "test_resnet", input_range="raw", size=64, crop=None, pretrained=False, frozen=False
+            "test_resnet", input_range="raw", geometry=Geometry(64), pretrained=False, frozen=False
         ).network.eval()
         weights = torch.load(checkpoint, weights_only=True)["state_dict"]
         theirs.backbone.load_state_dict({k.removeprefix("module."): v for k, v in weights.items()})

@@ -10,6 +10,7 @@ import torch
 from drupe.errors import TrainingDivergedError
 from drupe.evaluation.predictions_csv import read_predictions
 from drupe.evaluation.temperature import fit_temperature
+from drupe.models.geometry import Geometry
 from drupe.models.network import build_network
 from drupe.progress import silent
 from drupe.training import judgement
@@ -34,8 +35,7 @@ def network():
     return build_network(
         "test_efficientnet",
         input_range="imagenet",
-        size=64,
-        crop=None,
+        geometry=Geometry(64),
         pretrained=False,
         frozen=False,
     ).network

@@ -51,7 +51,13 @@ def test_a_run_leaves_what_the_design_says(tiny, store, tmp_path):
     assert len(test) == record.data.test == outcome.evaluation.test.images
     assert test.classes == ("cherry_clean", "cherry_pit")
     metadata = load_tensors(folder / "model.safetensors")[1]
-    assert metadata["input"] == {"size": 64, "range": "raw", "crop": None}
+    assert metadata["input"] == {
+        "size": 64,
+        "range": "raw",
+        "crop": None,
+        "resolution": None,
+        "views": 1,
+    }
     assert metadata["temperature"] == outcome.evaluation.temperature
 
 

@@ -42,4 +42,4 @@ def network_subject(name: str, network: Network, temperature: float, threads: in
             scores = torch.sigmoid(z / temperature).numpy()
         return np.where(scores < THRESHOLD, "accept", "reject")
 
-    return Subject(name, "pytorch", "fp32", threads, network.size, decide)
+    return Subject(name, "pytorch", "fp32", threads, network.geometry.size, decide)

@@ -1,6 +1,6 @@
 """A trained network as an ONNX graph: raw bytes in, the probability of a defect out.
 
-Letters: N images, S pixels of their side, s pixels after the centre crop.
+Letters: N images, S pixels of their side, r pixels after cropping and resizing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
+from drupe.models.geometry import mean_over_views, views_of
 from drupe.models.network import CLEAN, DEFECT, InputScale, Network
 from drupe.models.subnormal import flush_subnormals
 
@@ -43,9 +44,8 @@ class ScoreGraph(nn.Module):
         super().__init__()
         self.backbone = copy.deepcopy(network.backbone).eval()
         _plain_pools(self.backbone)
-        self.size, self.crop = network.size, network.crop
-        side = network.crop or network.size
-        self.scale = _folded_scale(self.backbone, network.scale, side)
+        self.geometry, self.resize = network.geometry, network.resize
+        self.scale = _folded_scale(self.backbone, network.scale, network.geometry.side)
         head = self.backbone.get_classifier()  # type: ignore[operator]
         self.is_folded = isinstance(head, nn.Linear)
         self.temperature = temperature
@@ -54,11 +54,12 @@ class ScoreGraph(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the scores."""
-        if self.crop is not None:
-            start = (self.size - self.crop) // 2
-            images = images[:, start : start + self.crop, start : start + self.crop]
-        pixels = self.scale(images.permute(0, 3, 1, 2).float())
-        logits: torch.Tensor = self.backbone(pixels)
+        centre = self.geometry.centre(images).permute(0, 3, 1, 2).float()
+        views = self.geometry.views
+        # Resizing keeps what all pixels have in common, so the means may be subtracted before it.
+        # OpenVINO 2026.4 takes a subtraction after the product for a part of it, and fails.
+        pixels = views_of(self.resize(self.scale(centre)), views)
+        logits = mean_over_views(self.backbone(pixels), views)
         if self.is_folded:
             return torch.sigmoid(logits.flatten())
         return torch.sigmoid((logits[:, DEFECT] - logits[:, CLEAN]) / self.temperature)
@@ -146,7 +147,8 @@ def export_graph(network: Network, temperature: float) -> ExportedGraph:
     """
     graph = ScoreGraph(network, temperature)
     flushed = flush_subnormals(graph)
-    images = torch.zeros((2, network.size, network.size, 3), dtype=torch.uint8)
+    size = network.geometry.size
+    images = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     chatty = logging.getLogger("torch.onnx")
     level = chatty.level
     try:

@@ -72,6 +72,8 @@ class ModelCard:
     defect: str
     size: int
     crop: int | None
+    resolution: int | None
+    views: int
     input_range: str
     architecture: str
     parameters: int
@@ -108,6 +110,8 @@ class ModelCard:
             defect=defect,
             size=metadata.input.size,
             crop=metadata.input.crop,
+            resolution=metadata.input.resolution,
+            views=metadata.input.views,
             input_range=metadata.input.range,
             architecture=metadata.architecture,
             parameters=sum(weight.numel() for weight in network.parameters()),

@@ -67,6 +67,16 @@ def require_torchvision(metadata: NetworkMetadata) -> str:
             "--format pt: input.crop must be none, because a state dict can't cut images, got "
             f"{metadata.input.crop}"
         )
+    if metadata.input.resolution is not None:
+        problems.append(
+            "--format pt: input.resolution must be null, because a state dict can't resize images, "
+            f"got {metadata.input.resolution}"
+        )
+    if metadata.input.views != 1:
+        problems.append(
+            "--format pt: input.views must be 1, because a state dict can't turn images, got "
+            f"{metadata.input.views}"
+        )
     if problems or name is None:
         raise InputError(problems)
     return name

@@ -1,6 +1,6 @@
 """The network as it is trained, exported and run: raw bytes in, two logits out.
 
-Letters: N images, S pixels of an image's side, s pixels after the centre crop.
+Letters: N images, S pixels of an image's side, r pixels after cropping and resizing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
+from drupe.models.geometry import Geometry, mean_over_views, views_of
 from drupe.models.weights import WeightsOrigin, load_pretrained
 from drupe.models.zoo import construction_arguments, resolve
 
@@ -51,15 +52,15 @@ class InputScale(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Map float32 [N, 3, s, s] in 0-255 to the range that the backbone is trained on."""
+        """Map float32 [N, 3, r, r] in 0-255 to the range that the backbone is trained on."""
         return pixels if self.is_identity else (pixels - self.mean) / self.std
 
 
 class Network(nn.Module):
     """A backbone behind its input contract.
 
-    size: S, the side of the images that the camera side hands in. crop: s, or None for no crop.
-    frozen: only the classification head learns; the backbone's batch statistics stay fixed too.
+    geometry: what it sees of the images that the camera side hands in. frozen: only the
+    classification head learns; the backbone's batch statistics stay fixed too.
     """
 
     def __init__(
@@ -67,13 +68,13 @@ class Network(nn.Module):
         backbone: nn.Module,
         scale: InputScale,
         *,
-        size: int,
-        crop: int | None = None,
+        geometry: Geometry,
         frozen: bool = False,
     ) -> None:
         super().__init__()
         self.backbone, self.scale = backbone, scale
-        self.size, self.crop, self.frozen = size, crop, frozen
+        self.geometry, self.frozen = geometry, frozen
+        self.resize = geometry.resizing()
         if frozen:
             backbone.requires_grad_(False)
             for head in _heads(backbone):
@@ -89,12 +90,15 @@ class Network(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits [N, 2] (clean, defect).
 
-        images: uint8 [N, S, S, 3] as the camera gives them, of which the centre is cut out here,
-        or float32 [N, 3, s, s] in 0-255, augmented and cropped already.
+        images: uint8 [N, S, S, 3] as the camera gives them, which are cropped, resized and seen
+        from all views here, or float32 [N, 3, r, r] in 0-255: one view, prepared by augmentation.
         """
-        pixels = self._pixels(images) if images.dtype == torch.uint8 else images
-        logits: torch.Tensor = self.backbone(self.scale(pixels))
-        return logits
+        if images.dtype != torch.uint8:
+            logits: torch.Tensor = self.backbone(self.scale(images))
+            return logits
+        views = self.geometry.views
+        pixels = views_of(self.scale(self._pixels(images)), views)
+        return mean_over_views(self.backbone(pixels), views)
 
     def defect_logit(self, images: torch.Tensor) -> torch.Tensor:
         """Return z = logit(defect) − logit(clean), float32 [N], of uint8 [N, S, S, 3]."""
@@ -103,15 +107,11 @@ class Network(nn.Module):
         return z
 
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
-        if tuple(images.shape[1:]) != (self.size, self.size, 3):
-            raise ValueError(
-                f"images: must be [N, {self.size}, {self.size}, 3], got {list(images.shape)}"
-            )
-        if self.crop is not None:
-            start = (self.size - self.crop) // 2
-            end = start + self.crop
-            images = images[:, start:end, start:end]
-        return images.permute(0, 3, 1, 2).float()
+        size = self.geometry.size
+        if tuple(images.shape[1:]) != (size, size, 3):
+            raise ValueError(f"images: must be [N, {size}, {size}, 3], got {list(images.shape)}")
+        pixels: torch.Tensor = self.resize(self.geometry.centre(images).permute(0, 3, 1, 2).float())
+        return pixels
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,7 @@ def build_network(
     architecture: str,
     *,
     input_range: InputRange,
-    size: int,
-    crop: int | None,
+    geometry: Geometry,
     pretrained: bool,
     frozen: bool,
     weights_folder: Path | None = None,
@@ -140,14 +139,14 @@ def build_network(
     Raises:
         InputError: no such network, or pretrained weights out of reach, damaged or unfit.
     """
-    arguments = construction_arguments(architecture, crop or size)
+    arguments = construction_arguments(architecture, geometry.side)
     backbone = timm.create_model(resolve(architecture), num_classes=2, **arguments)
     for head in _heads(backbone):
         _start_small(head)
     origin = None
     if pretrained:
         origin = load_pretrained(backbone, architecture, arguments, weights_folder)
-    network = Network(backbone, InputScale(input_range), size=size, crop=crop, frozen=frozen)
+    network = Network(backbone, InputScale(input_range), geometry=geometry, frozen=frozen)
     return BuiltNetwork(network.train(), origin)
 
 

@@ -111,8 +111,10 @@ def construction_arguments(architecture: str, side: int) -> dict[str, Any]:
     return {"img_size": side} if fixed else {}
 
 
-def check_input(architecture: str, side: int) -> None:
-    """Refuse a ``side`` (pixels, after ``input.crop``) that the network can't take.
+def check_input(architecture: str, side: int, key: str = "input.size") -> None:
+    """Refuse a ``side`` (pixels, after crop and resizing) that the network can't take.
+
+    ``key`` is the one that the side stands in, for the message.
 
     Curated networks are looked up. Any other is built without weights, on torch's meta device
     where nothing is computed, and a forward pass of that size is traced: about 0.1 to 1 s.
@@ -127,7 +129,8 @@ def check_input(architecture: str, side: int) -> None:
         allowed = _allowed_sides(resolve(architecture), side)
     if allowed is not None:
         raise InputError(
-            f"input.size: network {architecture!r} takes {allowed} (after input.crop), got {side}"
+            f"{key}: network {architecture!r} takes {allowed} (after input.crop and "
+            f"input.resolution), got {side}"
         )
 
 

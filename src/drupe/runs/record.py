@@ -81,6 +81,7 @@ class RunRecord(BaseModel):
     training_version: int = TRAINING_VERSION
     data: DataRecord
     crop: int | None
+    resolution: int | None = None
     weights: dict[str, Any] | None
     device: str
     processes: int

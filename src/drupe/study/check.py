@@ -17,6 +17,7 @@ import torch
 
 from drupe.errors import DrupeError, InputError
 from drupe.evaluation.certificate import joint_confidence, needed_defects
+from drupe.models.geometry import Geometry
 from drupe.models.network import Network, build_network
 from drupe.progress import Progress, silent
 from drupe.study.definition.baseline import require_checkpoint
@@ -175,20 +176,19 @@ def _expect(
     timed: dict[str, float],
 ) -> Expectation:
     """Build the network as a run would, and time a few of its steps, if ``timed`` lacks them."""
-    crop = data.crop(config)
+    geometry = data.geometry(config)
     built = build_network(
         config.model.architecture,
         input_range=config.input.range,
-        size=config.input.size,
-        crop=crop,
+        geometry=geometry,
         pretrained=config.model.pretrained,
         frozen=config.model.frozen,
         weights_folder=weights_folder,
     )
     parameters = sum(parameter.numel() for parameter in built.network.parameters())
-    work = f"{config.model} {crop or config.input.size} {config.training.batch_size}"
+    work = f"{config.model} {geometry.side} {config.training.batch_size}"
     if work not in timed:
-        timed[work] = _step_seconds(config, built.network, data, crop)
+        timed[work] = _step_seconds(config, built.network, data, geometry)
     steps = -(-len(data.split.fit) // config.training.batch_size) * config.training.epochs
     network_megabytes = 4 * parameters / 1e6
     return Expectation(
@@ -224,7 +224,7 @@ def provable(study: Study, experiment: str, data: PreparedData) -> Provable | No
 
 
 def _step_seconds(
-    config: ExperimentConfig, network: Network, data: PreparedData, crop: int | None
+    config: ExperimentConfig, network: Network, data: PreparedData, geometry: Geometry
 ) -> float:
     """Return the fastest of a few training steps in fp32, in seconds."""
     world = World()
@@ -236,7 +236,7 @@ def _step_seconds(
         config,
         source,
         data.split.fit,
-        crop,
+        geometry,
         Precision("fp32", "channels_last"),
         world,
     )

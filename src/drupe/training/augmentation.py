@@ -1,6 +1,7 @@
 """Batched augmentation on the device: one affine resample, one colour matrix, one motion blur.
 
-Letters: N images, S pixels a side, h pixels a side of what the network sees (crop, or S),
+Letters: N images, S pixels a side, h pixels a side of the window that is cut out (crop, or S),
+r pixels a side after resizing,
 k pixels of motion blur and m = (k − 1) / 2 the margin that a blur reads beyond its output.
 """
 
@@ -12,6 +13,8 @@ from typing import NamedTuple, Self
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from drupe.models.geometry import Geometry
 
 Tensor = torch.Tensor
 
@@ -71,18 +74,19 @@ class AugmentationConfig(BaseModel):
 
 
 class Augment:
-    """Raw images in, augmented and centre-cropped pixels out.
+    """Raw images in, augmented, centre-cropped and resized pixels out.
 
     Everything random comes from the given CPU generator: twelve numbers per image, always the
     same ones in the same order, whatever is switched on and on whatever device the images are.
     """
 
-    def __init__(self, config: AugmentationConfig, size: int, crop: int | None) -> None:
-        self.config, self.size, self.side = config, size, crop or size
+    def __init__(self, config: AugmentationConfig, geometry: Geometry) -> None:
+        self.config, self.size, self.side = config, geometry.size, geometry.window
+        self.resize = geometry.resizing()
         self.margin = config.blur_kernel // 2 if config.motion_blur else 0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return float32 [N, 3, h, h] in 0..255 for uint8 [N, S, S, 3], on the same device."""
+        """Return float32 [N, 3, r, r] in 0..255 for uint8 [N, S, S, 3], on the same device."""
         if images.shape[1:] != (self.size, self.size, 3):
             expected = f"[N, {self.size}, {self.size}, 3]"
             raise ValueError(f"images: must be {expected}, got {list(images.shape)}")
@@ -101,7 +105,8 @@ class Augment:
             blurred = (blur[0] < config.motion_blur).nonzero().squeeze(1)
             kernels = line_kernels(math.pi * blur[1, blurred], config.blur_kernel)
             pixels = blur_some(pixels, blurred, kernels)
-        return pixels.clamp_(0, 255)
+        resized: Tensor = self.resize.to(images.device)(pixels.clamp_(0, 255))
+        return resized
 
 
 def inverse_maps(draws: Tensor, config: AugmentationConfig) -> Tensor:

@@ -50,6 +50,16 @@ class InputConfig(Section):
         "none", description="pixels: side of the centre crop; auto: keeps 99.9 % of the content"
     )
 
+    resolution: Literal["auto"] | Side | None = Field(
+        None,
+        description="pixels: side that the crop is resized to; auto: input.size; null: as it is",
+    )
+    views: Literal[1, 2, 4, 8] = Field(
+        1,
+        description="logits are averaged over: 1 the image; 2 its mirror too; 4 both mirrors; "
+        "8 those and quarter turns",
+    )
+
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
         if isinstance(self.crop, int) and self.crop > self.size:
@@ -180,6 +190,10 @@ class ExperimentConfig(Section):
             document["calibration"] = {"holdout": self.calibration.share}
         if self.data.limit is None:
             del document["data"]["limit"]
+        if self.input.resolution is None:
+            del document["input"]["resolution"]
+        if self.input.views == 1:
+            del document["input"]["views"]
         return fingerprint(
             {"config": document, "data": data_fingerprint, "version": TRAINING_VERSION}
         )
@@ -213,13 +227,17 @@ def _network_problems(document: Tree) -> list[str]:
     architecture = _section(document, "model").get("architecture")
     if not isinstance(architecture, str):
         return []
-    images = {"size": InputConfig().size, "crop": InputConfig().crop}
-    images |= _section(document, "input")
-    side = images["size"] if images["crop"] in ("none", "auto") else images["crop"]
+    images = {**InputConfig().model_dump(), **_section(document, "input")}
+    side, key = images["resolution"], "input.resolution"
+    if side is None:
+        key = "input.size" if images["crop"] in ("none", "auto") else "input.crop"
+        side = images[key.removeprefix("input.")]
+    elif side == "auto":
+        side, key = images["size"], "input.size"
     try:
         resolve(architecture)
         if isinstance(side, int) and SMALLEST_SIDE <= side <= LARGEST_SIDE:
-            check_input(architecture, side)
+            check_input(architecture, side, key)
     except InputError as error:
         return list(error.problems)
     return []

@@ -1,6 +1,6 @@
 """The batch loop. One ``Trainer`` holds what a run's steps change: weights, momenta, average.
 
-Letters: N images in a batch, H and W pixels, h and w pixels after the centre crop.
+Letters: N images in a batch, H and W pixels, h and w pixels that the network sees.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from drupe.errors import TrainingDivergedError
+from drupe.models.geometry import Geometry
 from drupe.models.network import Network
 from drupe.progress import Tracker
 from drupe.runs.epoch_log import EpochResult
@@ -71,7 +72,7 @@ class Trainer:
         config: ExperimentConfig,
         source: ImageSource,
         fit: NDArray[np.intp],
-        crop: int | None,
+        geometry: Geometry,
         precision: Precision,
         world: World,
     ) -> None:
@@ -82,7 +83,7 @@ class Trainer:
         self.average = build_average(network, training)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.dtype == "fp16")
         self.loss_function = build_loss(source.is_defect[fit], training).to(device)
-        self.augment = Augment(config.augmentation, size=config.input.size, crop=crop)
+        self.augment = Augment(config.augmentation, geometry)
         self.model: nn.Module = (
             DistributedDataParallel(
                 self.network, device_ids=[device] if device.type == "cuda" else None

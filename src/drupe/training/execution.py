@@ -120,20 +120,20 @@ def choose_precision(
     """
     training, device = config.training, source.device
     options = candidates(device, training.precision, training.layout)
-    crop = data.crop(config)
+    geometry = data.geometry(config)
     batch = max(1, min(training.batch_size, len(data.split.fit)) // world.size)
     items = data.split.fit[:batch]
     key = {
         "architecture": config.model.architecture,
         "frozen": config.model.frozen,
-        "side": crop or config.input.size,
+        "side": geometry.side,
         "batch": batch,
         **host_key(device, threads),
     }
 
     def start(option: Precision) -> Callable[[], None]:
         trainer = Trainer(
-            copy.deepcopy(network), config, source, data.split.fit, crop, option, World()
+            copy.deepcopy(network), config, source, data.split.fit, geometry, option, World()
         )
         trainer.network.train()
         random = generator(0, Stream.AUGMENTATION)

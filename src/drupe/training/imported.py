@@ -12,6 +12,7 @@ from drupe.configuration import Tree, fingerprint
 from drupe.errors import InputError, TrainingDivergedError
 from drupe.evaluation.model_predictions import file_hash
 from drupe.models.foreign import FittedWeights, Tensors, fit_to, read_checkpoint
+from drupe.models.geometry import Geometry
 from drupe.models.network import Network, build_network
 from drupe.models.subnormal import flush_subnormals
 from drupe.progress import Progress, silent
@@ -124,9 +125,9 @@ def import_checkpoint(
         found = _claim(folder, parts, fingerprint(parts))
         if found and found.status == "done":
             return RunOutcome(folder, read_evaluation(folder), True, data.dataset.skipped)
-        crop = data.crop(config)
+        geometry = data.geometry(config)
         network, fitted = _network(
-            request, config, crop, tensors, order[0] == data.dataset.classes[1]
+            request, config, geometry, tensors, order[0] == data.dataset.classes[1]
         )
         imported = ImportRecord(
             checkpoint=str(request.checkpoint),
@@ -139,7 +140,7 @@ def import_checkpoint(
             flushed_weights=flush_subnormals(network),
             seen=seen,
         )
-        record = _new_record(config, data, crop, fingerprint(parts), imported)
+        record = _new_record(config, data, geometry, fingerprint(parts), imported)
         evaluation = _judge(network, record, files, config, data, folder, progress)
     return RunOutcome(folder, evaluation, False, data.dataset.skipped)
 
@@ -209,7 +210,7 @@ def _difference(record: RunRecord, parts: Tree) -> str:
 def _network(
     request: ImportRequest,
     config: ExperimentConfig,
-    crop: int | None,
+    geometry: Geometry,
     tensors: Tensors,
     defect_first: bool,
 ) -> tuple[Network, FittedWeights]:
@@ -217,8 +218,7 @@ def _network(
     network = build_network(
         architecture,
         input_range=config.input.range,
-        size=config.input.size,
-        crop=crop,
+        geometry=geometry,
         pretrained=False,
         frozen=False,
     ).network
@@ -231,7 +231,7 @@ def _network(
 def _new_record(
     config: ExperimentConfig,
     data: PreparedData,
-    crop: int | None,
+    geometry: Geometry,
     identity: str,
     imported: ImportRecord,
 ) -> RunRecord:
@@ -241,7 +241,8 @@ def _new_record(
         seed=config.seed,
         identity=identity,
         data=data.record,
-        crop=crop,
+        crop=geometry.crop,
+        resolution=geometry.resolution,
         weights={
             "source": "checkpoint",
             "location": imported.checkpoint,
@@ -278,9 +279,8 @@ def _judge(
         evaluation = judge(
             network.to(device), data, source, folder, progress, record.imported.temperature
         )
-        save_network(
-            folder, network, config, record.crop, data.dataset.classes, evaluation.temperature
-        )
+        classes, geometry = data.dataset.classes, network.geometry
+        save_network(folder, network, config, geometry, classes, evaluation.temperature)
         if files:
             files.write(folder)
     except TrainingDivergedError:  # before anything else was written

@@ -32,8 +32,9 @@ def defect_logits(
     network.eval()
     parts = []
     with progress(what, len(items), "images") as tracker:
-        for start in range(0, len(items), PREDICTION_BATCH):
-            chosen = items[start : start + PREDICTION_BATCH]
+        batch = PREDICTION_BATCH // network.geometry.views
+        for start in range(0, len(items), batch):
+            chosen = items[start : start + batch]
             images, _ = source.batch(chosen)
             parts.append(network.defect_logit(images).float().cpu().numpy())
             tracker.advance(len(chosen))

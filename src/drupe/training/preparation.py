@@ -17,6 +17,7 @@ from drupe.data.overlay import active_fixes
 from drupe.data.split import Split, split_dataset
 from drupe.errors import InputError
 from drupe.files import replacing
+from drupe.models.geometry import Geometry
 from drupe.models.zoo import check_input
 from drupe.progress import Progress, silent
 from drupe.runs.record import DataRecord
@@ -34,15 +35,21 @@ class PreparedData:
     groups: NDArray[np.int32]
     split: Split
 
-    def crop(self, config: ExperimentConfig) -> int | None:
-        """Return the side of the centre crop in pixels, or None; ``auto`` looks at ``fit`` only."""
-        if config.input.crop == "none":
-            return None
-        if config.input.crop == "auto":
-            side: int = content_crop(self.dataset.images[self.split.fit])
-            check_input(config.model.architecture, side)
-            return side
-        return config.input.crop
+    def geometry(self, config: ExperimentConfig) -> Geometry:
+        """Return what the network sees of an image; ``auto`` looks at ``fit`` only.
+
+        Raises:
+            InputError: the network can't take what ``auto`` came to.
+        """
+        given = config.input
+        crop = given.crop if isinstance(given.crop, int) else None
+        if given.crop == "auto":
+            crop = content_crop(self.dataset.images[self.split.fit])
+        # What the crop saves is spent on detail: a step costs what it does on whole images.
+        resolution = given.size if given.resolution == "auto" else given.resolution
+        geometry = Geometry(given.size, crop, resolution, given.views)
+        check_input(config.model.architecture, geometry.side)
+        return geometry
 
     @property
     def record(self) -> DataRecord:

@@ -142,7 +142,7 @@ class _Session:
         config = with_recorded(config, recorded)
         self.data, self.folder, self.world = data, folder, world
         self.checkpoint = RunFolder(folder).checkpoint
-        self.crop = data.crop(config)
+        self.geometry = data.geometry(config)
         device = choose_device(config.training.device, world)
         threads = set_threads(config.training.threads, world)
         self.source = ImageSource(data.dataset.images, data.dataset.is_defect, device)
@@ -151,8 +151,7 @@ class _Session:
         built = build_network(
             config.model.architecture,
             input_range=config.input.range,
-            size=config.input.size,
-            crop=self.crop,
+            geometry=self.geometry,
             pretrained=config.model.pretrained and not self.has_checkpoint,
             frozen=config.model.frozen,
             weights_folder=weights_folder,
@@ -163,7 +162,7 @@ class _Session:
         )
         self.config = resolved(config, device, threads, precision)
         self.trainer = Trainer(
-            built.network, self.config, self.source, data.split.fit, self.crop, precision, world
+            built.network, self.config, self.source, data.split.fit, self.geometry, precision, world
         )
 
 
@@ -175,7 +174,8 @@ def _new_record(session: _Session, found: RunRecord | None) -> RunRecord:
         seed=config.seed,
         identity=config.identity(data.dataset.fingerprint),
         data=data.record,
-        crop=session.crop,
+        crop=session.geometry.crop,
+        resolution=session.geometry.resolution,
         weights=asdict(session.origin) if session.origin else found.weights if found else None,
         device=str(session.source.device),
         processes=session.world.size,
@@ -222,7 +222,7 @@ def _finish(session: _Session, record: RunRecord, progress: Progress) -> Evaluat
         folder,
         network,
         session.config,
-        session.crop,
+        session.geometry,
         session.data.dataset.classes,
         evaluation.temperature,
     )

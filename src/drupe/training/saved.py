@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel
 
 from drupe.configuration import validate
 from drupe.errors import InputError
+from drupe.models.geometry import Geometry, Views
 from drupe.models.network import Network, build_network
 from drupe.progress import Progress, silent
 from drupe.runs.evaluation_file import Evaluation
@@ -26,11 +28,18 @@ from drupe.training.tensor_file import load_tensors, load_weights, save_tensors
 
 
 class InputContract(BaseModel):
-    """The images that a network takes: side and centre crop in pixels, and the range of values."""
+    """The images that a network takes, what it sees of them (pixels), and the range of values."""
 
     size: Side
     range: Literal["raw", "unit", "imagenet"]
     crop: Side | None
+    resolution: Side | None = None
+    views: Views = 1
+
+    @property
+    def geometry(self) -> Geometry:
+        """The same as the network knows it."""
+        return Geometry(self.size, self.crop, self.resolution, self.views)
 
 
 class NetworkMetadata(BaseModel):
@@ -46,7 +55,7 @@ def save_network(
     folder: Path,
     network: Network,
     config: ExperimentConfig,
-    crop: int | None,
+    geometry: Geometry,
     classes: tuple[str, str],
     temperature: float,
 ) -> None:
@@ -54,7 +63,7 @@ def save_network(
     metadata = NetworkMetadata(
         architecture=config.model.architecture,
         classes=classes,
-        input=InputContract(size=config.input.size, range=config.input.range, crop=crop),
+        input=InputContract(range=config.input.range, **asdict(geometry)),
         temperature=temperature,
     )
     save_tensors(RunFolder(folder).weights, network.state_dict(), metadata.model_dump(mode="json"))
@@ -72,8 +81,7 @@ def load_network(folder: Path) -> tuple[Network, NetworkMetadata]:
     network = build_network(
         metadata.architecture,
         input_range=metadata.input.range,
-        size=metadata.input.size,
-        crop=metadata.input.crop,
+        geometry=metadata.input.geometry,
         pretrained=False,
         frozen=False,
     ).network

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from drupe.deployment.graph import export_graph
+from drupe.models.geometry import Geometry
 from drupe.models.network import build_network
 
 
@@ -25,8 +26,7 @@ def graph(crops) -> bytes:
     network = build_network(
         "test_efficientnet",
         input_range="unit",
-        size=64,
-        crop=None,
+        geometry=Geometry(64),
         pretrained=False,
         frozen=False,
     ).network
