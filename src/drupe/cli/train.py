@@ -12,6 +12,8 @@ from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, example
 from drupe.cli.progress import progress_on
 
 EXAMPLES = examples(
+    "drupe train balanced --data crops",
+    "drupe train fast training.epochs=6 --data crops",
     "drupe train examples/lite0.yaml --data crops",
     "drupe train examples/lite0.yaml input.crop=96 --data crops --seed 1",
     "drupe train examples/lite0.yaml --data crops --resume",
@@ -21,8 +23,13 @@ EXAMPLES = examples(
 
 def train(
     experiment: Annotated[
-        Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to train: an experiment file.")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="EXPERIMENT.yaml",
+            help="What to train: an experiment file, or fast, balanced or best.",
+            show_default=False,
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Keys laid on top of the file: training.epochs=3"),
@@ -55,11 +62,13 @@ def train(
     from drupe.configuration import merge, parse_overrides
     from drupe.runs.layout import seed_folder
     from drupe.training.config import load_experiment
+    from drupe.training.presets import experiment_file
     from drupe.training.run import train_run
 
     given: dict[str, Any] = {"data": _present(root=data and str(data), defect=defect)}
     config = load_experiment(
-        experiment, merge(parse_overrides(overrides or []), {**given, **_present(seed=seed)})
+        experiment_file(experiment),
+        merge(parse_overrides(overrides or []), {**given, **_present(seed=seed)}),
     )
     folder = out or seed_folder(store / "runs" / "train" / config.name, config.seed)
     outcome = train_run(

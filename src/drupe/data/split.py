@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,7 @@ def split_dataset(
     has_val: bool,
     groups: NDArray[np.integer],
     *,
-    holdout: float | None,
+    holdout: float | Callable[[int], float] | None,
     test_share: float,
     seed: int,
     fold: tuple[int, int] | None = None,
@@ -73,7 +73,8 @@ def split_dataset(
     groups
         int [N]; items with the same number are copies of each other.
     holdout
-        Share of the training items that become ``calibration``, in (0, 1); None: none of them.
+        Share of the training items that become ``calibration``, in (0, 1), or a function that
+        gives it for the number of distinct defects among them; None: none of them.
     test_share
         Share of all items that become ``test`` where there is no ``val/``, in (0, 1).
     seed
@@ -103,6 +104,8 @@ def split_dataset(
     if holdout is None:
         is_held = np.zeros(len(is_defect), dtype=bool)
     elif fold is None:
+        if callable(holdout):
+            holdout = holdout(len(np.unique(groups[rest[is_defect[rest]]])))
         is_held = _Groups(rest, is_defect, groups).draw(holdout, random)
     else:
         is_held = _Groups(rest, is_defect, groups).deal(fold[1], random) == fold[0]

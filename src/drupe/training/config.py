@@ -86,7 +86,11 @@ class DataConfig(Section):
 class CalibrationConfig(Section):
     """The items that give the temperature and the certificate."""
 
-    holdout: float = Field(0.25, gt=0, lt=1, description="share of the training items")
+    holdout: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.25,
+        description="share of the training items; auto: between a quarter and a half, so that a "
+        "certificate for 99 % can allow three misses",
+    )
     crossfit: int | None = Field(
         None,
         ge=2,
@@ -114,7 +118,7 @@ class CalibrationConfig(Section):
         return self.fold, self.crossfit
 
     @property
-    def share(self) -> float | None:
+    def share(self) -> float | Literal["auto"] | None:
         """The share of the training items held out, or None: the run learns from all of them."""
         return None if self.crossfit is not None and self.fold is None else self.holdout
 

@@ -16,6 +16,7 @@ from drupe.data.dataset import Dataset, open_dataset
 from drupe.data.overlay import active_fixes
 from drupe.data.split import Split, split_dataset
 from drupe.errors import InputError
+from drupe.evaluation.holdout import holdout_share
 from drupe.files import replacing
 from drupe.models.geometry import Geometry
 from drupe.models.zoo import check_input
@@ -90,12 +91,13 @@ def prepare_data(
         progress=progress,
     )
     groups = _cached_groups(dataset, progress)
+    share = config.calibration.share
     split = split_dataset(
         dataset.is_defect,
         dataset.in_val,
         dataset.has_val,
         groups,
-        holdout=config.calibration.share,
+        holdout=holdout_share if share == "auto" else share,
         test_share=data.test_share,
         seed=data.split_seed,
         fold=config.calibration.left_out,
