@@ -168,3 +168,18 @@ def test_each_fold_is_a_run_of_its_own(tiny) -> None:
     plain = tiny()
     folds = [tiny(calibration={"crossfit": 2, "fold": k}) for k in (0, 1)]
     assert len({config.identity("data") for config in (plain, *folds)}) == 3
+
+
+def test_views_of_images_that_have_an_up_are_asked_about(tiny) -> None:
+    upright = {"flips": False, "rotation": 10}
+    assert tiny(input={"size": 64, "views": 4}).caveats == ()
+    assert tiny(augmentation=upright).caveats == ()
+    (caveat,) = tiny(input={"size": 64, "views": 4}, augmentation=upright).caveats
+    assert caveat.startswith("input.views: 4 shows the network mirrored images")
+
+
+def test_a_resolution_that_the_network_cannot_take_names_its_key(tiny) -> None:
+    with pytest.raises(InputError, match=r"input\.resolution: network .* takes .*, got 16"):
+        tiny(model={"architecture": "resnet18"}, input={"resolution": 16})
+    with pytest.raises(InputError, match=r"input\.views: must be 1, 2, 4 or 8|input\.views"):
+        tiny(input={"views": 3})

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from drupe.cli.console import print_line
+from drupe.cli.console import print_line, print_warning
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
 from drupe.cli.progress import progress_on
 
@@ -70,6 +70,8 @@ def train(
         experiment_file(experiment),
         merge(parse_overrides(overrides or []), {**given, **_present(seed=seed)}),
     )
+    for caveat in config.caveats:
+        print_warning(caveat)
     folder = out or seed_folder(store / "runs" / "train" / config.name, config.seed)
     outcome = train_run(
         config, folder, store, resume=resume, weights_folder=weights, progress=progress_on()

@@ -183,6 +183,17 @@ class ExperimentConfig(Section):
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig.model_validate({})
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What is probably not meant, though it can be done."""
+        turned = self.augmentation
+        if self.input.views > 1 and not (turned.flips or turned.rotation >= 90):
+            return (
+                f"input.views: {self.input.views} shows the network mirrored images, and "
+                "augmentation (flips: false) lets it learn from none: have they an up?",
+            )
+        return ()
+
     def identity(self, data_fingerprint: str) -> str:
         """SHA-256 (hex) by which finished work is recognised: what is computed, on which data."""
         document = self.model_dump(mode="json")
