@@ -28,7 +28,7 @@ study: $(VENV)/installed-train $(SYNTHETIC)/truth.json
 endif
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -26,6 +26,7 @@ from drupe.cli.app import main
 from drupe.configuration import merge
 from drupe.data.synthetic.generation import synthesise
 from drupe.evaluation.predictions_csv import write_predictions
+from drupe.training.presets import NAMES
 from page_blocks import REPOSITORY
 from run_files import decided
 
@@ -180,7 +181,8 @@ class Pages:
     def once(self, command: str) -> tuple[Printed, Path]:
         """Run one of :data:`RUN_ONCE`, or return what it printed and where it ran."""
         if command not in self._done:
-            folder = self.folder(RUN_ONCE[command][0], f"once-{len(self._done)}")
+            number = list(RUN_ONCE).index(command)
+            folder = self.folder(RUN_ONCE[command][0], f"once-{number}")
             printed = folder.run_here(command)
             assert printed.code == 0, f"{command}\n{printed.everything}"
             self._done[command] = printed, folder.path
@@ -264,6 +266,8 @@ class Pages:
             shutil.copyfile(REPOSITORY / name, folder / name)
         for source in [*REPOSITORY.glob("studies/**/*.yaml"), *REPOSITORY.glob("examples/*.yaml")]:
             write_small(source, folder / source.relative_to(REPOSITORY))
+        for name in NAMES:  # a file of a preset's name comes before the preset
+            shutil.copyfile(folder / "examples" / f"{name}.yaml", folder / name)
         shutil.copyfile(folder / "studies/offline.yaml", folder / "my.yaml")
         plain = merge(SMALL, {"model": {"architecture": "plain", "pretrained": False}})
         (folder / "plain.yaml").write_text(yaml.safe_dump(plain))
