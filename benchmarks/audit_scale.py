@@ -30,8 +30,9 @@ import PIL
 from drupe.data.audit import audit
 from drupe.data.synthetic.generation import synthesise
 from drupe.data.synthetic.truth import Truth
+from drupe.host import cpu_name
 from drupe.progress import Tracker, silent
-from provenance import commit, peak_mb, processor
+from provenance import commit, peak_mb
 
 
 def main() -> None:
@@ -77,7 +78,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "benchmark": "audit_scale",
         "command": " ".join(["python", *sys.argv]),
         "commit": commit(),
-        "cpu": processor(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "versions": {
             "python": platform.python_version(),

@@ -32,7 +32,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from drupe.evaluation.resampling import resampled_auroc
-from provenance import commit, peak_mb, processor
+from drupe.host import cpu_name
+from provenance import commit, peak_mb
 
 MODELS, IMAGES, RESAMPLES = 15, 1226, 10_000
 RIVAL_RESAMPLES = 20
@@ -57,7 +58,7 @@ def main() -> None:
         "benchmark": "evidence",
         "command": " ".join(["python", "benchmarks/evidence.py", *sys.argv[1:]]),
         "commit": commit(),
-        "processor": processor(),
+        "processor": cpu_name(),
         "cores": os.cpu_count(),
         "load_at_start": round(os.getloadavg()[0], 2),
         "versions": {

@@ -25,12 +25,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from drupe import __version__
+from drupe.host import cpu_name
 from drupe.study.definition.plan import Task
 from drupe.study.execution.executor import Executor, Job
 from drupe.study.execution.local import LocalExecutor
 from drupe.study.execution.process import LOADED
 from drupe.training.config import ExperimentConfig
-from provenance import commit, processor
+from provenance import commit
 
 WORDS = ("--version",)
 PART = 0.02
@@ -125,7 +126,7 @@ def main() -> None:
         "drupe": __version__,
         "python": platform.python_version(),
         "commit": commit(),
-        "processor": processor(),
+        "processor": cpu_name(),
         "cores": os.cpu_count(),
         "load_at_start": load,
         "repeats": given.repeats,

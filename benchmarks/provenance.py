@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 import resource
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from drupe.host import cpu_name, installed_versions, load_average
 
 
 def commit() -> str:
@@ -21,16 +21,6 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{name}+changes" if changed else name
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def peak_mb(who: int = resource.RUSAGE_SELF) -> float:
@@ -50,11 +40,8 @@ def circumstances(script: str, *libraries: str) -> dict[str, Any]:
     return {
         "command": " ".join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
         "commit": commit(),
-        "processor": processor(),
+        "processor": cpu_name(),
         "cores": os.cpu_count(),
-        "load_at_start": round(os.getloadavg()[0], 2),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in libraries},
-        },
+        "load_at_start": load_average(),
+        "versions": installed_versions(libraries),
     }

@@ -1,10 +1,12 @@
-"""What this process may use of the machine that it runs on."""
+"""The machine and the installation that this process runs on: cores, names, load, versions."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
@@ -32,3 +34,28 @@ def cpu_name() -> str:
         return platform.processor() or platform.machine()
     found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     return found[1].strip() if found else platform.machine()
+
+
+def host_description() -> dict[str, str]:
+    """Return what identifies the host: name, system and machine type."""
+    return {"name": platform.node(), "system": platform.platform(), "machine": platform.machine()}
+
+
+def load_average() -> float | None:
+    """Return the mean number of busy cores in the last minute, None where no system tells it."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of a package, None where it isn't installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of Python and of those of ``packages`` that are installed."""
+    found = {name: installed_version(name) for name in packages}
+    installed = {name: number for name, number in found.items() if number is not None}
+    return {"python": platform.python_version(), **installed}

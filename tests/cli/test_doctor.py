@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from drupe import __version__
+from drupe import __version__, host
 from drupe.cli import doctor as doctor_module
 from drupe.cli.doctor import (
     examine,
@@ -31,7 +31,7 @@ def core_only(monkeypatch: pytest.MonkeyPatch) -> None:
             raise PackageNotFoundError(name)
         return "1.0"
 
-    monkeypatch.setattr(doctor_module, "version", version)
+    monkeypatch.setattr(host, "version", version)
     monkeypatch.setitem(sys.modules, "torch", None)
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from drupe.deployment import bench
+from drupe import host
 from drupe.deployment.bench import bench_bundle, bench_paths, circumstances
 from drupe.errors import InputError
 
@@ -48,7 +48,7 @@ def test_circumstances_name_the_packages_that_are_there(monkeypatch) -> None:
             raise PackageNotFoundError(name)
         return f"1.{len(name)}"
 
-    monkeypatch.setattr(bench, "version", version)
+    monkeypatch.setattr(host, "version", version)
     found = circumstances()
     assert found["versions"] == {
         "python": platform.python_version(),

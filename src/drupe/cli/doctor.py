@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from drupe import __version__
 from drupe.cli.console import print_json, print_line, stdout, table
 from drupe.cli.options import STORE, Json, Store, WeightsFolder, examples
 from drupe.errors import InputError
-from drupe.host import available_cores, cpu_name
+from drupe.host import available_cores, cpu_name, installed_version
 
 EXAMPLES = examples("drupe doctor", "drupe doctor --store /data/drupe-store --json")
 
@@ -91,13 +91,7 @@ def _requirements() -> dict[str, set[str]]:
 
 def installed_packages() -> dict[str, str | None]:
     """Return the version of each package that the core or an extra names; None where missing."""
-    versions: dict[str, str | None] = {}
-    for name in sorted(_requirements()):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    return versions
+    return {name: installed_version(name) for name in sorted(_requirements())}
 
 
 def installed_extras(packages: Mapping[str, str | None]) -> dict[str, bool]:

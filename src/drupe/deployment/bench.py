@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from drupe.deployment.answers import BenchAnswer
 from drupe.deployment.subjects import bundle_subject, open_subjects
 from drupe.deployment.timing import Timing, pinned, time_decoding, time_in_turns
-from drupe.host import available_cores, cpu_name
+from drupe.host import available_cores, cpu_name, installed_versions, load_average
 from drupe.progress import Progress, silent
+
+LIBRARIES = ("drupe", "numpy", "onnxruntime", "openvino", "pillow", "torch", "timm")
+"""Packages whose version a latency depends on."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +90,11 @@ def bench_paths(
 
 def circumstances() -> dict[str, Any]:
     """Return what figures depend on: processor, the cores in use, load, system, versions."""
-    versions = {"python": platform.python_version()}
-    for name in ("drupe", "numpy", "onnxruntime", "openvino", "pillow", "torch", "timm"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return {
         "processor": cpu_name(),
         "machine": platform.machine(),
         "system": platform.platform(),
         "cores": available_cores(),
-        "load_at_start": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "versions": versions,
+        "load_at_start": load_average(),
+        "versions": installed_versions(LIBRARIES),
     }
