@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from drupe.configuration import (
     IDENTIFIER,
+    changes,
     fingerprint,
     merge,
     parse_overrides,
@@ -67,6 +68,20 @@ def test_merge_goes_into_mappings_and_changes_neither():
 
     assert merge(base, over) == {"a": {"b": 1, "c": 3}}
     assert base == {"a": {"b": 1, "c": 2}}
+
+
+def test_changes_name_each_leaf_that_differs_in_the_order_of_the_old():
+    old = {"b": 1, "a": {"x": 1, "y": [1], "z": {"q": None}}, "gone": {"k": 1}, "kind": 1}
+    new = {"a": {"y": [2], "x": 1, "z": {}, "new": 3}, "b": 1, "kind": {"k": 1}}
+
+    assert list(changes(old, new)) == [
+        ("a.y", [1], [2]),
+        ("a.new", None, 3),
+        ("gone", {"k": 1}, None),
+        ("kind", 1, {"k": 1}),
+    ]
+    assert list(changes(old, old)) == []
+    assert list(changes({"k": 1}, {"k": 2}, "study.")) == [("study.k", 1, 2)]
 
 
 def test_fingerprint_ignores_the_order_of_keys_only():

@@ -2,19 +2,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from drupe.errors import InputError
+from drupe.host import host_description
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import (
+    LIBRARIES,
+    TRAINING_VERSION,
+    DataRecord,
+    ImportRecord,
     RunRecord,
     discard_checkpoint,
     is_done,
+    now,
     read_record,
     require_done,
     require_same_data,
 )
+from drupe.runs.training_overlap import Overlap, Seen
 from run_files import write_run
 
 
@@ -78,6 +86,63 @@ def test_other_data_than_the_runs() -> None:
         "crops: must be the data of the run (aaaaaaaaaaaa), "
         "got other images, labels or fixes (bbbbbbbbbbbb)"
     )
+
+
+def test_other_data_with_what_depends_on_it_and_the_way_out():
+    with pytest.raises(InputError) as caught:
+        require_same_data(
+            Path("study"), "a" * 64, "b" * 64, role="that of before", why=" or so;", remedy="; go"
+        )
+    assert str(caught.value) == (
+        "study: must be that of before (aaaaaaaaaaaa) or so; "
+        "got other images, labels or fixes (bbbbbbbbbbbb); go"
+    )
+
+
+def begun(**changes: Any) -> RunRecord:
+    data = DataRecord(
+        fingerprint="f", classes=("a", "b"), fit=1, calibration=1, test=1, dropped=0, skipped=[]
+    )
+    given = {"identity": "i", "data": data, "crop": None, "weights": None, "device": "cpu"}
+    return RunRecord.begin("A", 3, **{**given, **changes})
+
+
+def test_a_run_begins_here_and_now() -> None:
+    before = now()
+    record = begun()
+    assert (record.status, record.experiment, record.seed) == ("running", "A", 3)
+    assert (record.processes, record.training_version) == (1, TRAINING_VERSION)
+    assert before <= record.started <= now()
+    assert record.host == host_description()
+    assert {"python", *LIBRARIES} == set(record.versions)
+    assert (record.finished, record.imported, record.error) == (None, None, None)
+
+
+def test_a_resumed_run_keeps_its_start() -> None:
+    assert begun(started="2026-01-01T00:00:00+00:00").started == "2026-01-01T00:00:00+00:00"
+
+
+def imported(seen: Seen) -> ImportRecord:
+    return ImportRecord(
+        checkpoint="a.pt",
+        sha256="c" * 64,
+        key=None,
+        names="timm",
+        outputs=2,
+        dtype="float32",
+        class_order=("a", "b"),
+        flushed_weights=0,
+        seen=seen,
+    )
+
+
+@pytest.mark.parametrize(("learnt", "temperature"), [(None, 1.0), (1, 1.0), (0, None)])
+def test_an_imported_network_is_calibrated_on_what_it_has_not_learnt(learnt, temperature) -> None:
+    overlap = None
+    if learnt is not None:
+        overlap = Overlap(named=9, sha256="d" * 64, fit=9, calibration=learnt, test=0)
+    seen = Seen(trained_on=overlap, picked_on_test=False)
+    assert imported(seen).temperature == temperature
 
 
 def test_the_checkpoint_goes_with_its_folder(tmp_path: Path) -> None:

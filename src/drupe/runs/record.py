@@ -5,10 +5,8 @@ A run directory belongs to one identity (configuration + data + ``TRAINING_VERSI
 
 from __future__ import annotations
 
-import platform
 import shutil
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from drupe.configuration import validate
 from drupe.errors import InputError
 from drupe.files import read_json, write_json
+from drupe.host import host_description, installed_versions
 from drupe.runs.layout import RunFolder
 from drupe.runs.training_overlap import Seen
 
@@ -27,7 +26,7 @@ LIBRARIES = ("drupe", "numpy", "pillow", "safetensors", "scipy", "timm", "torch"
 
 
 class DataRecord(BaseModel):
-    """Which data a run saw: counts of images per split, and files left out with their reasons.
+    """The data that a run saw: counts of images per split, and files left out with their reasons.
 
     ``calibration`` counts the items of ``predictions/calibration.csv``. ``approximate`` says why
     they give no exact guarantee, if they don't: cross-fitting wrote them.
@@ -44,7 +43,7 @@ class DataRecord(BaseModel):
 
 
 class ImportRecord(BaseModel):
-    """Where an imported network comes from, how its weights were read, and what it has seen.
+    """The origin of an imported network, how its weights were read, and what it has seen.
 
     sha256 (hex) of the checkpoint's bytes; key: place of the state dict in it; names: whose names
     its tensors had; outputs, dtype: as they were; class_order: the class of each output.
@@ -62,7 +61,10 @@ class ImportRecord(BaseModel):
 
     @property
     def temperature(self) -> float | None:
-        """1, that of the checkpoint as it is, where calibration is in-sample; else None: fitted."""
+        """The temperature to keep, None where one can be fitted on the calibration items.
+
+        Where the network has learnt from them it can't: 1 leaves the scores as they are.
+        """
         return 1.0 if self.seen.in_sample else None
 
 
@@ -94,6 +96,38 @@ class RunRecord(BaseModel):
     error: str | None = None
     imported: ImportRecord | None = None
 
+    @classmethod
+    def begin(
+        cls,
+        experiment: str,
+        seed: int,
+        *,
+        identity: str,
+        data: DataRecord,
+        crop: int | None,
+        weights: dict[str, Any] | None,
+        device: str,
+        processes: int = 1,
+        started: str | None = None,
+        imported: ImportRecord | None = None,
+    ) -> RunRecord:
+        """Return the record of a run that begins on this host, now or (resumed) at ``started``."""
+        return cls(
+            status="running",
+            experiment=experiment,
+            seed=seed,
+            identity=identity,
+            data=data,
+            crop=crop,
+            weights=weights,
+            device=device,
+            processes=processes,
+            versions=library_versions(),
+            host=host_description(),
+            started=started or now(),
+            imported=imported,
+        )
+
     def write(self, folder: Path) -> None:
         """Write ``run.json`` in ``folder`` atomically."""
         write_json(RunFolder(folder).record, self.model_dump(mode="json"))
@@ -112,13 +146,8 @@ def now() -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the version of Python and of every library whose numerics a run depends on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
-
-
-def host_description() -> dict[str, str]:
-    """Return what identifies the host: name, system and machine type."""
-    return {"name": platform.node(), "system": platform.platform(), "machine": platform.machine()}
+    """Return the versions of Python and of every library whose numerics a run depends on."""
+    return installed_versions(LIBRARIES)
 
 
 def read_record(folder: Path) -> RunRecord | None:
@@ -139,16 +168,23 @@ def require_done(folder: Path, status: str) -> None:
         raise InputError(f"{folder}: must hold a finished run, got one that is {got}")
 
 
-def require_same_data(root: Path | None, expected: str, found: str, why: str = ",") -> None:
-    """Raise an :class:`InputError` unless the data in ``root`` is what a run was trained on.
+def require_same_data(
+    where: Path | None,
+    expected: str,
+    found: str,
+    *,
+    role: str = "the data of the run",
+    why: str = ",",
+    remedy: str = "",
+) -> None:
+    """Raise an :class:`InputError` that names ``where`` unless two data fingerprints are equal.
 
-    ``expected`` and ``found`` are fingerprints of the run's data and of what lies there now;
-    ``why`` may say between them what depends on it.
+    ``role`` says what the data must be, ``why`` may say what depends on it, ``remedy`` what to do.
     """
     if found != expected:
         raise InputError(
-            f"{root}: must be the data of the run ({expected[:12]}){why} "
-            f"got other images, labels or fixes ({found[:12]})"
+            f"{where}: must be {role} ({expected[:12]}){why} "
+            f"got other images, labels or fixes ({found[:12]}){remedy}"
         )
 
 

@@ -23,16 +23,17 @@ from mlflow.environment_variables import (
 )
 from mlflow.exceptions import MlflowException
 
-from drupe.configuration import flatten, read_yaml
+from drupe.configuration import flatten
 from drupe.errors import DrupeError, InputError
 from drupe.runs.epoch_log import finished_epochs
 from drupe.runs.evaluation_file import read_evaluation
-from drupe.runs.layout import CONFIG_FILE, EVALUATION_FILE, RunFolder
+from drupe.runs.layout import CONFIG_FILE, EVALUATION_FILE
 from drupe.runs.record import RunRecord, read_record
 from drupe.study.definition.plan import Task
 from drupe.study.execution.journal import Outcome
 from drupe.study.execution.scheduler import Watch
 from drupe.study.run import OnStart, StudyStart
+from drupe.training.config import written_settings
 
 REMOTE = ("http", "https", "databricks", "postgresql", "mysql", "mssql")
 """URIs by their scheme that name another machine: it may be down just now."""
@@ -172,7 +173,7 @@ def _experiment(client: MlflowClient, study: str) -> str:
 
 
 def _params(folder: Path) -> Iterator[tuple[str, str]]:
-    for key, value in flatten(read_yaml(RunFolder(folder).config)).items():
+    for key, value in written_settings(folder).items():
         yield key, "null" if value is None else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Who may use a run directory: one process at a time, for one run, for ever."""
+"""The right to use a run directory: one process at a time, for one run, for ever."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from drupe.configuration import flatten, read_yaml
+from drupe.configuration import changes, flatten
 from drupe.errors import InputError
 from drupe.runs.layout import RunFolder, is_leftover
 from drupe.runs.record import TRAINING_VERSION, RunRecord, read_record
-from drupe.training.config import NOT_IDENTITY, ExperimentConfig
+from drupe.training.config import NOT_IDENTITY, ExperimentConfig, written_settings
 
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 LOOK_SECONDS = 0.5
-"""How long a held lock is waited for: whoever asks whether a run goes on holds it for a moment."""
+"""The wait for a held lock: whoever asks whether a run goes on holds it for a moment."""
 
 
 def check_store(store: Path) -> None:
@@ -172,9 +172,9 @@ def _differences(
         found.append("data: other images, labels or fixes")
     if record.training_version != TRAINING_VERSION:
         found.append(f"training version: run has {record.training_version}, now {TRAINING_VERSION}")
-    old, new = flatten(read_yaml(RunFolder(folder).config)), flatten(config.model_dump(mode="json"))
+    old, new = written_settings(folder), flatten(config.model_dump(mode="json"))
     ignored = {"name", "hypothesis", "data.root", *(f"training.{key}" for key in NOT_IDENTITY)}
-    for key in sorted((old.keys() | new.keys()) - ignored):
-        if old.get(key) != new.get(key):
-            found.append(f"{key}: run has {old.get(key)}, now {new.get(key)}")
+    for key, before, after in sorted(changes(old, new)):
+        if key not in ignored:
+            found.append(f"{key}: run has {before}, now {after}")
     return found

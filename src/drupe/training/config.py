@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from drupe.configuration import Tree, fingerprint, merge, read_yaml, validate
+from drupe.configuration import Tree, fingerprint, flatten, merge, read_yaml, validate
 from drupe.errors import InputError
 from drupe.files import write_text
 from drupe.models.zoo import check_input, resolve
@@ -277,6 +277,11 @@ def write_config(folder: Path, config: ExperimentConfig, leave_out: Set[str] = f
     document = config.model_dump(mode="json", exclude=set(leave_out))
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     write_text(RunFolder(folder).config, text)
+
+
+def written_settings(folder: Path) -> Tree:
+    """Return the settings in ``config.yaml`` by dotted key, as the run in ``folder`` wrote them."""
+    return flatten(read_yaml(RunFolder(folder).config))
 
 
 def read_config(folder: Path) -> ExperimentConfig:

@@ -66,7 +66,7 @@ def calibrate_on_fresh(
         )
     known = prepare_data(config, store, progress).dataset
     why = ", or it can't be told whether the crops are new;"
-    require_same_data(config.data.root, model.data_fingerprint, known.fingerprint, why)
+    require_same_data(config.data.root, model.data_fingerprint, known.fingerprint, why=why)
     learnt = read_digests(run)
     if repeated := [p for p, one in zip(fresh.paths, fresh.digests, strict=True) if one in learnt]:
         raise InputError(

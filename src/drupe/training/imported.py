@@ -21,8 +21,6 @@ from drupe.runs.layout import RunFolder
 from drupe.runs.record import (
     ImportRecord,
     RunRecord,
-    host_description,
-    library_versions,
     now,
 )
 from drupe.runs.training_overlap import Seen
@@ -235,10 +233,9 @@ def _new_record(
     identity: str,
     imported: ImportRecord,
 ) -> RunRecord:
-    return RunRecord(
-        status="running",
-        experiment=config.name,
-        seed=config.seed,
+    return RunRecord.begin(
+        config.name,
+        config.seed,
         identity=identity,
         data=data.record,
         crop=geometry.crop,
@@ -249,10 +246,6 @@ def _new_record(
             "sha256": imported.sha256,
         },
         device=str(choose_device(config.training.device, World())),
-        processes=1,
-        versions=library_versions(),
-        host=host_description(),
-        started=now(),
         imported=imported,
     )
 

@@ -15,8 +15,6 @@ from drupe.runs.layout import RunFolder
 from drupe.runs.record import (
     RunRecord,
     discard_checkpoint,
-    host_description,
-    library_versions,
     now,
 )
 from drupe.training.checkpoint import (
@@ -168,10 +166,9 @@ class _Session:
 
 def _new_record(session: _Session, found: RunRecord | None) -> RunRecord:
     config, data = session.config, session.data
-    return RunRecord(
-        status="running",
-        experiment=config.name,
-        seed=config.seed,
+    return RunRecord.begin(
+        config.name,
+        config.seed,
         identity=config.identity(data.dataset.fingerprint),
         data=data.record,
         crop=session.geometry.crop,
@@ -179,9 +176,7 @@ def _new_record(session: _Session, found: RunRecord | None) -> RunRecord:
         weights=asdict(session.origin) if session.origin else found.weights if found else None,
         device=str(session.source.device),
         processes=session.world.size,
-        versions=library_versions(),
-        host=host_description(),
-        started=found.started if found else now(),
+        started=found.started if found else None,
     )
 
 

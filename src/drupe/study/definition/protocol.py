@@ -6,16 +6,16 @@ with. What is changed later stays possible, and is reported as a deviation in ev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from drupe.configuration import validate
+from drupe.configuration import changes, validate
 from drupe.errors import InputError
 from drupe.files import read_json, write_json
-from drupe.runs.record import TRAINING_VERSION, library_versions, now
+from drupe.runs.record import TRAINING_VERSION, library_versions, now, require_same_data
 from drupe.study.definition.loading import Study
 from drupe.training.config import NOT_IDENTITY
 
@@ -92,12 +92,13 @@ def freeze(study: Study, folder: Path, data_fingerprint: str) -> list[Deviation]
     if frozen is None:
         write_json(folder / LOCK, current.model_dump(mode="json"))
         return []
-    if frozen.data_fingerprint != data_fingerprint:
-        raise InputError(
-            f"{folder}: must be continued on the data that the study was started with "
-            f"({frozen.data_fingerprint[:12]}), got other images, labels or fixes "
-            f"({data_fingerprint[:12]}); give the study another name, or another --store"
-        )
+    require_same_data(
+        folder,
+        frozen.data_fingerprint,
+        data_fingerprint,
+        role="continued on the data that the study was started with",
+        remedy="; give the study another name, or another --store",
+    )
     if not frozen.configs.keys() & current.configs.keys():
         raise InputError(
             f"{folder}: belongs to another study of this name, with the experiments "
@@ -132,10 +133,7 @@ def _differences(frozen: Protocol, current: Protocol) -> Iterator[str]:
     yield from _changed("versions", frozen.versions, current.versions)
 
 
-def _changed(where: str, old: Any, new: Any) -> Iterator[str]:
+def _changed(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """Yield ``WHERE.key: old -> new`` for each leaf that differs."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys((*old, *new)):
-            yield from _changed(f"{where}.{key}", old.get(key), new.get(key))
-    elif old != new:
-        yield f"{where}: {old} -> {new}"
+    for key, before, after in changes(old, new, f"{where}."):
+        yield f"{key}: {before} -> {after}"
