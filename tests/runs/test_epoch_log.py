@@ -67,7 +67,15 @@ def test_a_run_without_epochs(tmp_path):
     assert tuple(finished_epochs(tmp_path)) == ()
 
 
-@pytest.mark.parametrize("line", ["[]", '{"epoch": 0}', '{"epoch": true, "loss": "a"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        pytest.param("[" * 100_000, id="nested too deeply"),
+        '{"epoch": 0}',
+        '{"epoch": true, "loss": "a"}',
+    ],
+)
 def test_an_incomplete_epoch_is_refused(tmp_path, line):
     (tmp_path / EPOCHS_FILE).write_text(f"{line}\n")
     with pytest.raises(InputError, match="line 1: not a valid epoch"):

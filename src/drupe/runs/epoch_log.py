@@ -16,7 +16,7 @@ from drupe.runs.layout import RunFolder
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one pass over the fit split measured: a line of ``metrics.jsonl``."""
+    """The measures of one pass over the fit split: a line of ``metrics.jsonl``."""
 
     epoch: int
     loss: float
@@ -28,7 +28,10 @@ class EpochResult:
     @classmethod
     def from_json(cls, line: str) -> EpochResult:
         """Read a line; one that is damaged or cut off is a :class:`ValueError`."""
-        document = json.loads(line)
+        try:
+            document = json.loads(line)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
         if not isinstance(document, dict):
             raise ValueError("an epoch must be a JSON mapping")
         names = [field.name for field in fields(cls)]
@@ -108,8 +111,8 @@ def _seconds(folder: Path, lines: list[bytes]) -> float:
     total = 0.0
     for number, line in enumerate(lines, start=1):
         try:
-            seconds = float(json.loads(line.decode("utf-8"))["seconds"])
-        except (ValueError, TypeError, KeyError, RecursionError):
+            seconds = EpochResult.from_json(line.decode("utf-8")).seconds
+        except ValueError:
             seconds = math.nan
         if not math.isfinite(seconds):
             raise InputError(

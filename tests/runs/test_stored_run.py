@@ -1,0 +1,69 @@
+"""A run directory as it was written before its files had models: it stays readable for ever."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from drupe.runs.epoch_log import finished_epochs, read_epochs, train_seconds
+from drupe.runs.evaluation_file import CertifiedFigures, read_evaluation, record_certificate
+from drupe.runs.layout import RunFolder
+from drupe.runs.record import read_record
+from drupe.training.config import read_config, write_config
+
+STORED = Path(__file__).parent / "stored"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(Path(shutil.copytree(STORED, tmp_path / "run")))
+
+
+def test_its_record_and_configuration_belong_together(run: RunFolder) -> None:
+    record, config = read_record(run.path), read_config(run.path)
+    assert record is not None
+    assert config.identity(record.data.fingerprint) == record.identity
+
+
+@pytest.mark.parametrize("name", ["record", "config", "evaluation"])
+def test_what_is_written_again_is_the_same_to_the_byte(run: RunFolder, name: str) -> None:
+    file: Path = getattr(run, name)
+    before = file.read_bytes()
+    record = read_record(run.path)
+    assert record is not None
+
+    record.write(run.path)
+    write_config(run.path, read_config(run.path))
+    read_evaluation(run.path).write(run.path)
+
+    assert file.read_bytes() == before
+
+
+def test_its_epochs(run: RunFolder) -> None:
+    lines = [json.loads(line) for line in run.epochs.read_text().splitlines()]
+    assert [result.to_json() for result in read_epochs(run.path)] == lines
+    assert tuple(finished_epochs(run.path)) == read_epochs(run.path)
+    record = read_record(run.path)
+    assert record is not None
+    assert train_seconds(run.path) == record.train_seconds
+
+
+def test_its_certificate_is_replaced_to_the_byte(run: RunFolder) -> None:
+    before = run.evaluation.read_bytes()
+    document = json.loads(before)
+    test = document["test"]
+
+    record_certificate(run.path, CertifiedFigures(None, None, None))
+    withdrawn = json.loads(run.evaluation.read_text())
+    assert withdrawn["certificate"] is None
+    assert withdrawn["test"]["certified"] is None
+    assert withdrawn["test"]["distinct"]["certified"] is None
+    record_certificate(
+        run.path,
+        CertifiedFigures(document["certificate"], test["certified"], test["distinct"]["certified"]),
+    )
+
+    assert run.evaluation.read_bytes() == before
