@@ -379,6 +379,11 @@ def run_file_literals(module: Module) -> set[str]:
             ("f'seed-{", 'f"seed-{')
         ):
             found.add("seed-")
+        if isinstance(node, ast.JoinedStr) and isinstance(node.values[-1], ast.Constant):
+            _, slash, last = str(node.values[-1].value).rpartition("/")
+            found |= {last} & RUN_FILES if slash else set()
+        if isinstance(node, ast.Constant) and str(node.value).startswith("seed-*"):
+            found.add("seed-")
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
             parts = [part for part in (node.left, node.right) if isinstance(part, ast.Constant)]
             found |= {str(part.value) for part in parts} & RUN_FILES
@@ -404,6 +409,8 @@ def test_one_module_knows_the_names_in_a_run_directory() -> None:
         'NAME = "evaluation.json"',
         'NAMES = ("a", "config.yaml")',
         'folder = root / f"seed-{seed}"',
+        'config = f"{store}/runs/{key}/config.yaml"',
+        'runs = folder.glob("seed-*/run.json")',
     ],
 )
 def test_a_run_file_named_elsewhere_is_found(source: str) -> None:

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from drupe.errors import InputError
 from drupe.runs.layout import RunFolder
-from drupe.training.claim import FileLock, Timeout, check_store, exclusive
+from drupe.training.claim import FileLock, Timeout, check_store, claim, exclusive
+from drupe.training.config import write_config
 from drupe.training.run import train_run
+from run_files import write_run
+
+FINGERPRINT = "f" * 64
 
 
 @pytest.fixture
@@ -91,6 +97,52 @@ def test_a_lock_whose_file_was_removed_by_its_holder_is_taken_anew(tmp_path, mon
     assert raced
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no file that is open")
+def test_whoever_comes_between_letting_go_and_removing_is_alone(tmp_path, monkeypatch):
+    """B takes the lock as soon as A lets go of it; C must not get one as well."""
+    run = tmp_path / "run"
+    run.mkdir()
+    b = FileLock(RunFolder(run).lock)
+
+    class LetsBIn(FileLock):
+        def release(self, force: bool = False) -> None:
+            super().release(force)
+            b.acquire(timeout=0)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("drupe.training.claim.FileLock", LetsBIn)
+        with exclusive(run):
+            pass
+    with pytest.raises(InputError, match="another process"), exclusive(run):
+        pass
+    b.release()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no file that is open")
+def test_whoever_has_opened_a_file_that_goes_takes_the_next_one(tmp_path, monkeypatch):
+    """B has the file open when A removes it and lets go: a lock on it would keep nobody out."""
+    run, opened = tmp_path / "run", os.open
+    run.mkdir()
+    a = exclusive(run)
+    a.__enter__()
+    files = []
+
+    def open_while_a_ends(path, flags, mode=0o777, **others):
+        descriptor = opened(path, flags, mode, **others)
+        if not files and Path(path) == RunFolder(run).lock:
+            files.append(descriptor)
+            a.__exit__(None, None, None)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_while_a_ends)
+    with exclusive(run):
+        monkeypatch.undo()
+        with pytest.raises(Timeout):
+            FileLock(RunFolder(run).lock).acquire(timeout=0)
+    assert files
+    assert list(run.iterdir()) == []
+
+
 def test_many_threads_never_hold_a_run_together(tmp_path):
     holders, most = [], []
 
@@ -118,3 +170,67 @@ def test_a_look_at_the_lock_stops_nobody(tmp_path):
     threading.Timer(0.1, look.release).start()
     with exclusive(run):
         pass
+
+
+def test_a_file_is_no_run(tmp_path):
+    (tmp_path / "run").touch()
+    with (
+        pytest.raises(InputError, match="run: must be a folder for the run, got a file"),
+        exclusive(tmp_path / "run"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_only_a_finished_run_needs_no_lock(tmp_path, monkeypatch, number):
+    def acquire(self, timeout):
+        raise OSError(number, os.strerror(number), self.lock_file)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with exclusive(write_run(tmp_path / "done")):
+        pass
+    for folder in (write_run(tmp_path / "cut", status="interrupted"), tmp_path / "new"):
+        with pytest.raises(OSError, match=os.strerror(number)), exclusive(folder):
+            pass
+    monkeypatch.setattr("drupe.training.claim.READ_ONLY", set())
+    with pytest.raises(OSError, match=os.strerror(number)), exclusive(tmp_path / "done"):
+        pass
+
+
+def test_what_a_dead_run_left_behind_is_no_content(tiny, tmp_path):
+    for name in (".lock", "config.yaml", ".run.json.abc.tmp"):
+        (tmp_path / name).touch()
+
+    assert claim(tmp_path, tiny(), FINGERPRINT, resume=False) is None
+
+
+def test_a_folder_with_other_files_is_refused(tiny, tmp_path):
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(InputError, match=r"must be new or empty, .* that holds holiday\.jpg"):
+        claim(tmp_path, tiny(), FINGERPRINT, resume=True)
+
+
+@pytest.mark.parametrize(("status", "state"), [("done", "finished"), ("running", "unfinished")])
+def test_this_run_is_continued_only_when_asked(tiny, tmp_path, status, state):
+    config = tiny()
+    write_run(tmp_path, status=status, identity=config.identity(FINGERPRINT))
+
+    record = claim(tmp_path, config, FINGERPRINT, resume=True)
+    assert record is not None
+    assert record.status == status
+    with pytest.raises(InputError, match=f"already holds this run, {state}; add --resume"):
+        claim(tmp_path, config, FINGERPRINT, resume=False)
+
+
+def test_another_run_is_refused_and_every_difference_named(tiny, tmp_path):
+    write_run(tmp_path, fingerprint="e" * 64)
+    write_config(tmp_path, tiny(training={"epochs": 3, "precision": "fp32"}))
+
+    with pytest.raises(InputError) as refused:
+        claim(tmp_path, tiny(name="other", input={"crop": 32}), FINGERPRINT, resume=True)
+
+    assert str(refused.value) == (
+        f"{tmp_path}: already holds another run (data: other images, labels or fixes; "
+        "input.crop: run has none, now 32; training.epochs: run has 3, now 2); choose another "
+        "--out, or for a study another --store or name"
+    )

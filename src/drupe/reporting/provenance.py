@@ -1,4 +1,4 @@
-"""Where the figures come from: versions, hashes, hardware, time spent, commands."""
+"""The origin of the figures: versions, hashes, hardware, time spent, commands."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drupe.reporting.study_files import StudyFiles, StudyRun
+from drupe.runs.layout import CONFIG_FILE
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _origin(run: StudyRun, data: str, store: str) -> RunOrigin:
     record = run.record
     spent = [record.train_seconds, record.judge_seconds]
     known = [seconds for seconds in spent if seconds is not None]
-    config = f"{store}/runs/STUDY/{run.key}/config.yaml"
+    config = f"{store}/runs/STUDY/{run.key}/{CONFIG_FILE}"
     return RunOrigin(
         name=run.name,
         key=run.key,

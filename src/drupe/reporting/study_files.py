@@ -48,7 +48,7 @@ class StudyRun:
 
     @property
     def name(self) -> str:
-        """What the run is called: ``EXP-002A seed 42``."""
+        """The run's name: ``EXP-002A seed 42``."""
         return self.model.name
 
 
@@ -67,7 +67,7 @@ class Model:
 
 @dataclass(frozen=True)
 class StudyFiles:
-    """What a study left on the disk.
+    """All that a study left on the disk.
 
     All runs hold the same test items in the same order (N of them). ``protocol`` is the protocol
     that was fixed before the first run; ``verdict`` and ``protocol`` are None until there is one.

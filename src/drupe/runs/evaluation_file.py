@@ -37,7 +37,7 @@ class Rate(_Part):
 
 
 class Confusion(_Part):
-    """How many items were decided how."""
+    """Counts of items by label and decision."""
 
     tp: int
     fp: int
@@ -46,7 +46,7 @@ class Confusion(_Part):
 
 
 class DecisionCounts(_Part):
-    """What a threshold does with the items of a split."""
+    """The decisions of a threshold on the items of a split."""
 
     accuracy: Rate
     recall: Rate
@@ -94,7 +94,7 @@ class CalibrationItems(_Part):
 
 
 class RecordedReview(_Part):
-    """How ``high`` was chosen beside the certificate: the arguments of the request."""
+    """The arguments of the request that chose ``high`` beside the certificate."""
 
     review_budget: float = 0.0
     reject_precision: float | None = None

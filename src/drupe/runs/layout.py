@@ -1,4 +1,4 @@
-"""Where everything lies in a run directory, and where runs lie in a study's.
+"""The files of a run directory, and the places of runs in a study's.
 
 These names stand nowhere else in the package::
 
@@ -31,7 +31,7 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """What the run says of itself: see :mod:`drupe.runs.record`."""
+        """The run's own account: see :mod:`drupe.runs.record`."""
         return self.path / RECORD_FILE
 
     @property
@@ -56,12 +56,12 @@ class RunFolder:
 
     @property
     def duplicates(self) -> Path:
-        """Which items of the predictions are copies of each other."""
+        """The predicted items that are copies of each other."""
         return self.path / "predictions" / "duplicates.json"
 
     @property
     def checkpoint(self) -> Path:
-        """What an unfinished run goes on from; its folder exists only until the run is done."""
+        """The state that an unfinished run goes on from; its folder goes when the run is done."""
         return self.path / "checkpoint" / "state.safetensors"
 
     @property
@@ -76,7 +76,7 @@ class RunFolder:
 
     @property
     def log(self) -> Path:
-        """What the run said while a study did it; it lies beside the run directory."""
+        """The messages of the run while a study did it, beside the run directory."""
         return self.path.parent / f"{self.path.name}.log"
 
     @property

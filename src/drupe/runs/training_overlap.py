@@ -1,4 +1,4 @@
-"""What a network trained elsewhere has seen of the data that it is judged on.
+"""The training files of a network from elsewhere, against the data that it is judged on.
 
 A certificate holds for scores of items that the network never saw; this is where it is said
 whether they are.
@@ -24,7 +24,7 @@ class Overlap(BaseModel):
 
 
 class Seen(BaseModel):
-    """What is known of an imported network's training; ``trained_on`` is None where nothing is.
+    """All that is known of an imported network's training; ``trained_on`` is None: nothing.
 
     ``picked_on_test``: its epoch (or the checkpoint among several) was picked on the test split.
     """
@@ -34,7 +34,7 @@ class Seen(BaseModel):
 
     @property
     def in_sample(self) -> str | None:
-        """Why its calibration scores can't certify anything, None where they can."""
+        """The reason why its calibration scores certify nothing, None where they can."""
         if self.trained_on is None:
             return (
                 "the files that this imported network was trained on are unknown, so its "
@@ -49,7 +49,7 @@ class Seen(BaseModel):
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What makes its test figures optimistic, for whoever reads them."""
+        """The reasons why its test figures are optimistic, for whoever reads them."""
         found = []
         if self.picked_on_test:
             found.append("the checkpoint was picked on the test split: its figures are optimistic")
