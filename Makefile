@@ -27,8 +27,9 @@ study: $(VENV)/installed-train $(SYNTHETIC)/truth.json
 	$(BIN)/drupe study run "$(STUDY)" --data $(SYNTHETIC) --store "$(STORE)/synthetic"
 endif
 
+# Fails below the coverage that pyproject.toml asks for; lines: `python -m coverage report -m`.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow
