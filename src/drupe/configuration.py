@@ -145,7 +145,7 @@ def _without_echoes(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a mistake is: its key, the model that the key belongs to, and what may stand there."""
+    """The place of a mistake: its key, the model of that key, and what may stand there."""
 
     key: str
     owner: type[BaseModel] | None

@@ -1,4 +1,4 @@
-"""How long work reports its progress, without knowing whether a terminal is watching.
+"""Progress of long work, reported without knowing whether a terminal is watching.
 
 Lower layers take a ``progress: Progress`` argument and call it; ``drupe.cli.progress`` draws.
 """

@@ -1,4 +1,4 @@
-"""How many of the training items to set aside, so that a certificate leaves clean fruit."""
+"""The share of training items to set aside, so that a certificate leaves clean fruit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network sees of an image: how large it is, what is cut out, and from how many sides.
+"""The part of an image that a network sees: its size, the cut, the resizing and the views.
 
 Letters: N images, S pixels of their side, s pixels after the centre crop, r pixels after resizing,
 V views.

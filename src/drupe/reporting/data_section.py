@@ -1,4 +1,4 @@
-"""What the report says about the data: splits, copies, the audit if there is one, a montage."""
+"""The report's section about the data: splits, copies, the audit if there is one, a montage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the threshold explorer needs of each run: sorted scores, so that a count is two searches."""
+"""Data of the threshold explorer for each run: sorted scores, so that a count is two searches."""
 
 from __future__ import annotations
 

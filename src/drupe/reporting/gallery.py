@@ -61,7 +61,7 @@ class Mistake:
 
     @property
     def reason(self) -> str:
-        """What a fix list says of it."""
+        """The reason that a fix list gives."""
         runs = len(self.scores)
         return (
             f"labelled {self.label}; {len(self.wrong)} of {runs} "
@@ -80,17 +80,17 @@ class Gallery:
 
     @property
     def suspected(self) -> int:
-        """How many of those shown have a suspected label."""
+        """The number of those shown that have a suspected label."""
         return sum(item.suspected for item in self.mistakes)
 
     @property
     def left_out(self) -> int:
-        """How many mistakes are counted but not shown."""
+        """The number of mistakes that are counted but not shown."""
         return self.misses + self.false_rejects - len(self.mistakes)
 
     @property
     def has_pictures(self) -> bool:
-        """Whether any crop could be shown."""
+        """True where any crop could be shown."""
         return any(item.picture for item in self.mistakes)
 
 

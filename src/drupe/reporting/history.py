@@ -1,4 +1,4 @@
-"""How the runs learnt: loss and accuracy per epoch, the seeds of a model as a band."""
+"""Curves of how the runs learnt: loss and accuracy per epoch, the seeds of a model as a band."""
 
 from __future__ import annotations
 

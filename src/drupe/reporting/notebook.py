@@ -137,7 +137,7 @@ def _family(item: Experiment) -> tuple[str, str, bool]:
 
 
 def _is_mixed(a: Sequence[Experiment], b: Sequence[Experiment]) -> bool:
-    """Whether two groups wait for different things, and are better kept apart."""
+    """Return whether two groups wait for different things, and are better kept apart."""
     return (a[-1].when is None) != (b[0].when is None) or a[-1].kind != b[0].kind
 
 

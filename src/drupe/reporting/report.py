@@ -53,7 +53,7 @@ CRITERIA = ("accuracy", "recall", "latency", "size")
 
 @dataclass(frozen=True)
 class Source:
-    """What the report was asked for: shown as the command that makes it again.
+    """The request that the report answers: shown as the command that makes it again.
 
     ``data`` and ``store`` are folders; ``data`` None: no dataset was named and none can be reached.
     """

@@ -28,7 +28,7 @@ class ExperimentSheet:
 
 @dataclass(frozen=True)
 class Specification:
-    """What the template shows; ``common`` are the settings that all experiments share.
+    """The content of the template; ``common`` are the settings that all experiments share.
 
     ``defects`` maps allowed misses to the calibration defects that the required recall takes at
     the joint confidence of ``candidates`` models.

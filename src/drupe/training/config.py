@@ -185,7 +185,7 @@ class ExperimentConfig(Section):
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What is probably not meant, though it can be done."""
+        """Settings that are probably not meant, though they can be used."""
         turned = self.augmentation
         if self.input.views > 1 and not (turned.flips or turned.rotation >= 90):
             return (

@@ -21,7 +21,7 @@ class Preset:
 
     @property
     def purpose(self) -> str:
-        """What it is for, in a line."""
+        """The need that it serves, in a line."""
         return self.path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
 
 
