@@ -128,11 +128,13 @@ class PageFolder:
                 shutil.copytree(folder / name, target, symlinks=True, dirs_exist_ok=True)
 
     def _environment(self) -> dict[str, str]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRUPE_")}
+        # What `make test` tells a `make` below it would show in the output.
+        kept_back = ("DRUPE_", "MAKE", "MFLAGS")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(kept_back)}
         places = (self.path / "bin", Path(sys.executable).parent, inherited["PATH"])
         path = os.pathsep.join(map(str, places))
         shown = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
-        return {**inherited, **shown, "PATH": path, "MAKEFLAGS": ""}
+        return {**inherited, **shown, "PATH": path}
 
     def _in_process(self, words: list[str]) -> Printed:
         out, err = StringIO(), StringIO()

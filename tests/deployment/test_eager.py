@@ -10,6 +10,7 @@ import torch
 from drupe.deployment.eager import eager_subject, network_subject
 from drupe.errors import InputError
 from drupe.evaluation.predictions_csv import read_predictions
+from drupe.models.geometry import Geometry
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def test_a_run_decides_as_its_predictions_say(deployed) -> None:
 
 def test_a_score_of_a_half_is_rejected() -> None:
     class Fixed:
-        size = 8
+        geometry = Geometry(8)
 
         def defect_logit(self, images: torch.Tensor) -> torch.Tensor:
             return torch.tensor([-0.1, 0.0, 0.1])

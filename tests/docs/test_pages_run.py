@@ -63,7 +63,7 @@ NOT_THERE = {
 """Names in listings of folders that a page's commands don't make, and what it takes."""
 
 BORROWED = {
-    "docs/extending.md": ("drupe.study.definition.spec", "drupe.study.verdict.criteria"),
+    "docs/extending.md": ("drupe.study.definition.spec", "drupe.study.verdict.evidence"),
 }
 """Modules in which a page's Python fragments are meant to stand."""
 

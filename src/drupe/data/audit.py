@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.data.copies.duplicates import complete_linkage, identical_groups, join
+from drupe.data.copies.copy_rule import complete_linkage, identical_groups, join
 from drupe.data.copies.near_duplicates import NearPairs, Pairs, Sketches, find_near_duplicates
 from drupe.data.discover import Listing, discover
 from drupe.data.fingerprint import fingerprint_items

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from drupe.data.content import ContentMap, content_masks, is_blank
-from drupe.data.copies.duplicates import pixel_key
+from drupe.data.copies.copy_rule import pixel_key
 from drupe.data.copies.near_duplicates import Sketches
 from drupe.data.copies.patches import WINDOW, window
 from drupe.data.decode import FORMATS, UnreadableImageError, open_image, read_file
@@ -39,7 +39,7 @@ class Inspection:
     """Contents of N files, in the order asked for.
 
     digests: SHA-256 (hex) of the bytes, empty where the file can't be read; keys: of the pixels
-    (:func:`drupe.data.copies.duplicates.pixel_key`), empty where it gives no image; sizes: (width,
+    (:func:`drupe.data.copies.copy_rule.pixel_key`), empty where it gives no image; sizes: (width,
     height) in pixels, or None; modes: file format and colour mode such as "PNG RGB" → files;
     unreadable: index → reason; blank: indices of images that show next to nothing; content: side
     of square images → where their content lies.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.data.copies.duplicates import duplicate_groups
+from drupe.data.copies.copy_rule import duplicate_groups
 from drupe.data.dataset import Dataset, open_dataset
 from drupe.data.overlay import active_fixes
 from drupe.errors import InputError

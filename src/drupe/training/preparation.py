@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.content import content_crop
-from drupe.data.copies.duplicates import duplicate_groups
+from drupe.data.copies.copy_rule import duplicate_groups
 from drupe.data.dataset import Dataset, open_dataset
 from drupe.data.overlay import active_fixes
 from drupe.data.split import Split, split_dataset

@@ -22,7 +22,6 @@ from drupe.study.definition.spec import IMPORTED, Experiment, PlannedComparison
 from drupe.study.execution.conditions import ConditionDecision, decisions_made
 from drupe.study.execution.journal import Outcome
 from drupe.study.execution.work import Work
-from drupe.study.verdict.criteria import ExperimentEvidence, judge, judge_recall
 from drupe.study.verdict.document import (
     CertifiedTest,
     ExperimentFigures,
@@ -31,6 +30,7 @@ from drupe.study.verdict.document import (
     StudyVerdict,
     TestSize,
 )
+from drupe.study.verdict.evidence import ExperimentEvidence, judge, judge_recall
 from drupe.study.verdict.figures import Measured, TestedExperiment, compare_planned, measure
 from drupe.study.verdict.recommendation import RecommendationCandidate, recommend
 

@@ -7,7 +7,7 @@ import pytest
 from drupe.data.overlay import active_fixes, apply_fixes
 from drupe.errors import InputError
 from drupe.study.execution.ray.data import Sender
-from drupe.study.execution.ray.parcel import Parcel, unpack
+from drupe.study.execution.ray.file_chunks import Parcel, unpack
 from drupe.training.config import ExperimentConfig
 from drupe.training.preparation import prepare_data
 

@@ -10,8 +10,9 @@ from drupe.data.overlay import active_fixes, apply_fixes, overlay_path
 from drupe.study.definition.plan import Task
 from drupe.study.execution.ray import node as ray_node
 from drupe.study.execution.ray.data import Sender
-from drupe.study.execution.ray.node import Data, NodeRun, Order, _own_folder, receive_data
-from drupe.study.execution.ray.parcel import Parcel
+from drupe.study.execution.ray.file_chunks import Parcel
+from drupe.study.execution.ray.messages import Data, Order
+from drupe.study.execution.ray.node import NodeRun, _own_folder, receive_data
 from drupe.training.config import ExperimentConfig
 from drupe.training.preparation import prepare_data
 

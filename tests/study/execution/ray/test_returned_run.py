@@ -9,7 +9,7 @@ import pytest
 from drupe.errors import InputError
 from drupe.runs.record import DataRecord, RunRecord
 from drupe.study.definition.plan import Task
-from drupe.study.execution.ray.parcel import Parcel, files_below, pack
+from drupe.study.execution.ray.file_chunks import Parcel, files_below, pack
 from drupe.study.execution.ray.returned_run import install, show_progress, state_so_far
 from drupe.training.config import ExperimentConfig, read_config, write_config
 

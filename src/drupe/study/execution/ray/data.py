@@ -11,8 +11,8 @@ from drupe.data.file_digests import file_digests
 from drupe.data.overlay import active_fixes
 from drupe.evaluation.model_predictions import file_hash
 from drupe.models.weights import find_in_folder
-from drupe.study.execution.ray.node import Data
-from drupe.study.execution.ray.parcel import Parcel, Put, content_key, files_below, pack
+from drupe.study.execution.ray.file_chunks import Parcel, Put, content_key, files_below, pack
+from drupe.study.execution.ray.messages import Data
 from drupe.training.config import ExperimentConfig
 from drupe.training.preparation import prepare_data, require_root
 

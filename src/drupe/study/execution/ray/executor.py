@@ -24,8 +24,9 @@ from drupe.study.execution.executor import Ended, Job
 from drupe.study.execution.local import STOP_SECONDS, LocalExecutor
 from drupe.study.execution.ray import cluster as ray_cluster
 from drupe.study.execution.ray.data import Sender
-from drupe.study.execution.ray.node import NodeRun, Order, Report
-from drupe.study.execution.ray.parcel import pack
+from drupe.study.execution.ray.file_chunks import pack
+from drupe.study.execution.ray.messages import Order, Report
+from drupe.study.execution.ray.node import NodeRun
 from drupe.study.execution.ray.returned_run import LIVE_FILES, install, show_progress, state_so_far
 
 TRAVELLING = ("train", "fold")

@@ -9,8 +9,6 @@ from __future__ import annotations
 import getpass
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,48 +22,11 @@ from drupe.runs.layout import RunFolder
 from drupe.study.definition.plan import Task
 from drupe.study.execution.executor import Ended, Job
 from drupe.study.execution.local import LocalExecutor
-from drupe.study.execution.ray.parcel import Parcel, files_below, pack, receive, unpack
+from drupe.study.execution.ray.file_chunks import files_below, pack, receive, unpack
+from drupe.study.execution.ray.messages import Data, Order, Report
 
 LOG_BYTES = 64 << 10
 """Of a log, per report: the rest is skipped."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """A dataset on its way: its files, their pack, and the fixes that apply to them."""
-
-    key: str
-    files: Parcel
-    pack: Parcel
-    fixes: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Order:
-    """A run to be done.
-
-    ``experiment`` is its YAML (``task`` goes without its configuration, which would load PyTorch
-    into a process that only waits), ``live`` names the files to be sent while it trains, in the
-    order in which they are to be written, ``so_far`` is what earlier tries left.
-    """
-
-    task: Task
-    version: str
-    experiment: str
-    data: Data
-    live: tuple[str, ...] = ()
-    so_far: Parcel | None = None
-    weights: Parcel | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """The news of a run: changed ``files``, new lines of its ``log``; at its end, everything."""
-
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    log: bytes = b""
-    exit_code: int | None = None
-    artefacts: Parcel | None = None
 
 
 class NodeRun:

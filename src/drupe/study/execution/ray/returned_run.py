@@ -12,7 +12,7 @@ from drupe.files import replacing
 from drupe.runs.layout import CONFIG_FILE, EPOCHS_FILE, RECORD_FILE
 from drupe.runs.record import read_record
 from drupe.study.definition.plan import Task
-from drupe.study.execution.ray.parcel import Get, Parcel, files_below, unpack
+from drupe.study.execution.ray.file_chunks import Get, Parcel, files_below, unpack
 from drupe.training.config import read_config, write_config
 
 LIVE_FILES = (CONFIG_FILE, RECORD_FILE, EPOCHS_FILE)

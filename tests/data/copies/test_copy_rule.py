@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drupe.data.copies.duplicates import complete_linkage, duplicate_groups, join, pixel_key
+from drupe.data.copies.copy_rule import complete_linkage, duplicate_groups, join, pixel_key
 
 
 def random_images(count: int, side: int = 24) -> np.ndarray:

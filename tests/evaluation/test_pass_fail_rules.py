@@ -7,7 +7,9 @@ import pytest
 from scipy.stats import binomtest
 
 from drupe.evaluation.certificate import certify_threshold
-from drupe.evaluation.criteria import (
+from drupe.evaluation.intervals import Proportion
+from drupe.evaluation.paired import clustered_mean_interval, paired_difference
+from drupe.evaluation.pass_fail_rules import (
     judge_better,
     judge_certified_recall,
     judge_fixed_threshold_recall,
@@ -16,8 +18,6 @@ from drupe.evaluation.criteria import (
     judge_size,
     not_measured,
 )
-from drupe.evaluation.intervals import Proportion
-from drupe.evaluation.paired import clustered_mean_interval, paired_difference
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from drupe.study.execution.ray import parcel
-from drupe.study.execution.ray.parcel import Parcel, files_below, pack, receive, unpack
+from drupe.study.execution.ray import file_chunks as parcel
+from drupe.study.execution.ray.file_chunks import Parcel, files_below, pack, receive, unpack
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from drupe.evaluation.criterion_verdict import BaselineComparison, RecallEvidenc
 from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import OperatingPoint, Request, operating_point
 from drupe.study.definition.spec import Criteria
-from drupe.study.verdict.criteria import ExperimentEvidence, judge, judge_recall
+from drupe.study.verdict.evidence import ExperimentEvidence, judge, judge_recall
 from drupe.study.verdict.figures import Measured, measure
 from run_files import decided, predictions, write_run
 from study_files import exported, timed

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from drupe.deployment.answers import BenchAnswer, ExportAnswer
-from drupe.evaluation.criteria import (
+from drupe.evaluation.criterion_verdict import BaselineComparison, CriterionVerdict
+from drupe.evaluation.intervals import format_percent
+from drupe.evaluation.operating_point import OperatingPoint
+from drupe.evaluation.paired import clustered_mean_interval, correct_decisions
+from drupe.evaluation.pass_fail_rules import (
     judge_better,
     judge_certified_recall,
     judge_latency,
@@ -15,10 +19,6 @@ from drupe.evaluation.criteria import (
     judge_size,
     not_measured,
 )
-from drupe.evaluation.criterion_verdict import BaselineComparison, CriterionVerdict
-from drupe.evaluation.intervals import format_percent
-from drupe.evaluation.operating_point import OperatingPoint
-from drupe.evaluation.paired import clustered_mean_interval, correct_decisions
 from drupe.study.definition.spec import Criteria
 from drupe.study.verdict.figures import Measured, TestedExperiment
 
