@@ -121,6 +121,17 @@ def test_each_column_of_a_files_row_makes_it_read_again(
 
 
 @pytest.mark.usefixtures("settled")
+def test_the_cache_holds_what_the_file_system_says(root: Path, store: Path) -> None:
+    hashed(root, store)
+    found = [(root / path).stat() for path in CONTENTS]
+    with np.load(cache_of(store)) as file:
+        assert file["rows"].tolist() == [
+            [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] for stat in found
+        ]
+        assert file["paths"].tobytes().decode().split("\0") == list(CONTENTS)
+
+
+@pytest.mark.usefixtures("settled")
 def test_a_digest_in_the_cache_is_what_is_returned(root: Path, store: Path) -> None:
     hashed(root, store)
     with np.load(cache_of(store)) as file:
@@ -138,6 +149,15 @@ def test_files_come_and_go(root: Path, store: Path) -> None:
     assert hashed(root, store) == 2
     assert hashed(root, store, ("a.bin",)) == 0
     assert hashed(root, store) == 2  # what was not asked for was forgotten
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_cache_of_files_that_are_all_gone_is_removed(root: Path, store: Path) -> None:
+    hashed(root, store, ("a.bin",))
+    (root / "a.bin").unlink()
+    gone = {0: "no such file or directory"}
+    assert file_digests(root, ("a.bin",), store=store) == Digests(("",), gone)
+    assert list((store / "manifests").iterdir()) == []
 
 
 @pytest.mark.usefixtures("settled")
@@ -169,6 +189,12 @@ def test_a_file_settles_once_it_is_older_than_the_racy_span(
     monkeypatch.setattr(time, "time_ns", lambda: changed + RACY_NS + margin_ns)
     assert hashed(root, store, ("a.bin",)) == 1
     assert hashed(root, store, ("a.bin",)) == 1 - margin_ns
+
+
+def test_an_old_mtime_does_not_settle_a_file_whose_ctime_is_fresh(root: Path, store: Path) -> None:
+    os.utime(root / "a.bin", (1_000_000_000, 1_000_000_000))
+    assert hashed(root, store, ("a.bin",)) == 1
+    assert hashed(root, store, ("a.bin",)) == 1
 
 
 def test_the_racy_span_covers_the_two_second_clock_of_fat() -> None:
