@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,10 @@ def _table(title: str, prefix: str, section: type[BaseModel]) -> str:
     if prefix and section.__doc__:
         rows += [section.__doc__.splitlines()[0], ""]
     rows += ["| key | default | allowed | meaning |", "| --- | --- | --- | --- |"]
+    return "\n".join([*rows, *_rows(prefix, section), ""])
+
+
+def _rows(prefix: str, section: type[BaseModel]) -> Iterator[str]:
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             continue
@@ -79,8 +84,11 @@ def _table(title: str, prefix: str, section: type[BaseModel]) -> str:
             continue
         default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
         cells = [f"`{prefix}{name}`", default, _allowed(field), field.description or ""]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*rows, ""])
+        yield f"| {' | '.join(cells)} |"
+        parts = typing.get_args(field.annotation)
+        for part in parts if type(None) in parts else ():
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from _rows(f"{prefix}{name}.", part)
 
 
 def _yaml(value: Any) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from drupe.configuration import merge, read_yaml
+from drupe.errors import InputError
 from drupe.runs.epoch_log import finished_epochs, read_epochs, train_seconds
 from drupe.runs.evaluation_file import CertifiedFigures, read_evaluation, record_certificate
 from drupe.runs.layout import RunFolder
-from drupe.runs.record import read_record
+from drupe.runs.record import read_record, require_same_splits
 from drupe.training.config import read_config, write_config
 
 STORED = Path(__file__).parent / "stored"
@@ -23,10 +24,12 @@ def run(tmp_path: Path) -> RunFolder:
     return RunFolder(Path(shutil.copytree(STORED, tmp_path / "run")))
 
 
-def test_its_record_and_configuration_belong_together(run: RunFolder) -> None:
+def test_it_is_read_but_its_splits_are_not_drawn_again(run: RunFolder) -> None:
     record, config = read_record(run.path), read_config(run.path)
     assert record is not None
-    assert config.identity(record.data.fingerprint) == record.identity
+    assert (record.training_version, record.experiment) == (1, config.name)
+    with pytest.raises(InputError, match="got one of version 1, whose fit, calibration and test"):
+        require_same_splits(run.path, record)
 
 
 def test_what_is_written_again_is_the_same_but_for_keys_that_came_later(run: RunFolder) -> None:
@@ -40,8 +43,8 @@ def test_what_is_written_again_is_the_same_but_for_keys_that_came_later(run: Run
     read_evaluation(run.path).write(run.path)
 
     assert json.loads(run.record.read_text()) == record_before | {"resolution": None}
-    came_later = {"resolution": None, "views": 1}
-    assert read_yaml(run.config) == merge(config_before, {"input": came_later})
+    came_later = {"input": {"resolution": None, "views": 1}, "data": {"inner": None}}
+    assert read_yaml(run.config) == merge(config_before, came_later)
     assert run.evaluation.read_bytes() == evaluation_before
 
 

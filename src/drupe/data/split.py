@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ SIDES = ("fit", "calibration", "test")
 class Split:
     """Indices of the items on each side, sorted: every item of the dataset is in exactly one.
 
-    ``dropped``: items used nowhere, because a copy of them stands in ``val/`` or by a limit.
+    ``dropped``: items used nowhere: a copy of them stands in ``val/``, or a limit or an inner fold
+    leaves them out.
     """
 
     fit: Indices
@@ -50,19 +52,25 @@ def split_dataset(
     in_val: NDArray[np.bool_],
     has_val: bool,
     groups: NDArray[np.integer],
+    digests: Sequence[str],
     *,
     holdout: float | Callable[[int], float] | None,
     test_share: float,
     seed: int,
     fold: tuple[int, int] | None = None,
+    inner: tuple[int, int] | None = None,
     source: str = "dataset",
 ) -> Split:
     """Split N items; the result depends on the arguments alone.
 
     With ``val/``, all of it is ``test``, and training items of a group that also occurs there are
     dropped. Without it, ``test`` is drawn from all items. ``calibration`` is drawn from what
-    remains. Drawing takes whole groups at random, separately among groups of clean items, of
-    defects, and of both, until the wanted share of items is met as nearly as group sizes allow.
+    remains.
+
+    Drawing asks each group by itself: the lowest digest in it and ``seed`` give a number in
+    [0, 1), and a group below the share is drawn. So an added, relabelled, renamed or moved picture
+    moves no other; only a new copy of a picture may take its group along. Shares hold within
+    sampling error.
 
     Parameters
     ----------
@@ -72,6 +80,8 @@ def split_dataset(
         Whether the folder brings its own test split.
     groups
         int [N]; items with the same number are copies of each other.
+    digests
+        [N] of each file's bytes.
     holdout
         Share of the training items that become ``calibration``, in (0, 1), or a function that
         gives it for the number of distinct defects among them; None: none of them.
@@ -82,6 +92,9 @@ def split_dataset(
     fold
         (k, K): ``calibration`` is the k-th (from 0) of K folds that the training items fall into,
         instead of a share; the K calibrations are disjoint and hold every training item.
+    inner
+        (k, K): leave calibration and test untouched. ``test`` is then the k-th of K folds of what
+        would be ``fit``, ``fit`` the other folds; everything else is dropped.
     source
         What an error calls the items: the folder they come from.
 
@@ -91,47 +104,76 @@ def split_dataset(
         A split would have no clean item or no defect.
     """
     everything = np.arange(len(is_defect), dtype=np.intp)
+    leaders = _leaders(groups, digests)
     if has_val:
         is_test = np.asarray(in_val, dtype=bool)
         is_dropped = np.isin(groups, groups[is_test]) & ~is_test
     else:
-        is_test = _Groups(everything, is_defect, groups).draw(
-            test_share, np.random.default_rng([seed, 0])
-        )
+        is_test = _positions(leaders, f"test {seed}") < test_share
         is_dropped = np.zeros(len(is_defect), dtype=bool)
     rest = everything[~is_test & ~is_dropped]
-    random = np.random.default_rng([seed, 1])
-    if holdout is None:
-        is_held = np.zeros(len(is_defect), dtype=bool)
-    elif fold is None:
+    is_held = np.zeros(len(is_defect), dtype=bool)
+    if fold is not None:
+        is_held = _Groups(rest, is_defect, leaders).deal(fold[1], [seed, 1]) == fold[0]
+    elif holdout is not None:
         if callable(holdout):
             holdout = holdout(len(np.unique(groups[rest[is_defect[rest]]])))
-        is_held = _Groups(rest, is_defect, groups).draw(holdout, random)
-    else:
-        is_held = _Groups(rest, is_defect, groups).deal(fold[1], random) == fold[0]
+        is_held[rest] = _positions(leaders[rest], f"calibration {seed}") < holdout
     split = Split(
         fit=rest[~is_held[rest]],
         calibration=everything[is_held],
         test=everything[is_test],
         dropped=everything[is_dropped],
     )
-    _check(split, is_defect, source, ("fit", "test") if holdout is None else SIDES)
+    if inner is not None:
+        fold_of = _Groups(split.fit, is_defect, leaders).deal(inner[1], [seed, 2])
+        split = _inside_fit(split.fit, fold_of[split.fit] == inner[0], everything)
+    _check(split, is_defect, source, SIDES if split.calibration.size else ("fit", "test"))
     return split
 
 
+def _inside_fit(fit: Indices, is_left_out: NDArray[np.bool_], everything: Indices) -> Split:
+    """Return the split of a run that sees nothing but ``fit`` and is judged on a part of it."""
+    return Split(
+        fit=fit[~is_left_out],
+        calibration=fit[:0],
+        test=fit[is_left_out],
+        dropped=np.setdiff1d(everything, fit),
+    )
+
+
+def _leaders(groups: NDArray[np.integer], digests: Sequence[str]) -> NDArray[np.str_]:
+    """Return the lowest digest in each item's group, str [N]."""
+    names = np.array(digests, dtype=np.str_)
+    order = np.argsort(names, kind="stable")
+    _, first, group = np.unique(groups[order], return_index=True, return_inverse=True)
+    leaders = np.empty_like(names)
+    leaders[order] = names[order][first][group]
+    return leaders
+
+
+def _positions(leaders: NDArray[np.str_], purpose: str) -> NDArray[np.float64]:
+    """Return a number in [0, 1) for each leader: the first 52 bits of a SHA-256."""
+    names, of_item = np.unique(leaders, return_inverse=True)
+    digits = [hashlib.sha256(f"{purpose} {name}".encode()).hexdigest()[:13] for name in names]
+    of_name = np.array([int(text, 16) / 2**52 for text in digits], np.float64)
+    return of_name[of_item]
+
+
 class _Groups:
-    """The duplicate groups among ``items``: their sizes, and strata of clean, defects, both."""
+    """The duplicate groups among ``items``: their sizes, and strata of clean, defects, both.
+
+    ``leaders`` are the names of groups, str [N]; how a group is dealt depends on nothing else.
+    """
 
     def __init__(
-        self, items: Indices, is_defect: NDArray[np.bool_], groups: NDArray[np.integer]
+        self, items: Indices, is_defect: NDArray[np.bool_], leaders: NDArray[np.str_]
     ) -> None:
-        _, first, group = np.unique(groups[items], return_index=True, return_inverse=True)
-        # Numbered by first occurrence, a draw doesn't depend on how the groups were numbered.
-        self._of_item = np.argsort(np.argsort(first))[group]
+        names, self._of_item = np.unique(leaders[items], return_inverse=True)
         self._items = items
         self._everything = len(is_defect)
-        self._sizes = np.bincount(self._of_item, minlength=len(first))
-        self._defects = np.bincount(self._of_item, weights=is_defect[items], minlength=len(first))
+        self._sizes = np.bincount(self._of_item, minlength=len(names))
+        self._defects = np.bincount(self._of_item, weights=is_defect[items], minlength=len(names))
 
     def _shuffled_strata(self, random: np.random.Generator) -> Iterator[list[tuple[int, int]]]:
         """Yield the groups of each stratum, (number, items), in random order."""
@@ -140,29 +182,10 @@ class _Groups:
             members = random.permutation(np.flatnonzero(stratum))
             yield list(zip(members.tolist(), sizes[members].tolist(), strict=True))
 
-    def _spread(self, of_group: list[int]) -> NDArray[np.intp]:
-        """Return int [N]: each item's number of ``of_group``, −1 outside ``items``."""
-        spread = np.full(self._everything, -1, np.intp)
-        spread[self._items] = np.array(of_group, np.intp)[self._of_item]
-        return spread
-
-    def draw(self, share: float, random: np.random.Generator) -> NDArray[np.bool_]:
-        """Return bool [N]: the items drawn, about ``share`` of ``items``, in whole groups."""
-        drawn = [0] * len(self._sizes)
-        for members in self._shuffled_strata(random):
-            target = share * sum(size for _, size in members)
-            taken = 0
-            for member, size in members:
-                # Take a group if that brings the total nearer: a huge one is passed over.
-                if taken + size / 2 < target:
-                    drawn[member] = 1
-                    taken += size
-        is_drawn: NDArray[np.bool_] = self._spread(drawn) == 1
-        return is_drawn
-
-    def deal(self, folds: int, random: np.random.Generator) -> NDArray[np.intp]:
+    def deal(self, folds: int, seed: list[int]) -> NDArray[np.intp]:
         """Return int [N]: each item's fold (−1 outside ``items``); equal sizes and mixes."""
-        fold_of = [0] * len(self._sizes)
+        random = np.random.default_rng(seed)
+        fold_of = np.zeros(len(self._sizes), np.intp)
         held = [0] * folds  # items in each fold
         for members in self._shuffled_strata(random):
             of_stratum = [0] * folds
@@ -171,7 +194,9 @@ class _Groups:
                 fold_of[member] = fold
                 of_stratum[fold] += size
                 held[fold] += size
-        return self._spread(fold_of)
+        spread = np.full(self._everything, -1, np.intp)
+        spread[self._items] = fold_of[self._of_item]
+        return spread
 
 
 def _check(split: Split, is_defect: NDArray[np.bool_], source: str, sides: Sequence[str]) -> None:

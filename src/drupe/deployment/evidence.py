@@ -11,7 +11,7 @@ from drupe.errors import InputError
 from drupe.evaluation.model_predictions import ModelPredictions, read_run_predictions
 from drupe.evaluation.operating_point import read_recorded
 from drupe.progress import Progress
-from drupe.runs.record import require_same_data
+from drupe.runs.record import read_record, require_same_data, require_same_splits
 from drupe.training.config import read_config
 from drupe.training.fresh import calibrate_on_fresh
 from drupe.training.preparation import PreparedData, prepare_data
@@ -82,6 +82,9 @@ def _require_own_calibration(run: Path, own: ModelPredictions) -> None:
 
 def _data(run: Path, own: ModelPredictions, store: Path, progress: Progress) -> PreparedData:
     """Return the run's data, which must be what it was when the run was trained."""
+    record = read_record(run)
+    assert record is not None
+    require_same_splits(run, record)
     config = read_config(run)
     data = prepare_data(config, store, progress)
     require_same_data(config.data.root, own.data_fingerprint, data.dataset.fingerprint)

@@ -7,22 +7,22 @@ from drupe.evaluation.certificate import needed_defects
 MISSES = 3
 """Misses that calibration should allow: with none, a single wrong label sets the threshold."""
 
-LEAST, MOST = 0.25, 0.5
-"""Bounds of the share: what is set aside isn't learnt from."""
+SHARES = (1 / 4, 1 / 3, 1 / 2)
+"""Shares to choose from: few, so that a growing dataset seldom changes its share, and at most half,
+because what is set aside isn't learnt from."""
 
 
 def holdout_share(defects: int, min_recall: float = 0.99, confidence: float = 0.95) -> float:
     """Return the share of training items for calibration, given their distinct ``defects``.
 
-    The smallest share in [1/4, 1/2] that leaves enough defects to certify ``min_recall`` at
-    ``confidence`` with :data:`MISSES` missed (773 for 99 % at 95 %). With n defects and k misses
-    allowed the threshold lies at the (k + 1)-th lowest defect, so a fresh defect falls below it
-    with an expected chance of (k + 1) / (n + 1): 0.33 % at 299 defects and no miss, 0.52 % at 773
-    and three, of the 1 % that is promised. What lies between is clean fruit given away.
+    The smallest of :data:`SHARES` that leaves enough defects to certify ``min_recall`` at
+    ``confidence`` with :data:`MISSES` missed (773 for 99 % at 95 %); a half where none does. With
+    n defects and k misses allowed the threshold lies at the (k + 1)-th lowest defect, so a fresh
+    defect falls below it with an expected chance of (k + 1) / (n + 1): 0.33 % at 299 defects and
+    no miss, 0.52 % at 773 and three, of the 1 % that is promised. What lies between is clean fruit
+    given away.
 
     docs/training.md shows what this brought and cost on real crops.
     """
-    if not defects:
-        return LEAST
-    wanted = needed_defects(min_recall, confidence, MISSES) / defects
-    return min(max(wanted, LEAST), MOST)
+    wanted = needed_defects(min_recall, confidence, MISSES)
+    return next((share for share in SHARES if share * defects >= wanted), SHARES[-1])

@@ -19,7 +19,7 @@ from drupe.host import host_description, installed_versions
 from drupe.runs.layout import RunFolder
 from drupe.runs.training_overlap import Seen
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raised when the same configuration would give other weights; part of a run's identity."""
 
 LIBRARIES = ("drupe", "numpy", "pillow", "safetensors", "scipy", "timm", "torch")
@@ -168,6 +168,20 @@ def require_done(folder: Path, status: str) -> None:
         words = "running, or was killed (the same command resumes it)"
         got = words if status == "running" else status
         raise InputError(f"{folder}: must hold a finished run, got one that is {got}")
+
+
+def require_same_splits(folder: Path, record: RunRecord) -> None:
+    """Raise an :class:`InputError` unless the run's splits would be drawn the same way today.
+
+    Of an older run, items that it has learnt from would be taken for calibration. What is written
+    in its folder (predictions, certificate) stays true and can be read.
+    """
+    if record.training_version != TRAINING_VERSION:
+        raise InputError(
+            f"{folder}: must be a run of training version {TRAINING_VERSION}, got one of version "
+            f"{record.training_version}, whose fit, calibration and test were drawn in another "
+            "way: train it again (drupe threshold, compare and study report read it as it is)"
+        )
 
 
 def require_same_data(

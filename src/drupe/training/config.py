@@ -67,6 +67,19 @@ class InputConfig(Section):
         return self
 
 
+class InnerFold(Section):
+    """A part of the fit split to be judged on: whatever is tried or compared needs no other."""
+
+    fold: int = Field(ge=0, description="the fold that the run is judged on, from 0")
+    folds: int = Field(ge=2, le=20, description="of the fit split; copies stay together")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.fold >= self.folds:
+            raise ValueError(f"fold must be in [0, {self.folds}), got {self.fold}")
+        return self
+
+
 class DataConfig(Section):
     """The images, and what to do with odd ones."""
 
@@ -78,6 +91,11 @@ class DataConfig(Section):
         0.2, gt=0, lt=1, description="share of all items, where the folder has no val/"
     )
     split_seed: int = Field(0, ge=0, description="of the fit/calibration(/test) split; not --seed")
+    inner: InnerFold | None = Field(
+        None,
+        description="learn from the other folds of the fit split and be judged on this one; "
+        "calibration and test are not read",
+    )
     limit: int | None = Field(
         None, ge=2, description="images per split at most, of both classes alike: for a smoke test"
     )
@@ -200,15 +218,8 @@ class ExperimentConfig(Section):
         del document["name"], document["hypothesis"], document["data"]["root"]
         for key in NOT_IDENTITY:
             del document["training"][key]
-        # Earlier versions lacked these keys: what they trained is still recognised.
         if self.calibration.left_out is None:
             document["calibration"] = {"holdout": self.calibration.share}
-        if self.data.limit is None:
-            del document["data"]["limit"]
-        if self.input.resolution is None:
-            del document["input"]["resolution"]
-        if self.input.views == 1:
-            del document["input"]["views"]
         return fingerprint(
             {"config": document, "data": data_fingerprint, "version": TRAINING_VERSION}
         )

@@ -17,7 +17,7 @@ from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import read_predictions, write_predictions
 from drupe.progress import Progress, silent
 from drupe.runs.layout import RunFolder
-from drupe.runs.record import read_record, require_same_data
+from drupe.runs.record import read_record, require_same_data, require_same_splits
 from drupe.training.claim import exclusive
 from drupe.training.config import read_config
 from drupe.training.folds import configure_fold
@@ -44,6 +44,8 @@ def calibrate_on_folds(
             f"{run}: was imported, and how it was trained isn't known, so no folds can be trained "
             "like it: certify it on newly collected crops (--data DIR)"
         )
+    if record:
+        require_same_splits(run, record)
     config = read_config(run)
     if config.calibration.left_out is not None:
         raise InputError(f"{run}: is itself a fold of a cross-fit; give the run that it serves")

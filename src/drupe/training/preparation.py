@@ -97,10 +97,12 @@ def prepare_data(
         dataset.in_val,
         dataset.has_val,
         groups,
+        dataset.digests,
         holdout=holdout_share if share == "auto" else share,
         test_share=data.test_share,
         seed=data.split_seed,
         fold=config.calibration.left_out,
+        inner=(data.inner.fold, data.inner.folds) if data.inner else None,
         source=str(data.root),
     )
     if data.limit is not None:

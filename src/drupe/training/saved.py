@@ -16,7 +16,7 @@ from drupe.models.network import Network, build_network
 from drupe.progress import Progress, silent
 from drupe.runs.evaluation_file import Evaluation
 from drupe.runs.layout import RunFolder
-from drupe.runs.record import read_record, require_done, require_same_data
+from drupe.runs.record import read_record, require_done, require_same_data, require_same_splits
 from drupe.training.claim import check_store, exclusive
 from drupe.training.config import ExperimentConfig, Side, read_config
 from drupe.training.distributed import World
@@ -110,6 +110,7 @@ def evaluate_run(
     if record is None:
         raise InputError(f"{folder}: must be a run directory, but it holds no run.json")
     require_done(folder, record.status)
+    require_same_splits(folder, record)
     config = read_config(folder)
     changes: dict[str, Any] = {"defect": defect} if defect else {}
     changes |= {"root": data_root} if data_root else {}
