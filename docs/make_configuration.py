@@ -85,9 +85,9 @@ def _rows(prefix: str, section: type[BaseModel]) -> Iterator[str]:
         default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
         cells = [f"`{prefix}{name}`", default, _allowed(field), field.description or ""]
         yield f"| {' | '.join(cells)} |"
-        parts = typing.get_args(field.annotation)
-        for part in parts if type(None) in parts else ():
-            if isinstance(part, type) and issubclass(part, BaseModel):
+        for part in typing.get_args(field.annotation):
+            is_model = isinstance(part, type) and issubclass(part, BaseModel)
+            if is_model and part not in STUDY_SECTIONS.values():
                 yield from _rows(f"{prefix}{name}.", part)
 
 

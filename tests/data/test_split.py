@@ -157,7 +157,7 @@ def test_a_group_goes_where_its_lowest_digest_goes() -> None:
 def test_inner_folds_stay_inside_fit(seed: int, has_val: bool) -> None:
     case = random_case(seed)
     whole = run(case, has_val)
-    splits = [run(case, has_val, inner=(k, 3)) for k in range(3)]
+    splits = [run(case, has_val, inner=[(k, 3)]) for k in range(3)]
     np.testing.assert_array_equal(
         np.sort(np.concatenate([split.test for split in splits])), whole.fit
     )
@@ -167,6 +167,15 @@ def test_inner_folds_stay_inside_fit(seed: int, has_val: bool) -> None:
         assert not set(case["groups"][split.fit]) & set(case["groups"][split.test])
         everything = np.concatenate([getattr(split, side) for side in SIDES])
         np.testing.assert_array_equal(np.sort(everything), np.arange(len(case["is_defect"])))
+
+
+def test_folds_inside_an_inner_fold_stay_inside_its_fit() -> None:
+    case = random_case(3)
+    outer = run(case, True, inner=[(1, 3)])
+    inside = [run(case, True, inner=[(1, 3), (k, 2)]) for k in range(2)]
+    together = np.concatenate([split.test for split in inside])
+    np.testing.assert_array_equal(np.sort(together), outer.fit)
+    assert set(outer.test) <= set(inside[0].dropped)
 
 
 def test_the_seed_alone_decides() -> None:

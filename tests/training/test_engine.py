@@ -46,7 +46,9 @@ def network() -> Network:
 def build(network, source):
     """Build a trainer of a copy of the network; keywords are those of ``training``."""
 
-    def trainer(dtype: str = "fp32", fit: np.ndarray = FIT, **training) -> Trainer:
+    def trainer(
+        dtype: str = "fp32", fit: np.ndarray = FIT, soft: np.ndarray | None = None, **training
+    ) -> Trainer:
         training = {"batch_size": BATCH, "epochs": EPOCHS, "learning_rate": RATE, **training}
         config = ExperimentConfig.model_validate(
             {
@@ -58,9 +60,8 @@ def build(network, source):
             }
         )
         precision = Precision(dtype, "contiguous")
-        return Trainer(
-            copy.deepcopy(network), config, source, fit, Geometry(SIDE), precision, World()
-        )
+        own = copy.deepcopy(network)
+        return Trainer(own, config, source, fit, Geometry(SIDE), precision, World(), soft)
 
     return trainer
 
@@ -301,3 +302,21 @@ def test_processes_share_each_batch() -> None:
     ]
 
     assert shares == [[[0, 2], [4, 6]], [[1, 3], [5, 7]]]
+
+
+def test_soft_targets_that_say_what_labels_say_change_nothing(build, source) -> None:
+    labels = source.is_defect.astype(np.float32)
+    hard, soft = build(label_smoothing=SMOOTHING), build(label_smoothing=SMOOTHING, soft=labels)
+    for one, other in zip(train(hard), train(soft), strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-6)
+        assert one.accuracy == other.accuracy
+    for one, other in zip(hard.network.parameters(), soft.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_network_that_learns_soft_targets_answers_with_them(build, source) -> None:
+    trainer = build(soft=np.full(20, 0.3, np.float32), epochs=60, weight_decay=0.0, clip_norm=0.0)
+    train(trainer, 60)
+    images, _ = source.batch(FIT)
+    chance = torch.sigmoid(trainer.network.eval().defect_logit(images))
+    torch.testing.assert_close(chance.mean(), torch.tensor(0.3), atol=0.03, rtol=0)

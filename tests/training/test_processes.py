@@ -93,3 +93,16 @@ def test_two_processes_under_torchrun(experiment, store, tmp_path):
     assert len((out / "metrics.jsonl").read_text().splitlines()) == EPOCHS
     weights = load_tensors(out / "model.safetensors")[0]
     assert all(torch.isfinite(tensor.float()).all() for tensor in weights.values())
+
+
+def test_two_processes_train_their_teachers_too(tiny, store, tmp_path):
+    file, out = tmp_path / "student.yaml", tmp_path / "run"
+    config = tiny(training={"epochs": 1, "teacher": {"recipes": ["self"], "folds": 2}})
+    file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "drupe"]
+    words = command(file, out, store)[3:]
+    subprocess.run([sys.executable, "-m", *launcher, *words], check=True)
+    record = read_record(out)
+    assert record is not None
+    assert record.teacher is not None
+    assert (record.processes, len(record.teacher.runs)) == (2, 2)

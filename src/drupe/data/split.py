@@ -58,7 +58,7 @@ def split_dataset(
     test_share: float,
     seed: int,
     fold: tuple[int, int] | None = None,
-    inner: tuple[int, int] | None = None,
+    inner: Sequence[tuple[int, int]] = (),
     source: str = "dataset",
 ) -> Split:
     """Split N items; the result depends on the arguments alone.
@@ -94,7 +94,8 @@ def split_dataset(
         instead of a share; the K calibrations are disjoint and hold every training item.
     inner
         (k, K): leave calibration and test untouched. ``test`` is then the k-th of K folds of what
-        would be ``fit``, ``fit`` the other folds; everything else is dropped.
+        would be ``fit``, ``fit`` the other folds; everything else is dropped. A second pair does
+        the same inside that ``fit``, and so on.
     source
         What an error calls the items: the folder they come from.
 
@@ -125,9 +126,9 @@ def split_dataset(
         test=everything[is_test],
         dropped=everything[is_dropped],
     )
-    if inner is not None:
-        fold_of = _Groups(split.fit, is_defect, leaders).deal(inner[1], [seed, 2])
-        split = _inside_fit(split.fit, fold_of[split.fit] == inner[0], everything)
+    for left_out, folds in inner:
+        fold_of = _Groups(split.fit, is_defect, leaders).deal(folds, [seed, 2])
+        split = _inside_fit(split.fit, fold_of[split.fit] == left_out, everything)
     _check(split, is_defect, source, SIDES if split.calibration.size else ("fit", "test"))
     return split
 

@@ -5,6 +5,7 @@ These names stand nowhere else in the package::
     STORE/runs/STUDY/EXPERIMENT/
       seed-N/                      a run directory, which :class:`RunFolder` knows
       seed-N-cross-fit-K/fold-I/   the runs of a cross-fit, which score what they have left out
+      seed-N-teachers/recipe-J/fold-I/   the runs whose scores of a fold of fit a student learns
       seed-N.yaml, seed-N.log      what a study asked of the run, and what it said
       bundle/                      what was exported of the experiment's first seed
 """
@@ -91,6 +92,11 @@ class RunFolder:
     def fold(self, number: int, folds: int) -> Path:
         """Return the run directory that leaves fold ``number`` (from 0) of ``folds`` out."""
         return self.path.parent / f"{self.path.name}-cross-fit-{folds}" / f"fold-{number}"
+
+    def teacher(self, recipe: int, fold: int) -> Path:
+        """Return the run directory of a teacher that hasn't seen ``fold`` (from 0) of fit."""
+        folder = self.path.parent / f"{self.path.name}-teachers"
+        return folder / f"recipe-{recipe}" / f"fold-{fold}"
 
 
 def seed_folder(experiment: Path, seed: int) -> Path:

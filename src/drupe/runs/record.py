@@ -68,6 +68,22 @@ class ImportRecord(BaseModel):
         return 1.0 if self.seen.in_sample else None
 
 
+class TeacherRecord(BaseModel):
+    """The networks that gave a run its soft targets.
+
+    architectures, temperatures: of each recipe; runs: identities of the networks, each asked about
+    a fold of fit that it hadn't seen; items: fit items with such a target; contradicted: those
+    whose label the teacher finds less likely than the other one.
+    """
+
+    architectures: list[str]
+    runs: list[str]
+    temperatures: list[float]
+    share: float
+    items: int
+    contradicted: int
+
+
 class RunRecord(BaseModel):
     """The content of ``run.json``. Times are UTC (ISO 8601), durations seconds.
 
@@ -95,6 +111,7 @@ class RunRecord(BaseModel):
     judge_seconds: float | None = None
     error: str | None = None
     imported: ImportRecord | None = None
+    teacher: TeacherRecord | None = None
 
     @classmethod
     def begin(
@@ -111,6 +128,7 @@ class RunRecord(BaseModel):
         processes: int = 1,
         started: str | None = None,
         imported: ImportRecord | None = None,
+        teacher: TeacherRecord | None = None,
     ) -> RunRecord:
         """Return the record of a run that begins on this host, now or (resumed) at ``started``."""
         return cls(
@@ -128,6 +146,7 @@ class RunRecord(BaseModel):
             host=host_description(),
             started=started or now(),
             imported=imported,
+            teacher=teacher,
         )
 
     def write(self, folder: Path) -> None:

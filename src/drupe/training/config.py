@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from drupe.configuration import Tree, fingerprint, flatten, merge, read_yaml, validate
 from drupe.errors import InputError
@@ -19,6 +19,7 @@ from drupe.models.zoo import check_input, resolve
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import TRAINING_VERSION
 from drupe.training.augmentation import AugmentationConfig
+from drupe.training.recipes import with_recipes
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
 Side = Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
@@ -80,6 +81,10 @@ class InnerFold(Section):
         return self
 
 
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, Mapping) else value or ()
+
+
 class DataConfig(Section):
     """The images, and what to do with odd ones."""
 
@@ -91,10 +96,10 @@ class DataConfig(Section):
         0.2, gt=0, lt=1, description="share of all items, where the folder has no val/"
     )
     split_seed: int = Field(0, ge=0, description="of the fit/calibration(/test) split; not --seed")
-    inner: InnerFold | None = Field(
-        None,
+    inner: Annotated[tuple[InnerFold, ...], BeforeValidator(_as_list)] = Field(
+        (),
         description="learn from the other folds of the fit split and be judged on this one; "
-        "calibration and test are not read",
+        "calibration and test are not read; a list: folds inside folds",
     )
     limit: int | None = Field(
         None, ge=2, description="images per split at most, of both classes alike: for a smoke test"
@@ -141,8 +146,8 @@ class CalibrationConfig(Section):
         return None if self.crossfit is not None and self.fold is None else self.holdout
 
 
-class TrainingConfig(Section):
-    """The schedule."""
+class ScheduleConfig(Section):
+    """How long, how fast and by which loss a network learns, and on which device."""
 
     epochs: int = Field(30, ge=1, description="passes over the fit split")
     batch_size: int = Field(32, ge=1, description="images per step, over all processes")
@@ -180,6 +185,35 @@ class TrainingConfig(Section):
         return values
 
 
+class RecipeConfig(Section):
+    """All that an experiment learns by, but for the data."""
+
+    model: ModelConfig
+    input: InputConfig = InputConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    training: ScheduleConfig = ScheduleConfig.model_validate({})
+
+
+class TeacherConfig(Section):
+    """Soft targets for the fit items, from networks that were trained without them."""
+
+    recipes: tuple[RecipeConfig, ...] = Field(
+        min_length=1,
+        description="self, or a preset, experiment file or run whose recipe is trained anew on "
+        "folds of fit; several are averaged",
+    )
+    folds: int = Field(3, ge=2, le=20, description="of the fit split; copies stay together")
+    share: float = Field(
+        0.5, gt=0, le=1, description="of the target that the teacher gives; the rest is the label"
+    )
+
+
+class TrainingConfig(ScheduleConfig):
+    """The schedule, and what is learnt from besides the labels."""
+
+    teacher: TeacherConfig | None = Field(None, description="distillation; null: labels alone")
+
+
 NOT_IDENTITY = {"precision", "layout", "device", "threads", "checkpoint_every"}
 """Training keys that say how, not what, is computed: measured once and written on record."""
 
@@ -201,6 +235,17 @@ class ExperimentConfig(Section):
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig.model_validate({})
 
+    @model_validator(mode="after")
+    def _teachers_see_the_same_images(self) -> Self:
+        teacher = self.training.teacher
+        for number, recipe in enumerate(teacher.recipes if teacher else ()):
+            if recipe.input.size != self.input.size:
+                raise ValueError(
+                    f"training.teacher.recipes.{number}.input.size: must be input.size = "
+                    f"{self.input.size}, got {recipe.input.size}"
+                )
+        return self
+
     @property
     def caveats(self) -> tuple[str, ...]:
         """Settings that are probably not meant, though they can be used."""
@@ -216,8 +261,10 @@ class ExperimentConfig(Section):
         """SHA-256 (hex) by which finished work is recognised: what is computed, on which data."""
         document = self.model_dump(mode="json")
         del document["name"], document["hypothesis"], document["data"]["root"]
-        for key in NOT_IDENTITY:
-            del document["training"][key]
+        teacher = document["training"]["teacher"]
+        for part in (document, *(teacher["recipes"] if teacher else ())):
+            for key in NOT_IDENTITY:
+                del part["training"][key]
         if self.calibration.left_out is None:
             document["calibration"] = {"holdout": self.calibration.share}
         return fingerprint(
@@ -235,11 +282,17 @@ def validate_experiment(document: Tree, source: str) -> ExperimentConfig:
     """
     problems: list[str] = []
     try:
+        document = with_recipes(document)
         config = validate(ExperimentConfig, document, source)
         document = config.model_dump()
     except InputError as error:
         problems += error.problems
     problems += [f"{problem} ({source})" for problem in _network_problems(document)]
+    teacher = _section(_section(document, "training"), "teacher")
+    for number, recipe in enumerate(teacher.get("recipes") or ()):
+        where = f"training.teacher.recipes.{number}"
+        found = _network_problems(recipe) if isinstance(recipe, Mapping) else []
+        problems += [f"{where}: {problem} ({source})" for problem in found]
     if problems:
         raise InputError(problems)
     if config.data.root is None:
@@ -248,7 +301,7 @@ def validate_experiment(document: Tree, source: str) -> ExperimentConfig:
     return config.model_copy(update={"data": data})
 
 
-def _network_problems(document: Tree) -> list[str]:
+def _network_problems(document: Mapping[str, Any]) -> list[str]:
     """Say what is wrong with the network, whatever else may be wrong with the document."""
     architecture = _section(document, "model").get("architecture")
     if not isinstance(architecture, str):
@@ -269,7 +322,7 @@ def _network_problems(document: Tree) -> list[str]:
     return []
 
 
-def _section(document: Tree, name: str) -> Mapping[str, Any]:
+def _section(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = document.get(name)
     return section if isinstance(section, Mapping) else {}
 

@@ -75,9 +75,12 @@ class Trainer:
         geometry: Geometry,
         precision: Precision,
         world: World,
+        soft: NDArray[np.float32] | None = None,
     ) -> None:
         training = config.training
         device = source.device
+        # Of all items, [N, 2] (clean, defect): what a teacher says instead of the labels.
+        self.soft = None if soft is None else torch.from_numpy(np.stack([1 - soft, soft], 1))
         self.network = network.to(device).to(memory_format=precision.memory_format)
         self.optimiser = build_optimiser(network, training)
         self.average = build_average(network, training)
@@ -137,7 +140,8 @@ class Trainer:
         pixels = self.augment(images, random).contiguous(memory_format=self.precision.memory_format)
         with self.precision.autocast(self.source.device):
             logits = self.model(pixels)
-        loss: torch.Tensor = self.loss_function(logits.float(), targets)
+        wanted = targets if self.soft is None else self.soft[items].to(targets.device)
+        loss: torch.Tensor = self.loss_function(logits.float(), wanted)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         if training.clip_norm:

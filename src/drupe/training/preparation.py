@@ -102,7 +102,7 @@ def prepare_data(
         test_share=data.test_share,
         seed=data.split_seed,
         fold=config.calibration.left_out,
-        inner=(data.inner.fold, data.inner.folds) if data.inner else None,
+        inner=[(one.fold, one.folds) for one in data.inner],
         source=str(data.root),
     )
     if data.limit is not None:

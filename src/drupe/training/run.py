@@ -38,6 +38,7 @@ from drupe.training.judgement import judge
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.saved import save_network
 from drupe.training.seeding import Stream, seed_torch
+from drupe.training.teachers import soft_targets, train_teachers
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,37 @@ def train_run(
         TrainingDivergedError: the loss, the weights or their answers became NaN or infinite.
     """
     check_store(store)
+    _teach(config, folder, store, resume, weights_folder, progress)
     with join_world() as world:
         if not world.is_main:
             return _follow(config, folder, store, world, weights_folder)
         with exclusive(folder):
             return _lead(config, folder, store, world, resume, weights_folder, progress)
+
+
+def _teach(
+    config: ExperimentConfig,
+    folder: Path,
+    store: Path,
+    resume: bool,
+    weights_folder: Path | None,
+    progress: Progress,
+) -> None:
+    """Train the networks that the run learns from, unless it is done or may not be begun."""
+    if config.training.teacher is None:
+        return
+    if folder.is_dir():
+        fingerprint = prepare_data(config, store, progress).dataset.fingerprint
+        found = claim(folder, config, fingerprint, resume)
+        if found is not None and found.status == "done":
+            return
+
+    def train(taught: ExperimentConfig, beside: Path) -> RunOutcome:
+        return train_run(
+            taught, beside, store, resume=True, weights_folder=weights_folder, progress=progress
+        )
+
+    train_teachers(config, folder, train, progress)
 
 
 def _lead(
@@ -159,8 +186,17 @@ class _Session:
             built.network, config, data, self.source, store, threads, world, progress
         )
         self.config = resolved(config, device, threads, precision)
+        targets = soft_targets(config, folder, data)
+        self.teacher = None if targets is None else targets.record
         self.trainer = Trainer(
-            built.network, self.config, self.source, data.split.fit, self.geometry, precision, world
+            built.network,
+            self.config,
+            self.source,
+            data.split.fit,
+            self.geometry,
+            precision,
+            world,
+            None if targets is None else targets.defect,
         )
 
 
@@ -177,6 +213,7 @@ def _new_record(session: _Session, found: RunRecord | None) -> RunRecord:
         device=str(session.source.device),
         processes=session.world.size,
         started=found.started if found else None,
+        teacher=session.teacher,
     )
 
 

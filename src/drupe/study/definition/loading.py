@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from drupe.configuration import Tree, merge, read_yaml, validate
 from drupe.errors import InputError
 from drupe.study.definition.spec import Criteria, StudySpec
-from drupe.training.config import ExperimentConfig, InputConfig, validate_experiment
+from drupe.training.config import (
+    ExperimentConfig,
+    InputConfig,
+    ScheduleConfig,
+    validate_experiment,
+)
 
 STUDY_FILE = "study.yaml"
 SMOKE_BATCHES, SMOKE_BATCH_SIZE = 3, 8
 SMOKE_FOLDS = 2
+
+Schedule = TypeVar("Schedule", bound=ScheduleConfig)
 
 
 @dataclass(frozen=True)
@@ -68,20 +75,33 @@ def _for_smoke_test(config: ExperimentConfig) -> ExperimentConfig:
     calibration = config.calibration
     if calibration.share is None:
         calibration = calibration.model_copy(update={"crossfit": SMOKE_FOLDS})
-    training = config.training
-    batch_size = min(training.batch_size, SMOKE_BATCH_SIZE)
-    limit = max(4, SMOKE_BATCHES * batch_size)
-    brief: dict[str, Any] = {"epochs": 1, "warmup_epochs": 0.0, "batch_size": batch_size}
-    # Choosing these by timing would take longer than all that is timed.
-    brief |= {"precision": "fp32"} if training.precision == "auto" else {}
-    brief |= {"layout": "channels_last"} if training.layout == "auto" else {}
+    training = _brief(config.training)
+    if training.teacher:
+        recipes = [
+            recipe.model_copy(update={"training": _brief(recipe.training)})
+            for recipe in training.teacher.recipes
+        ]
+        teacher = training.teacher.model_copy(
+            update={"recipes": tuple(recipes), "folds": SMOKE_FOLDS}
+        )
+        training = training.model_copy(update={"teacher": teacher})
+    limit = max(4, SMOKE_BATCHES * training.batch_size)
     return config.model_copy(
         update={
-            "training": training.model_copy(update=brief),
+            "training": training,
             "data": config.data.model_copy(update={"limit": limit}),
             "calibration": calibration,
         }
     )
+
+
+def _brief(training: Schedule) -> Schedule:
+    batch_size = min(training.batch_size, SMOKE_BATCH_SIZE)
+    brief: dict[str, Any] = {"epochs": 1, "warmup_epochs": 0.0, "batch_size": batch_size}
+    # Choosing these by timing would take longer than all that is timed.
+    brief |= {"precision": "fp32"} if training.precision == "auto" else {}
+    brief |= {"layout": "channels_last"} if training.layout == "auto" else {}
+    return training.model_copy(update=brief)
 
 
 def load_study(path: Path, overrides: Tree | None = None) -> Study:

@@ -1,0 +1,80 @@
+"""Recipes of teachers: named in an experiment, written out in full before it is validated.
+
+So ``config.yaml`` and the identity of a run hold all that its targets came from, whatever happens
+to the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from drupe.configuration import Tree, read_yaml
+from drupe.errors import InputError
+from drupe.runs.layout import RunFolder
+from drupe.runs.record import read_record
+from drupe.training.presets import experiment_file
+
+SELF = "self"
+SECTIONS = ("model", "input", "augmentation", "training")
+NOT_TAUGHT = ("teacher",)
+"""Keys of training that a teacher can't have."""
+
+KEY = "training.teacher.recipes"
+
+
+def with_recipes(document: Tree) -> Tree:
+    """Return an experiment with each recipe of ``training.teacher`` as a mapping.
+
+    ``self`` is the experiment's own recipe. What isn't understood is left for the validation.
+
+    Raises:
+        InputError: a recipe that can't be read, or that can't be trained anew.
+    """
+    training = document.get("training")
+    if not isinstance(training, Mapping):
+        return document
+    teacher = training.get("teacher")
+    if not isinstance(teacher, Mapping):
+        return document
+    named = teacher.get("recipes")
+    names = [named] if isinstance(named, str) else named
+    if not isinstance(names, (list, tuple)):
+        return document
+    recipes = [_recipe(name, document) if isinstance(name, str) else name for name in names]
+    return {**document, "training": {**training, "teacher": {**teacher, "recipes": recipes}}}
+
+
+def _recipe(name: str, document: Tree) -> Tree:
+    recipe = _sections(document if name == SELF else _read(Path(name)))
+    given = recipe.get("training")
+    if not isinstance(given, Mapping):
+        return recipe
+    refused = [key for key in NOT_TAUGHT if name != SELF and given.get(key) is not None]
+    if refused:
+        raise InputError(
+            f"{KEY}: must be a recipe that learns from labels alone, got {name} with "
+            f"training.{refused[0]}"
+        )
+    training = {key: value for key, value in given.items() if key not in NOT_TAUGHT}
+    return {**recipe, "training": training}
+
+
+def _read(path: Path) -> Tree:
+    if not path.is_dir():
+        return read_yaml(experiment_file(path))
+    record = read_record(path)
+    if record is None:
+        raise InputError(f"{KEY}: must be {SELF}, an experiment file or a run, got {path}")
+    if record.imported:
+        raise InputError(
+            f"{KEY}: must be a recipe that can be trained anew without the items that it is asked "
+            f"about, got the imported {path}: how it was trained isn't known, and it may have "
+            "learnt from them"
+        )
+    return read_yaml(RunFolder(path).config)
+
+
+def _sections(document: Mapping[str, Any]) -> Tree:
+    return {name: document[name] for name in SECTIONS if name in document}
