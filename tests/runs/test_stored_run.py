@@ -42,8 +42,13 @@ def test_what_is_written_again_is_the_same_but_for_keys_that_came_later(run: Run
     write_config(run.path, read_config(run.path))
     read_evaluation(run.path).write(run.path)
 
-    assert json.loads(run.record.read_text()) == record_before | {"resolution": None}
-    came_later = {"input": {"resolution": None, "views": 1}, "data": {"inner": None}}
+    came_later = {"resolution": None, "teacher": None, "ancestor": None}
+    assert json.loads(run.record.read_text()) == record_before | came_later
+    came_later = {
+        "input": {"resolution": None, "views": 1},
+        "data": {"inner": []},
+        "training": {"teacher": None, "init": None},
+    }
     assert read_yaml(run.config) == merge(config_before, came_later)
     assert run.evaluation.read_bytes() == evaluation_before
 

@@ -281,7 +281,7 @@ def test_fresh_crops_certify_unless_the_network_learnt_from_them(
     learnt = file_hash(next(fresh.glob("train/*/*.png")))
     import_checkpoint(request_for(list_of(learnt)), tmp_path / "run", store)
     model = read_run_predictions(tmp_path / "run")
-    with pytest.raises(InputError, match=r"got 1 that the imported network .* was trained on"):
+    with pytest.raises(InputError, match=r"got 1 that the network of .* has learnt from"):
         calibrate_on_fresh(model, tmp_path / "run", fresh, store)
 
 

@@ -39,6 +39,7 @@ def test_a_run_leaves_what_the_design_says(tiny, store, tmp_path):
         "model.safetensors",
         "predictions",
         "evaluation.json",
+        "trained-on.txt",
     }
     record, config = read_record(folder), read_config(folder)
     assert record is not None

@@ -7,8 +7,9 @@ import pytest
 
 from drupe.configuration import fingerprint
 from drupe.errors import InputError
+from drupe.training.learnt import read_digests, write_digests
 from drupe.training.preparation import prepare_data
-from drupe.training.trained_on import find_training_files, read_digests
+from drupe.training.trained_on import find_training_files
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_digests_are_kept_with_the_run(data, tmp_path) -> None:
     run.mkdir()
     assert read_digests(run) == frozenset()
 
-    found.write(run)
+    write_digests(run, found.digests)
 
     assert read_digests(run) == found.digests
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from drupe.cli.console import print_fitting, print_json, print_line, print_prose, stderr
 from drupe.errors import shortened
 from drupe.evaluation.intervals import Proportion, format_interval
+from drupe.runs.record import read_record
 
 if TYPE_CHECKING:
     from drupe.runs.evaluation_file import Evaluation, Rate
-    from drupe.runs.record import ImportRecord
+    from drupe.runs.record import AncestorRecord, ImportRecord
+    from drupe.training.run import RunOutcome
 
 RATES = {
     "accuracy": "decided as labelled",
@@ -30,10 +32,12 @@ def print_run_json(
     evaluation: Evaluation,
     skipped: Sequence[tuple[str, str]],
     imported: ImportRecord | None = None,
+    ancestor: AncestorRecord | None = None,
 ) -> None:
     """Print the document of a run: its folder, the files left out, its evaluation.
 
-    Of an imported network also its record, and what that says about the figures.
+    Of an imported network also its record, and what that says about the figures; of one that goes
+    on from an ancestor, what that had learnt.
     """
     left_out = [{"path": path, "reason": reason} for path, reason in skipped]
     document: dict[str, Any] = {"run": str(run), "skipped": left_out}
@@ -42,7 +46,34 @@ def print_run_json(
         document["imported"] = imported.model_dump(mode="json")
         document["caveats"] = list(imported.seen.caveats)
         document["in_sample"] = imported.seen.in_sample
+    if ancestor:
+        document["ancestor"] = ancestor.model_dump(mode="json")
     print_json(document)
+
+
+def print_trained(run: Path, outcome: RunOutcome, as_json: bool) -> None:
+    """Print what became of a training: its folder, what it began with, its evaluation."""
+    print_skipped(outcome.skipped)
+    record = read_record(run)
+    ancestor = record.ancestor if record else None
+    if as_json:
+        print_run_json(run, outcome.evaluation, outcome.skipped, ancestor=ancestor)
+        return
+    print_line(f"{'Done before' if outcome.already_done else 'Run'}: {run}")
+    if ancestor:
+        _print_ancestor(ancestor)
+    print_evaluation(outcome.evaluation)
+
+
+def _print_ancestor(ancestor: AncestorRecord) -> None:
+    """Say what the ancestor had learnt from, and which items were left out for that."""
+    learnt = ancestor.learnt
+    print_prose(
+        f"Goes on from {ancestor.run}, which had learnt from {learnt.fit:,} of the fit items: "
+        f"{ancestor.joined:,} are new, {ancestor.gone:,} of its files are gone. Left out, because "
+        f"it had learnt from them: {learnt.calibration:,} calibration items and {learnt.test:,} "
+        "test items."
+    )
 
 
 def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:

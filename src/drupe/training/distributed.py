@@ -48,11 +48,16 @@ class World:
 
 @contextmanager
 def join_world() -> Iterator[World]:
-    """Join the processes that ``torchrun`` started, or be a world of one."""
+    """Join the processes that ``torchrun`` started, or be a world of one.
+
+    Who has joined already stays in: processes find each other only once.
+    """
     if not dist.is_torchelastic_launched():
         yield World()
         return
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    joins = not dist.is_initialized()
+    if joins:
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield World(
             rank=dist.get_rank(),
@@ -61,4 +66,5 @@ def join_world() -> Iterator[World]:
             local_size=int(os.environ["LOCAL_WORLD_SIZE"]),
         )
     finally:
-        dist.destroy_process_group()
+        if joins:
+            dist.destroy_process_group()

@@ -20,9 +20,9 @@ from drupe.training.claim import check_store
 from drupe.training.config import read_config
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import defect_logits
+from drupe.training.learnt import read_digests
 from drupe.training.preparation import prepare_data
 from drupe.training.saved import load_network
-from drupe.training.trained_on import read_digests
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def calibrate_on_fresh(
     learnt = read_digests(run)
     if repeated := [p for p, one in zip(fresh.paths, fresh.digests, strict=True) if one in learnt]:
         raise InputError(
-            f"{root}: must hold new crops, got {len(repeated):,} that the imported network {run} "
-            f"was trained on, such as {repeated[0]}"
+            f"{root}: must hold new crops, got {len(repeated):,} that the network of {run} "
+            f"has learnt from, such as {repeated[0]}"
         )
     groups = _groups_if_new(fresh, known, root, run, progress)
     items = np.arange(len(fresh.paths), dtype=np.intp)

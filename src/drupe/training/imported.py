@@ -30,6 +30,7 @@ from drupe.training.distributed import World
 from drupe.training.execution import choose_device, set_threads
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import judge
+from drupe.training.learnt import write_digests
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.run import RunOutcome
 from drupe.training.saved import save_network
@@ -275,7 +276,7 @@ def _judge(
         classes, geometry = data.dataset.classes, network.geometry
         save_network(folder, network, config, geometry, classes, evaluation.temperature)
         if files:
-            files.write(folder)
+            write_digests(folder, files.digests)
     except TrainingDivergedError:  # before anything else was written
         written = RunFolder(folder)
         for file in (written.record, written.config):

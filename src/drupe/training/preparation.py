@@ -21,8 +21,9 @@ from drupe.files import replacing
 from drupe.models.geometry import Geometry
 from drupe.models.zoo import check_input
 from drupe.progress import Progress, silent
-from drupe.runs.record import DataRecord
+from drupe.runs.record import AncestorRecord, DataRecord
 from drupe.training.config import DataConfig, ExperimentConfig
+from drupe.training.learnt import without_learnt
 
 GROUPS_VERSION = 1
 """Raised when duplicates are found by another rule; names the cached file."""
@@ -30,11 +31,15 @@ GROUPS_VERSION = 1
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A packed dataset with its duplicate groups (int32 [N]) and splits."""
+    """A packed dataset with its duplicate groups (int32 [N]) and splits.
+
+    ``ancestor``: where the first weights come from an earlier run, what that one has learnt from.
+    """
 
     dataset: Dataset
     groups: NDArray[np.int32]
     split: Split
+    ancestor: AncestorRecord | None = None
 
     def geometry(self, config: ExperimentConfig) -> Geometry:
         """Return what the network sees of an image; ``auto`` looks at ``fit`` only.
@@ -105,9 +110,12 @@ def prepare_data(
         inner=[(one.fold, one.folds) for one in data.inner],
         source=str(data.root),
     )
+    ancestor = None
+    if config.training.init is not None:
+        split, ancestor = without_learnt(config.training.init, dataset, groups, split)
     if data.limit is not None:
         split = split.limited(data.limit, dataset.is_defect)
-    return PreparedData(dataset, groups, split)
+    return PreparedData(dataset, groups, split, ancestor)
 
 
 def _read_groups(cached: Path, items: int) -> NDArray[np.int32] | None:

@@ -1,7 +1,7 @@
-"""Recipes of teachers: named in an experiment, written out in full before it is validated.
+"""Teachers and ancestors: named in an experiment, written out in full before it is validated.
 
-So ``config.yaml`` and the identity of a run hold all that its targets came from, whatever happens
-to the files.
+So ``config.yaml`` and the identity of a run hold all that its targets and first weights came from,
+whatever happens to the files.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import Any
 
 from drupe.configuration import Tree, read_yaml
 from drupe.errors import InputError
+from drupe.evaluation.model_predictions import file_hash
 from drupe.runs.layout import RunFolder
-from drupe.runs.record import read_record
+from drupe.runs.record import read_record, require_done
 from drupe.training.presets import experiment_file
 
 SELF = "self"
 SECTIONS = ("model", "input", "augmentation", "training")
-NOT_TAUGHT = ("teacher",)
+NOT_TAUGHT = ("teacher", "init")
 """Keys of training that a teacher can't have."""
 
-KEY = "training.teacher.recipes"
+KEY, ANCESTOR = "training.teacher.recipes", "training.init"
 
 
 def with_recipes(document: Tree) -> Tree:
@@ -74,6 +75,35 @@ def _read(path: Path) -> Tree:
             "learnt from them"
         )
     return read_yaml(RunFolder(path).config)
+
+
+def with_ancestor(document: Tree) -> Tree:
+    """Return an experiment whose ``training.init`` names a run with the digest of its weights.
+
+    Raises:
+        InputError: no finished run, or its weights aren't those that the experiment was made with.
+    """
+    training = document.get("training")
+    given = training.get("init") if isinstance(training, Mapping) else None
+    named = {"run": given} if isinstance(given, str) else given
+    if not isinstance(named, Mapping) or not isinstance(named.get("run"), (str, Path)):
+        return document
+    run = Path(named["run"]).absolute()
+    record = read_record(run)
+    if record is None:
+        raise InputError(f"{ANCESTOR}: must be a run directory, got {run}, which holds no run.json")
+    require_done(run, record.status)
+    weights = file_hash(RunFolder(run).weights)
+    if named.get("weights", weights) != weights:
+        raise InputError(
+            f"{ANCESTOR}: must be the weights {str(named['weights'])[:12]}… that this experiment "
+            f"was made with, got {weights[:12]}… in {run}"
+        )
+    assert isinstance(training, Mapping)
+    return {
+        **document,
+        "training": {**training, "init": {**named, "run": str(run), "weights": weights}},
+    }
 
 
 def _sections(document: Mapping[str, Any]) -> Tree:

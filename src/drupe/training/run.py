@@ -35,8 +35,9 @@ from drupe.training.execution import (
 )
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import judge
+from drupe.training.learnt import read_digests, write_digests
 from drupe.training.preparation import PreparedData, prepare_data
-from drupe.training.saved import save_network
+from drupe.training.saved import save_network, start_from
 from drupe.training.seeding import Stream, seed_torch
 from drupe.training.teachers import soft_targets, train_teachers
 
@@ -75,8 +76,8 @@ def train_run(
         TrainingDivergedError: the loss, the weights or their answers became NaN or infinite.
     """
     check_store(store)
-    _teach(config, folder, store, resume, weights_folder, progress)
     with join_world() as world:
+        _teach(config, folder, store, resume, weights_folder, progress)
         if not world.is_main:
             return _follow(config, folder, store, world, weights_folder)
         with exclusive(folder):
@@ -172,16 +173,19 @@ class _Session:
         threads = set_threads(config.training.threads, world)
         self.source = ImageSource(data.dataset.images, data.dataset.is_defect, device)
         self.has_checkpoint = world.from_main(self.checkpoint.exists())
+        ancestor = config.training.init
         seed_torch(config.seed, Stream.WEIGHTS)
         built = build_network(
             config.model.architecture,
             input_range=config.input.range,
             geometry=self.geometry,
-            pretrained=config.model.pretrained and not self.has_checkpoint,
+            pretrained=config.model.pretrained and not (self.has_checkpoint or ancestor),
             frozen=config.model.frozen,
             weights_folder=weights_folder,
         )
         self.origin: WeightsOrigin | None = built.origin
+        if ancestor and not self.has_checkpoint:
+            self.origin = start_from(built.network, config.input.range, ancestor)
         precision = choose_precision(
             built.network, config, data, self.source, store, threads, world, progress
         )
@@ -214,6 +218,7 @@ def _new_record(session: _Session, found: RunRecord | None) -> RunRecord:
         processes=session.world.size,
         started=found.started if found else None,
         teacher=session.teacher,
+        ancestor=data.ancestor,
     )
 
 
@@ -250,6 +255,11 @@ def _finish(session: _Session, record: RunRecord, progress: Progress) -> Evaluat
     folder, network = session.folder, session.trainer.average.module
     started = time.perf_counter()
     evaluation = judge(network, session.data, session.source, folder, progress)
+    fit = session.data.split.fit
+    digests = {session.data.dataset.digests[item] for item in fit}
+    if ancestor := session.config.training.init:
+        digests |= read_digests(ancestor.run)
+    write_digests(folder, digests)
     save_network(
         folder,
         network,

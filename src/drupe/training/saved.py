@@ -12,13 +12,14 @@ from pydantic import BaseModel
 from drupe.configuration import validate
 from drupe.errors import InputError
 from drupe.models.geometry import Geometry, Views
-from drupe.models.network import Network, build_network
+from drupe.models.network import InputRange, Network, build_network
+from drupe.models.weights import WeightsOrigin
 from drupe.progress import Progress, silent
 from drupe.runs.evaluation_file import Evaluation
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record, require_done, require_same_data, require_same_splits
 from drupe.training.claim import check_store, exclusive
-from drupe.training.config import ExperimentConfig, Side, read_config
+from drupe.training.config import AncestorConfig, ExperimentConfig, Side, read_config
 from drupe.training.distributed import World
 from drupe.training.execution import choose_device, set_threads
 from drupe.training.image_batches import ImageSource
@@ -87,6 +88,30 @@ def load_network(folder: Path) -> tuple[Network, NetworkMetadata]:
     ).network
     load_weights(network, tensors, path)
     return network.eval(), metadata
+
+
+def start_from(
+    network: Network, input_range: InputRange, ancestor: AncestorConfig
+) -> WeightsOrigin:
+    """Load the weights of an earlier run, its head too; return where they came from.
+
+    Raises:
+        InputError: it is another network, or expects another range of pixels.
+    """
+    found, metadata = load_network(ancestor.run)
+    if metadata.input.range != input_range:
+        raise InputError(
+            f"training.init: must be a run with input.range {input_range}, got "
+            f"{metadata.input.range} in {ancestor.run}"
+        )
+    try:
+        network.load_state_dict(found.state_dict())
+    except RuntimeError:
+        raise InputError(
+            "training.init: must be a run of the same architecture (and, for transformers, "
+            f"resolution), got {metadata.architecture} in {ancestor.run}"
+        ) from None
+    return WeightsOrigin("run", str(ancestor.run), ancestor.weights)
 
 
 def evaluate_run(

@@ -11,15 +11,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from drupe.configuration import fingerprint
 from drupe.data.fixes import is_inside
 from drupe.errors import InputError, shortened
 from drupe.evaluation.model_predictions import file_hash
-from drupe.files import write_text
-from drupe.runs.layout import RunFolder
 from drupe.runs.training_overlap import Overlap
+from drupe.training.learnt import find_overlap
 from drupe.training.preparation import PreparedData
 
 UNKNOWN = "unknown"
@@ -35,20 +31,6 @@ class TrainingFiles:
 
     digests: frozenset[str]
     overlap: Overlap
-
-    def write(self, run: Path) -> None:
-        """Keep the digests in the run directory: no crop among them is ever new to the network."""
-        write_text(
-            RunFolder(run).training_files, "".join(f"{one}\n" for one in sorted(self.digests))
-        )
-
-
-def read_digests(run: Path) -> frozenset[str]:
-    """Return what :meth:`TrainingFiles.write` kept; nothing where nothing was named."""
-    try:
-        return frozenset(RunFolder(run).training_files.read_text(encoding="utf-8").split())
-    except FileNotFoundError:
-        return frozenset()
 
 
 def find_training_files(list_file: Path, data: PreparedData) -> TrainingFiles:
@@ -80,16 +62,7 @@ def find_training_files(list_file: Path, data: PreparedData) -> TrainingFiles:
             f"{list_file}: must name files below {dataset.root}, or the SHA-256 of files that lie "
             f"elsewhere; no such file: {', '.join(shortened(unknown, SHOWN))}"
         )
-    is_seen = np.array([digest in digests for digest in dataset.digests])
-    is_copy = np.isin(data.groups, data.groups[is_seen])
-    split = data.split
-    overlap = Overlap(
-        named=len(digests),
-        sha256=fingerprint(sorted(digests)),
-        fit=int(is_copy[split.fit].sum()),
-        calibration=int(is_copy[split.calibration].sum()),
-        test=int(is_copy[split.test].sum()),
-    )
+    overlap, _ = find_overlap(frozenset(digests), dataset, data.groups, data.split)
     return TrainingFiles(frozenset(digests), overlap)
 
 
