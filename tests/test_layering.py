@@ -84,7 +84,8 @@ READS_CLOCK = {
     "study.execution.local",  # gives what it has interrupted some seconds to end
     "study.check",  # times a few steps, to say how long a study will take
     "training.engine",  # images/s of each epoch
-    "training.imported",  # how long judging took
+    "training.ensemble",  # how long judging took
+    "training.imported",  # the same
     "training.precision",  # chooses by timing
     "runs.record",  # when a run started and ended
     "training.run",  # how long each stage took

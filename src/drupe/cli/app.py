@@ -21,6 +21,7 @@ from drupe.cli import (
     compare,
     data,
     doctor,
+    ensemble,
     evaluate,
     export,
     importing,
@@ -75,6 +76,7 @@ app = typer.Typer(
 )
 app.command(epilog=train.EXAMPLES)(train.train)
 app.command(name="import", epilog=importing.EXAMPLES)(importing.import_network)
+app.command(epilog=ensemble.EXAMPLES)(ensemble.ensemble)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=threshold.EXAMPLES)(threshold.threshold)

@@ -10,7 +10,7 @@ import torch
 from drupe.deployment.backends import Images
 from drupe.deployment.timing import Subject
 from drupe.errors import InputError
-from drupe.models.network import Network
+from drupe.models.ensemble import AnyNetwork
 from drupe.runs.record import read_record
 from drupe.training.saved import load_network
 
@@ -32,7 +32,7 @@ def eager_subject(run: Path, threads: int) -> Subject:
     return network_subject(str(run), network, metadata.temperature, threads)
 
 
-def network_subject(name: str, network: Network, temperature: float, threads: int) -> Subject:
+def network_subject(name: str, network: AnyNetwork, temperature: float, threads: int) -> Subject:
     """Return a network on the CPU in evaluation mode, from raw bytes to decision."""
     torch.set_num_threads(threads)
 

@@ -42,13 +42,13 @@ from drupe.evaluation.lanes import Thresholds
 from drupe.evaluation.model_predictions import ModelPredictions, file_hash
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
 from drupe.host import cpu_name
-from drupe.models.network import Network
+from drupe.models.ensemble import AnyNetwork
 from drupe.progress import Progress, silent
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import RunRecord, read_record
 from drupe.training.precision import native_reduced
 from drupe.training.preparation import PreparedData
-from drupe.training.saved import NetworkMetadata, load_network
+from drupe.training.saved import Metadata, load_network
 
 FP32_GRAPH, INT8_GRAPH = "fp32.onnx", "int8.onnx"
 
@@ -149,7 +149,7 @@ def export_run(
     specs = _function_specs(precision, quantised is not None)
     contents = {FP32_GRAPH: exported.content, INT8_GRAPH: quantised.content if quantised else b""}
     graphs = {name: contents[name] for name in dict.fromkeys(spec.graph for spec in specs)}
-    golden = golden_images(metadata.input.size)
+    golden = golden_images(metadata.size)
     evaluation = evaluate_functions(
         specs,
         graphs,
@@ -183,7 +183,7 @@ def export_run(
 def _manifest(
     name: str,
     record: RunRecord,
-    metadata: NetworkMetadata,
+    metadata: Metadata,
     evaluation: FunctionEvaluation,
     files: Mapping[str, bytes],
     provenance: dict[str, Any],
@@ -192,7 +192,7 @@ def _manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
         classes=record.data.classes,
-        input=GraphInput(size=metadata.input.size),
+        input=GraphInput(size=metadata.size),
         functions=tuple(one.function for one in evaluation.functions),
         golden=GOLDEN_FILE,
         calibration=CALIBRATION_FILE,
@@ -218,8 +218,8 @@ def _measured_files(
 def _add_state_dict(
     files: dict[str, bytes],
     provenance: dict[str, Any],
-    network: Network,
-    metadata: NetworkMetadata,
+    network: AnyNetwork,
+    metadata: Metadata,
     splits: Sequence[Crops],
     thresholds: Thresholds,
     progress: Progress,
@@ -304,9 +304,11 @@ def _computes_bf16() -> bool:
 def _provenance(
     run: Path, record: RunRecord, architecture: str, evidence: Evidence
 ) -> dict[str, Any]:
+    members = [one.model_dump(exclude={"folder"}) for one in record.members]
     return {
-        "run": f"{record.experiment} seed {record.seed}",
+        "run": record.name,
         "architecture": architecture,
+        **({"members": members} if members else {}),
         "weights_sha256": file_hash(RunFolder(run).weights),
         "config_sha256": file_hash(RunFolder(run).config),
         "data_fingerprint": record.data.fingerprint,

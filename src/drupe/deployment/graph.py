@@ -16,6 +16,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
+from drupe.models.ensemble import AnyNetwork, Ensemble
 from drupe.models.geometry import mean_over_views, views_of
 from drupe.models.network import CLEAN, DEFECT, InputScale, Network
 from drupe.models.subnormal import flush_subnormals
@@ -35,6 +36,27 @@ class ExportedGraph:
 class ScoreGraph(nn.Module):
     """uint8 [N, S, S, 3] to sigmoid(z / T), float32 [N].
 
+    An ensemble's z is the mean of its m members' z_i / T_i: the sum of what each says, divided
+    within it by m · T_i · T.
+    """
+
+    def __init__(self, network: AnyNetwork, temperature: float) -> None:
+        super().__init__()
+        members = network.members if isinstance(network, Ensemble) else ((network, 1.0),)
+        shares = [len(members) * own * temperature for _, own in members]
+        self.members = nn.ModuleList(
+            _LogitGraph(one, share) for (one, _), share in zip(members, shares, strict=True)
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the scores."""
+        first, *others = (member(images) for member in self.members)
+        return torch.sigmoid(sum(others, start=first))
+
+
+class _LogitGraph(nn.Module):
+    """uint8 [N, S, S, 3] to one network's z / T, float32 [N].
+
     A last linear layer becomes one output instead of two: z and the temperature are linear. The
     first convolution divides by the deviations of the input's scale; the means are subtracted
     before it, because its padding of zeros stands for them.
@@ -53,7 +75,6 @@ class ScoreGraph(nn.Module):
             _fold_head(head, temperature)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the scores."""
         centre = self.geometry.centre(images).permute(0, 3, 1, 2).float()
         views = self.geometry.views
         # Resizing keeps what all pixels have in common, so the means may be subtracted before it.
@@ -61,8 +82,9 @@ class ScoreGraph(nn.Module):
         pixels = views_of(self.resize(self.scale(centre)), views)
         logits = mean_over_views(self.backbone(pixels), views)
         if self.is_folded:
-            return torch.sigmoid(logits.flatten())
-        return torch.sigmoid((logits[:, DEFECT] - logits[:, CLEAN]) / self.temperature)
+            return logits.flatten()
+        z: torch.Tensor = logits[:, DEFECT] - logits[:, CLEAN]
+        return z / self.temperature
 
 
 class _Mean(nn.Module):
@@ -140,7 +162,7 @@ def _fold_head(head: nn.Linear, temperature: float) -> None:
         head.out_features = 1
 
 
-def export_graph(network: Network, temperature: float) -> ExportedGraph:
+def export_graph(network: AnyNetwork, temperature: float) -> ExportedGraph:
     """Return ``network`` as an ONNX graph with dynamic N, batch norms folded into convolutions.
 
     Subnormal weights, which make a CPU many times slower, become zero and are counted.

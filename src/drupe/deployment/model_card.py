@@ -9,10 +9,10 @@ from typing import Any
 from drupe.deployment.evidence import Evidence
 from drupe.deployment.functions import EvaluatedFunction, FunctionEvaluation
 from drupe.evaluation.intervals import format_confidence, format_target
-from drupe.models.network import Network
+from drupe.models.ensemble import AnyNetwork
 from drupe.runs.record import RunRecord
 from drupe.templates import template_environment
-from drupe.training.saved import NetworkMetadata
+from drupe.training.saved import EnsembleMetadata, Metadata, NetworkMetadata
 
 CARD_FILE = "model_card.md"
 TEMPLATE = "model_card.md.j2"
@@ -64,17 +64,16 @@ class FunctionCard:
 class ModelCard:
     """Everything that the card says; :meth:`render` puts it on a page.
 
-    ``compared``: name and images of each split that the gate looked at.
+    ``networks`` decide together where there are several; ``members`` are then the runs that they
+    come from, by name. ``compared``: name and images of each split that the gate looked at.
     """
 
     name: str
     clean: str
     defect: str
     size: int
-    crop: int | None
-    resolution: int | None
-    views: int
-    input_range: str
+    networks: tuple[NetworkMetadata, ...]
+    members: tuple[str, ...]
     architecture: str
     parameters: int
     temperature: float
@@ -95,8 +94,8 @@ class ModelCard:
         cls,
         evidence: Evidence,
         record: RunRecord,
-        metadata: NetworkMetadata,
-        network: Network,
+        metadata: Metadata,
+        network: AnyNetwork,
         evaluation: FunctionEvaluation,
         provenance: Mapping[str, Any],
         sizes: Mapping[str, int],
@@ -108,11 +107,9 @@ class ModelCard:
             name=evidence.model.name,
             clean=clean,
             defect=defect,
-            size=metadata.input.size,
-            crop=metadata.input.crop,
-            resolution=metadata.input.resolution,
-            views=metadata.input.views,
-            input_range=metadata.input.range,
+            size=metadata.size,
+            networks=metadata.members if isinstance(metadata, EnsembleMetadata) else (metadata,),
+            members=tuple(member.run for member in record.members),
             architecture=metadata.architecture,
             parameters=sum(weight.numel() for weight in network.parameters()),
             temperature=metadata.temperature,

@@ -21,6 +21,7 @@ from drupe.deployment.gate import Crops, compare_scores, run_all
 from drupe.deployment.manifest import Gate
 from drupe.errors import InputError
 from drupe.evaluation.lanes import Thresholds
+from drupe.models.ensemble import AnyNetwork
 from drupe.models.network import DEFECT, Network
 from drupe.models.subnormal import flush_subnormals
 from drupe.models.torchvision_names import (
@@ -30,7 +31,7 @@ from drupe.models.torchvision_names import (
     torchvision_names,
 )
 from drupe.progress import Progress
-from drupe.training.saved import NetworkMetadata
+from drupe.training.saved import EnsembleMetadata, Metadata, NetworkMetadata
 
 STATE_DICT_FILE = "state_dict.pt"
 
@@ -44,12 +45,17 @@ class PlainWeights:
     gate: Gate
 
 
-def require_torchvision(metadata: NetworkMetadata) -> str:
+def require_torchvision(metadata: Metadata) -> str:
     """Return torchvision's name of the network.
 
     Raises:
         InputError: torchvision has no such network, or the graph does more than the network.
     """
+    if isinstance(metadata, EnsembleMetadata):
+        raise InputError(
+            "--format pt: needs a run of one network, because a state dict can't average several, "
+            f"got an {metadata.architecture}"
+        )
     name = torchvision_name(metadata.architecture)
     problems = []
     if name is None:
@@ -83,8 +89,8 @@ def require_torchvision(metadata: NetworkMetadata) -> str:
 
 
 def plain_weights(
-    network: Network,
-    metadata: NetworkMetadata,
+    network: AnyNetwork,
+    metadata: Metadata,
     splits: Sequence[Crops],
     thresholds: Thresholds,
     progress: Progress,
@@ -100,6 +106,8 @@ def plain_weights(
         InputError: as :func:`require_torchvision`.
     """
     name = require_torchvision(metadata)
+    assert isinstance(network, Network)
+    assert isinstance(metadata, NetworkMetadata)
     order = tuple(sorted(metadata.classes))
     content = _serialised(network, metadata, flip=order != metadata.classes)
     defect = order.index(metadata.classes[DEFECT])

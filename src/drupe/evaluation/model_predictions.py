@@ -111,8 +111,7 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
         if expected
     }
     return ModelPredictions(
-        # Which seed a network from elsewhere was trained with is seldom known.
-        name=run.experiment if run.imported else f"{run.experiment} seed {run.seed}",
+        name=run.name,
         calibration=splits.get("calibration"),
         test=splits.get("test"),
         data_fingerprint=run.data.fingerprint,

@@ -99,10 +99,26 @@ class AncestorRecord(BaseModel):
     gone: int
 
 
+class MemberRecord(BaseModel):
+    """A network of an ensemble: the run that it comes from, by name and folder as it was given.
+
+    identity: the run's; weights: SHA-256 (hex) of its ``model.safetensors``; temperature: what its
+    logits are divided by before they are averaged.
+    """
+
+    run: str
+    folder: str
+    architecture: str
+    identity: str
+    weights: str
+    temperature: float
+
+
 class RunRecord(BaseModel):
     """The content of ``run.json``. Times are UTC (ISO 8601), durations seconds.
 
-    ``imported`` is None for a run that was trained here.
+    ``imported`` is None for a run that was trained here. ``members`` are those of an ensemble:
+    there are none where one network decides.
     """
 
     model_config = ConfigDict(extra="ignore", validate_assignment=True)
@@ -128,6 +144,17 @@ class RunRecord(BaseModel):
     imported: ImportRecord | None = None
     teacher: TeacherRecord | None = None
     ancestor: AncestorRecord | None = None
+    members: tuple[MemberRecord, ...] = ()
+
+    @property
+    def has_seed(self) -> bool:
+        """Whether its seed says anything: of a network from elsewhere it is seldom known."""
+        return self.imported is None and not self.members
+
+    @property
+    def name(self) -> str:
+        """The run's name: ``EXP-002A seed 42``."""
+        return f"{self.experiment} seed {self.seed}" if self.has_seed else self.experiment
 
     @classmethod
     def begin(
@@ -146,6 +173,7 @@ class RunRecord(BaseModel):
         imported: ImportRecord | None = None,
         teacher: TeacherRecord | None = None,
         ancestor: AncestorRecord | None = None,
+        members: tuple[MemberRecord, ...] = (),
     ) -> RunRecord:
         """Return the record of a run that begins on this host, now or (resumed) at ``started``."""
         return cls(
@@ -165,6 +193,7 @@ class RunRecord(BaseModel):
             imported=imported,
             teacher=teacher,
             ancestor=ancestor,
+            members=members,
         )
 
     def write(self, folder: Path) -> None:

@@ -168,6 +168,8 @@ def _differences(
     found = []
     if record.imported:
         found.append(f"imported from {record.imported.checkpoint}")
+    if record.members:
+        found.append(f"an ensemble of {len(record.members)} runs")
     if record.data.fingerprint != fingerprint:
         found.append("data: other images, labels or fixes")
     if record.training_version != TRAINING_VERSION:

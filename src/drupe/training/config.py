@@ -5,7 +5,7 @@ Units stand in each description. ``resolve`` turns a file and overrides into one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -348,9 +348,14 @@ def load_experiment(path: Path, overrides: Tree | None = None) -> ExperimentConf
     return validate_experiment(document, str(path))
 
 
-def write_config(folder: Path, config: ExperimentConfig, leave_out: Set[str] = frozenset()) -> None:
-    """Write ``config.yaml``, every default spelled out, but for the sections to ``leave_out``."""
-    document = config.model_dump(mode="json", exclude=set(leave_out))
+def write_config(
+    folder: Path, config: ExperimentConfig, leave_out: Mapping[str, Any] | None = None
+) -> None:
+    """Write ``config.yaml``, every default spelled out, but for what is to ``leave_out``.
+
+    That is a section by its name (``True``), or the set of a section's keys.
+    """
+    document = config.model_dump(mode="json", exclude=dict(leave_out or {}))
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     write_text(RunFolder(folder).config, text)
 

@@ -46,6 +46,12 @@ def calibrate_on_folds(
         )
     if record:
         require_same_splits(run, record)
+    if record and record.members:
+        raise InputError(
+            f"{run}: is an ensemble of {len(record.members)} runs, which share their own "
+            "calibration: no folds are trained for it; certify it on that, or on newly collected "
+            "crops (--data DIR)"
+        )
     config = read_config(run)
     if config.calibration.left_out is not None:
         raise InputError(f"{run}: is itself a fold of a cross-fit; give the run that it serves")

@@ -51,7 +51,7 @@ def calibrate_on_fresh(
     fresh = open_dataset(
         root,
         store=store,
-        size=metadata.input.size,
+        size=metadata.size,
         defect=metadata.classes[1],
         unreadable=config.data.unreadable,
         sizes=config.data.sizes,

@@ -40,7 +40,7 @@ IMPORT_VERSION = 1
 """Raised when the same checkpoint would give another network; part of an import's identity."""
 
 SECTIONS = {"data", "input", "calibration"}
-NOT_USED = frozenset({"augmentation", "training"})
+NOT_USED = {"augmentation": True, "training": True}
 """Sections of an experiment's configuration that say nothing about an imported network."""
 
 

@@ -14,7 +14,7 @@ from drupe.evaluation.grouping import write_duplicates
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import write_predictions
 from drupe.evaluation.temperature import fit_temperature
-from drupe.models.network import Network
+from drupe.models.ensemble import AnyNetwork
 from drupe.progress import Progress, silent
 from drupe.runs.evaluation_file import Evaluation
 from drupe.runs.layout import RunFolder
@@ -26,7 +26,7 @@ PREDICTION_BATCH = 128
 
 @torch.inference_mode()
 def defect_logits(
-    network: Network, source: ImageSource, items: NDArray[np.intp], progress: Progress, what: str
+    network: AnyNetwork, source: ImageSource, items: NDArray[np.intp], progress: Progress, what: str
 ) -> NDArray[np.float32]:
     """Return z (defect minus clean), float32 [n], of ``items`` from their raw bytes, in fp32."""
     network.eval()
@@ -42,7 +42,7 @@ def defect_logits(
 
 
 def judge(
-    network: Network,
+    network: AnyNetwork,
     data: PreparedData,
     source: ImageSource,
     folder: Path,

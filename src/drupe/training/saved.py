@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from drupe.configuration import validate
 from drupe.errors import InputError
+from drupe.models.ensemble import AnyNetwork, Ensemble
 from drupe.models.geometry import Geometry, Views
 from drupe.models.network import InputRange, Network, build_network
 from drupe.models.weights import WeightsOrigin
@@ -25,7 +26,14 @@ from drupe.training.execution import choose_device, set_threads
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import judge
 from drupe.training.preparation import prepare_data
-from drupe.training.tensor_file import load_tensors, load_weights, save_tensors
+from drupe.training.tensor_file import (
+    Tensors,
+    load_tensors,
+    load_weights,
+    prefixed,
+    save_tensors,
+    under,
+)
 
 
 class InputContract(BaseModel):
@@ -51,6 +59,36 @@ class NetworkMetadata(BaseModel):
     input: InputContract
     temperature: float
 
+    @property
+    def size(self) -> int:
+        """The side of the images that it takes, in pixels."""
+        return self.input.size
+
+
+class EnsembleMetadata(BaseModel):
+    """The header where several networks decide as one.
+
+    ``members`` are their own headers, whose tensors stand under their places (from 0) in the file;
+    ``temperature`` is what the mean of their calibrated logits is divided by.
+    """
+
+    members: tuple[NetworkMetadata, ...] = Field(min_length=2)
+    classes: tuple[str, str]
+    temperature: float
+
+    @property
+    def size(self) -> int:
+        """The side of the images that all members take, in pixels."""
+        return self.members[0].size
+
+    @property
+    def architecture(self) -> str:
+        """The members' networks, in words."""
+        return f"ensemble of {', '.join(one.architecture for one in self.members)}"
+
+
+Metadata = NetworkMetadata | EnsembleMetadata
+
 
 def save_network(
     folder: Path,
@@ -70,7 +108,15 @@ def save_network(
     save_tensors(RunFolder(folder).weights, network.state_dict(), metadata.model_dump(mode="json"))
 
 
-def load_network(folder: Path) -> tuple[Network, NetworkMetadata]:
+def save_ensemble(folder: Path, network: Ensemble, metadata: EnsembleMetadata) -> None:
+    """Write ``model.safetensors`` of an ensemble: every member's weights and header."""
+    tensors: Tensors = {}
+    for place, (member, _) in enumerate(network.members):
+        tensors |= prefixed(str(place), member.state_dict())
+    save_tensors(RunFolder(folder).weights, tensors, metadata.model_dump(mode="json"))
+
+
+def load_network(folder: Path) -> tuple[AnyNetwork, Metadata]:
     """Return the network of a finished run, on the CPU in evaluation mode, and its metadata.
 
     Raises:
@@ -78,7 +124,21 @@ def load_network(folder: Path) -> tuple[Network, NetworkMetadata]:
     """
     path = RunFolder(folder).weights
     tensors, document = load_tensors(path)
-    metadata = validate(NetworkMetadata, document, str(path))
+    if not isinstance(document, dict) or "members" not in document:
+        one = validate(NetworkMetadata, document, str(path))
+        return _built(one, tensors, path), one
+    several = validate(EnsembleMetadata, document, str(path))
+    if len({member.size for member in several.members}) > 1:
+        raise InputError(f"{path}: damaged: its members take images of different sizes")
+    networks = [
+        _built(member, under(str(place), tensors), path)
+        for place, member in enumerate(several.members)
+    ]
+    temperatures = [member.temperature for member in several.members]
+    return Ensemble(networks, temperatures).eval(), several
+
+
+def _built(metadata: NetworkMetadata, tensors: Tensors, path: Path) -> Network:
     network = build_network(
         metadata.architecture,
         input_range=metadata.input.range,
@@ -87,7 +147,7 @@ def load_network(folder: Path) -> tuple[Network, NetworkMetadata]:
         frozen=False,
     ).network
     load_weights(network, tensors, path)
-    return network.eval(), metadata
+    return network.eval()
 
 
 def start_from(
