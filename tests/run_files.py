@@ -64,11 +64,12 @@ def write_run(
     calibrated: bool = True,
     approximate: str | None = None,
     seen: Seen | None = None,
+    members: Iterable[str] = (),
 ) -> Path:
     """Write a finished run's files, as far as they are read without a network.
 
     The first ``copies`` + 1 items of each split are copies of one another. ``seen``: of a network
-    that was trained elsewhere.
+    that was trained elsewhere. ``members``: the names of the runs that it is an ensemble of.
     """
     tables = {"test": test or predictions(800, 2)}
     if calibrated:
@@ -102,6 +103,8 @@ def write_run(
             "flushed_weights": 0,
             "seen": seen.model_dump(),
         }
+    member = dict.fromkeys(("folder", "architecture", "identity", "weights"), "")
+    record["members"] = [{**member, "run": name, "temperature": 1.0} for name in members]
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "model.safetensors").write_bytes(b"weights")
     evaluation = evaluation_document(

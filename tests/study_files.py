@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from drupe.cli.app import app
+from drupe.evaluation.model_predictions import file_hash
 from drupe.evaluation.predictions import Predictions
 from drupe.runs.training_overlap import Seen
 from drupe.study.definition.loading import Study, load_study
@@ -20,6 +21,7 @@ from drupe.study.execution.executor import Ended, Job
 from drupe.study.execution.journal import Journal, Outcome
 from drupe.study.execution.scheduler import Scheduler
 from drupe.study.execution.work import Work
+from drupe.training.members import ensemble_identity
 from run_files import decided, write_run
 
 FINGERPRINT = "f" * 64
@@ -102,6 +104,25 @@ def finish(
     )
 
 
+def average(
+    job: Job, test: Predictions | None = None, calibration: Predictions | None = None
+) -> int:
+    """Do the job of an ensemble: its run, of members as they are."""
+    members = [Path(word) for word in job.words[1 : job.words.index("--name")]]
+    weights = [file_hash(member / "model.safetensors") for member in members]
+    write_run(
+        job.task.folder,
+        experiment=job.task.experiment,
+        seed=0,
+        test=test or decided(100),
+        calibration=calibration,
+        identity=ensemble_identity(weights, FINGERPRINT),
+        members=[f"{member.parent.name} {member.name}" for member in members],
+    )
+    (job.task.folder / "model.safetensors").write_bytes(b"all of them")
+    return 0
+
+
 class FakeExecutor:
     """Runs ``does(job)`` in place of each job, in the order of their starts.
 
@@ -154,6 +175,8 @@ def succeed(job: Job) -> int:
     """Do a job as it should be done."""
     if job.task.kind in ("train", "fold"):
         finish(job.task)
+    elif job.task.kind == "ensemble":
+        average(job)
     elif job.task.kind == "certify":
         assert job.answer is not None
         job.answer.parent.mkdir(parents=True, exist_ok=True)

@@ -271,7 +271,9 @@ def _allowed(annotation: Any) -> str:
         if get_origin(kind) is Literal:
             words += map(str, get_args(kind))
             continue
-        words_for = {int: "an integer", float: "a number", str: "text"}
+        words_for = {int: "an integer", float: "a number", str: "text", list: "a list"}
+        words_for |= {tuple: "a list"}
+        kind = get_origin(kind) or kind
         name = words_for.get(kind, kind.__name__ if isinstance(kind, type) else str(kind))
         bounds = interval(constraints)
         words.append(name if bounds == interval([]) else f"{name} in {bounds}")

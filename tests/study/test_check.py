@@ -60,6 +60,23 @@ def test_what_can_be_proven_is_known_before_anything_is_trained(study, tmp_path)
     assert check_study(asks_for_none, tmp_path / "store").expectations[0].provable is None
 
 
+def test_an_ensemble_costs_no_training_and_is_one_more_to_choose_from(study, tmp_path):
+    experiments = [{"id": "A"}, {"id": "B"}, {"id": "AB", "kind": "ensemble", "of": ["A", "B"]}]
+    checked = check_study(
+        study(experiments=experiments, criteria={"recall": 0.9}), tmp_path / "store"
+    )
+
+    one, other, both = checked.expectations
+    assert both.parameters == one.parameters + other.parameters
+    assert (both.runs, both.seconds, both.weights) == (1, 0, "of its members")
+    assert both.provable is not None
+    assert one.provable is not None
+    assert both.provable.candidates == one.provable.candidates == 3
+    assert both.provable.defects == one.provable.defects
+    assert both.provable.exact
+    assert checked.to_json()["expectations"][2]["architecture"] == "ensemble of 2"
+
+
 def test_weights_that_no_source_has_are_named_with_every_experiment(study, tmp_path):
     unknown = {"model": {"architecture": "test_resnet", "pretrained": True}}
     experiments = [{"id": "A"}, {"id": "B", "config": unknown}, {"id": "C", "config": unknown}]

@@ -16,8 +16,9 @@ from drupe.evaluation.predictions_csv import read_predictions
 from drupe.models.ensemble import Ensemble
 from drupe.runs.record import read_record
 from drupe.training.crossfit import calibrate_on_folds
-from drupe.training.ensemble import EnsembleRequest, ensemble_identity, make_ensemble
+from drupe.training.ensemble import EnsembleRequest, make_ensemble
 from drupe.training.fresh import calibrate_on_fresh
+from drupe.training.members import ensemble_identity
 from drupe.training.run import train_run
 from drupe.training.saved import evaluate_run, load_network
 from drupe.training.tensor_file import load_tensors, save_tensors

@@ -218,8 +218,15 @@ def _sentences(item: Experiment) -> Iterator[str]:
         yield f"*{escape(item.hypothesis)}*"
     if item.when:
         yield f"Runs only if none of {', '.join(item.when.none_of)} meets {item.when.meet}."
-    if item.of:
-        yield f"On the run of {item.of}; nothing is trained."
+    if item.kind == "ensemble":
+        yield f"The mean of {_averaged(item)}; nothing is trained."
+    elif item.subjects:
+        yield f"On the run of {item.subjects[0]}; nothing is trained."
+
+
+def _averaged(item: Experiment) -> str:
+    first, *others = item.subjects
+    return f"the first seeds of {', '.join([first, *others])}" if others else f"{first}'s seeds"
 
 
 def _arguments(group: Sequence[Experiment]) -> str:
@@ -229,8 +236,8 @@ def _arguments(group: Sequence[Experiment]) -> str:
     needed = dict.fromkeys(
         name
         for item in group
-        for name in (item.of, *(item.when.none_of if item.when else ()))
-        if name is not None and name not in own
+        for name in (*item.subjects, *(item.when.none_of if item.when else ()))
+        if name not in own
     )
     if needed:
         names.append(f"needs=({', '.join(map(_literal, needed))}{',' if len(needed) == 1 else ''})")

@@ -161,8 +161,8 @@ def _certificate(run: Path, key: str, verdict: StudyVerdict | None) -> Certifica
     """Return the verdict's for a deployed run, also where it has none; else the run's own."""
     deploying = [one for one in verdict.experiments if one.deployed == key] if verdict else []
     if deploying:
-        # That of a training experiment is raised for the choice between all models.
-        deploying.sort(key=lambda one: one.kind != "training")
+        # That of a model is raised for the choice between all.
+        deploying.sort(key=lambda one: one.kind == "threshold")
         return next((one.certificate for one in deploying if one.certificate), None)
     found = read_evaluation(run).certificate
     return TypeAdapter(Certificate).validate_python(found.without_review()) if found else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,9 @@ class Provable:
 class Expectation:
     """The cost of one run of an experiment: seconds of training, megabytes it leaves behind.
 
-    ``runs`` counts its seeds and folds; ``weights`` says where its first weights come from;
-    ``provable`` what calibration can certify, if a recall is asked for.
+    ``runs`` counts its seeds and folds; ``weights`` says where its first weights come from (an
+    ensemble, which is not trained, has its members'); ``provable`` what calibration can certify, if
+    a recall is asked for.
     """
 
     experiment: str
@@ -151,6 +152,8 @@ def check_study(
                 reasons = error.problems if isinstance(error, InputError) else [str(error)]
                 problems += [f"{name}: {reason}" for reason in reasons]
             tracker.advance(note=name)
+    if not problems:
+        expectations += _of_ensembles(study, store, expectations)
     free = shutil.disk_usage(_existing(store)).free / 1e6
     images = {side: len(getattr(split, side)) for side in ("fit", "calibration", "test")}
     checked = Checked(study.spec.study, fingerprint, images, str(device), tuple(expectations), free)
@@ -190,7 +193,6 @@ def _expect(
     if work not in timed:
         timed[work] = _step_seconds(config, built.network, data, geometry)
     steps = -(-len(data.split.fit) // config.training.batch_size) * config.training.epochs
-    network_megabytes = 4 * parameters / 1e6
     return Expectation(
         experiment=config.name,
         architecture=config.model.architecture,
@@ -198,16 +200,42 @@ def _expect(
         weights="random" if built.origin is None else built.origin.source,
         runs=runs,
         seconds=timed[work] * steps,
-        megabytes=network_megabytes * (1 + COPIES_WHILE_TRAINING / max(runs, 1)),
+        megabytes=_megabytes(parameters) * (1 + COPIES_WHILE_TRAINING / max(runs, 1)),
     )
 
 
+def _of_ensembles(
+    study: Study, store: Path, trained: Sequence[Expectation]
+) -> Iterator[Expectation]:
+    """Yield what each ensemble takes; its calibration is that of its members."""
+    known = {one.experiment: one for one in trained}
+    for item in study.spec.ensembles:
+        members = [known[name] for name, _ in study.spec.members(item)]
+        parameters = sum(one.parameters for one in members)
+        data = prepare_data(study.configs[members[0].experiment], store)
+        yield Expectation(
+            experiment=item.id,
+            architecture=f"ensemble of {len(members)}",
+            parameters=parameters,
+            weights="of its members",
+            runs=1,
+            seconds=0.0,
+            megabytes=_megabytes(parameters),
+            provable=provable(study, item.id, data),
+        )
+
+
+def _megabytes(parameters: int) -> float:
+    return 4 * parameters / 1e6
+
+
 def provable(study: Study, experiment: str, data: PreparedData) -> Provable | None:
-    """Return what can be proven of a training experiment; None where no recall is asked for."""
+    """Return what can be proven of a model; None where no recall is asked for."""
     recall = study.criteria[experiment].recall
     if recall is None:
         return None
-    folds = study.configs[experiment].calibration.crossfit
+    config = study.configs.get(experiment)  # no ensemble is made of cross-fitted runs
+    folds = config.calibration.crossfit if config else None
     items = data.split.calibration if folds is None else data.split.fit
     defects = items[data.dataset.is_defect[items]]
     confidence = study.spec.confidence

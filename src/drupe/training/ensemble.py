@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drupe.configuration import fingerprint, validate
+from drupe.configuration import validate
 from drupe.errors import InputError
 from drupe.models.ensemble import Ensemble
 from drupe.models.network import Network
@@ -25,13 +25,10 @@ from drupe.training.distributed import World
 from drupe.training.execution import choose_device, set_threads
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import judge
-from drupe.training.members import Member, item_paths, read_members
+from drupe.training.members import Member, ensemble_identity, item_paths, read_members
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.run import RunOutcome
 from drupe.training.saved import EnsembleMetadata, NetworkMetadata, load_network, save_ensemble
-
-ENSEMBLE_VERSION = 1
-"""Raised when the same members would decide otherwise; part of an ensemble's identity."""
 
 ARCHITECTURE = "ensemble"
 """Stands for the architecture in ``config.yaml``: the members' own are in ``run.json``."""
@@ -55,16 +52,6 @@ class EnsembleRequest:
     name: str
     data_root: Path | None = None
     defect: str | None = None
-
-
-def ensemble_identity(weights: Sequence[str], data_fingerprint: str) -> str:
-    """SHA-256 (hex) by which an ensemble is recognised: its members' weights files, on which data.
-
-    ``weights``: the SHA-256 (hex) of each ``model.safetensors``, in the members' order.
-    """
-    return fingerprint(
-        {"members": list(weights), "data": data_fingerprint, "version": ENSEMBLE_VERSION}
-    )
 
 
 def make_ensemble(

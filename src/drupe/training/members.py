@@ -6,11 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from drupe.configuration import fingerprint
 from drupe.errors import InputError
 from drupe.evaluation.model_predictions import ModelPredictions, file_hash, read_run_predictions
 from drupe.runs.layout import RunFolder, runs_below
 from drupe.runs.record import RunRecord, read_record, require_done
 from drupe.training.config import ExperimentConfig, read_config
+
+ENSEMBLE_VERSION = 1
+"""Raised when the same members would decide otherwise; part of an ensemble's identity."""
+
+
+def ensemble_identity(weights: Sequence[str], data_fingerprint: str) -> str:
+    """SHA-256 (hex) by which an ensemble is recognised: its members' weights files, on which data.
+
+    ``weights``: the SHA-256 (hex) of each ``model.safetensors``, in the members' order.
+    """
+    return fingerprint(
+        {"members": list(weights), "data": data_fingerprint, "version": ENSEMBLE_VERSION}
+    )
 
 
 @dataclass(frozen=True)

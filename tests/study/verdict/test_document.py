@@ -78,7 +78,7 @@ def test_the_keys_of_figures_stand_among_those_of_the_experiment(verdict) -> Non
 
     before = [
         *("id", "title", "hypothesis", "kind", "state", "reason", "note", "caveats"),
-        *("seeds", "runs", "deployed"),
+        *("seeds", "runs", "members", "deployed"),
     ]
     behind = ["certificate", "joint_certificate", "certified_test", "criteria", "export", "bench"]
     assert list(rows["NEW"]) == [*before, *FIGURES, *behind]
@@ -139,7 +139,7 @@ def test_damage_is_named_with_its_key(verdict, tmp_path) -> None:
         "experiments.1.kind",
     ]
     assert said[0] == "test: must be a mapping"
-    assert "'training', 'threshold', 'comparison' or 'imported'" in said[2]
+    assert "'training', 'ensemble', 'threshold', 'comparison' or 'imported'" in said[2]
 
 
 def test_a_missing_verdict_is_named(tmp_path) -> None:

@@ -75,16 +75,16 @@ def certified_run(study: Study, item: Experiment, folder: Path) -> tuple[str, st
     That of the experiment it is ``of``. Where this is the baseline and a checkpoint replaces it,
     the checkpoint's, unless nothing can be certified on its calibration.
     """
-    assert item.of is not None
+    (of,) = item.subjects
     baseline = study.spec.baseline
-    if baseline.checkpoint is None or item.of != baseline.experiment:
-        return item.of, ""
+    if baseline.checkpoint is None or of != baseline.experiment:
+        return of, ""
     seen = read_seen(seed_folder(folder / IMPORTED, study.spec.seeds[0]))
     if seen is None:
-        return item.of, f"certifies {item.of} as trained here: {IMPORTED} has no result"
+        return of, f"certifies {of} as trained here: {IMPORTED} has no result"
     if seen.in_sample:
-        return item.of, f"certifies {item.of} as trained here, because {seen.in_sample}"
-    return IMPORTED, f"certifies {IMPORTED}, the checkpoint in the place of {item.of}"
+        return of, f"certifies {of} as trained here, because {seen.in_sample}"
+    return IMPORTED, f"certifies {IMPORTED}, the checkpoint in the place of {of}"
 
 
 def read_seen(run: Path) -> Seen | None:

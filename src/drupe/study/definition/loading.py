@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from drupe.configuration import Tree, merge, read_yaml, validate
 from drupe.errors import InputError
+from drupe.study.definition.ensembles import disagreements
 from drupe.study.definition.spec import Criteria, StudySpec
 from drupe.training.config import (
     ExperimentConfig,
@@ -28,9 +29,9 @@ Schedule = TypeVar("Schedule", bound=ScheduleConfig)
 class Study:
     """A validated study.
 
-    ``configs`` and ``criteria`` map a training experiment's id to its full configuration with the
-    study's first seed, and to the criteria that it has to meet. ``is_smoke``: everything runs,
-    briefly, to find out whether it would.
+    ``configs`` maps a training experiment's id to its full configuration with the study's first
+    seed, ``criteria`` that of every model to the criteria that it has to meet. ``is_smoke``:
+    everything runs, briefly, to find out whether it would.
     """
 
     source: Path
@@ -42,7 +43,7 @@ class Study:
     @property
     def candidates(self) -> int:
         """From how many models the one to deploy is chosen: certificates must hold for all."""
-        return len(self.configs)
+        return len(self.spec.models)
 
     def import_config(self) -> ExperimentConfig:
         """Return how a checkpoint from elsewhere is read: as the experiment that it replaces.
@@ -62,10 +63,15 @@ class Study:
         return config.model_copy(update={"input": own, "calibration": calibration})
 
     def smoke(self) -> Study:
-        """Return the same study on three small batches per split, one epoch, the first seed."""
+        """Return the same study on three small batches per split, one epoch, the first seed.
+
+        An ensemble of seeds needs two.
+        """
+        of_seeds = any(len(item.subjects) == 1 for item in self.spec.ensembles)
+        seeds = self.spec.seeds[: 2 if of_seeds else 1]
         return replace(
             self,
-            spec=self.spec.model_copy(update={"seeds": self.spec.seeds[:1]}),
+            spec=self.spec.model_copy(update={"seeds": seeds}),
             configs={name: _for_smoke_test(config) for name, config in self.configs.items()},
             is_smoke=True,
         )
@@ -131,6 +137,8 @@ def load_study(path: Path, overrides: Tree | None = None) -> Study:
     for item in spec.training:
         own = {"name": item.id, "hypothesis": item.hypothesis, "seed": spec.seeds[0]}
         configs[item.id] = configs[item.id].model_copy(update=own)
+    if problems := list(disagreements(spec, configs, path)):
+        raise InputError(problems)
     study = Study(path, spec, configs, _criteria(spec, path))
     if spec.baseline.checkpoint:
         study.import_config()  # its mistakes are the file's
@@ -152,10 +160,10 @@ def _read(path: Path) -> Tree:
 
 
 def _criteria(spec: StudySpec, path: Path) -> dict[str, Criteria]:
-    """Return the criteria of each training experiment: the study's with its own on top."""
+    """Return the criteria of each model: the study's with its own on top."""
     found: dict[str, Criteria] = {}
     problems: list[str] = []
-    for item in spec.training:
+    for item in spec.models:
         tree = merge(spec.criteria.model_dump(), item.criteria)
         try:
             found[item.id] = validate(Criteria, tree, f"{path}, experiment {item.id}, criteria")

@@ -1,4 +1,4 @@
-"""The work of a study as a graph of tasks: trainings, folds, certificates, exports, benches."""
+"""The work of a study as a graph of tasks: runs, certificates, exports, benches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:  # a node of a cluster reads a task without loading PyTorch
     from drupe.study.definition.spec import Condition, Experiment
     from drupe.training.config import ExperimentConfig
 
-Kind = Literal["train", "fold", "import", "certify", "export", "bench"]
+Kind = Literal["train", "fold", "import", "ensemble", "certify", "export", "bench"]
+RUNS: tuple[Kind, ...] = ("train", "fold", "import", "ensemble")
+"""The kinds of tasks that make a run directory."""
 Lane = Literal["cpu", "gpu", "exclusive"]
 
 Runs = Mapping[str, Sequence[tuple[int, Path]]]
@@ -26,8 +28,8 @@ Runs = Mapping[str, Sequence[tuple[int, Path]]]
 class Task:
     """One piece of work.
 
-    ``folder`` is the run directory that a train, fold or import task fills, and that a certify,
-    export or bench task reads. ``needs`` are names of tasks that must be done first; ``condition``
+    ``folder`` is the run directory that a task of :data:`RUNS` fills, and that a certify, export or
+    bench task reads. ``needs`` are names of tasks that must be done first; ``condition``
     decides whether the experiment runs at all.
     """
 
@@ -44,7 +46,7 @@ class Task:
     @property
     def is_run(self) -> bool:
         """True where it makes a run directory."""
-        return self.kind in ("train", "fold", "import")
+        return self.kind in RUNS
 
 
 def study_folder(study: Study, store: Path) -> Path:
@@ -88,7 +90,8 @@ def plan(
     What waits for a condition comes last of its kind.
 
     An experiment of ``only`` brings along what it is about: a threshold the run that it certifies,
-    a comparison all seeds of what it compares. Nothing of ``skip`` comes along.
+    an ensemble the runs that it averages, a comparison all seeds of what it compares. Nothing of
+    ``skip`` comes along.
     """
     root = study_folder(study, store)
     chosen = choose(study, only, skip)
@@ -96,21 +99,22 @@ def plan(
     ids = {item.id for item in chosen}
     pairs = [pair for item in chosen for pair in study.spec.compared_by(item)]
     compared = {name for pair in pairs for name in (pair.a, pair.b)}
+    possible: set[str] = set()
+    for task in tasks:  # what is needed stands before what needs it
+        if possible.issuperset(task.needs):
+            possible.add(task.name)
+    tasks = [task for task in tasks if task.name in possible]
     wanted = {
         task.name
         for task in tasks
         if task.kind == "import"
         or task.experiment in ids
-        or (task.kind == "train" and task.experiment in compared)
+        or (task.kind in ("train", "ensemble") and task.experiment in compared)
     }
-    for task in reversed(tasks):  # what is needed stands before what needs it
+    for task in reversed(tasks):
         if task.name in wanted:
             wanted.update(task.needs)
-    possible: set[str] = set()
-    for task in tasks:
-        if possible.issuperset(task.needs):
-            possible.add(task.name)
-    return tuple(task for task in tasks if task.name in wanted & possible)
+    return tuple(task for task in tasks if task.name in wanted)
 
 
 def _all_tasks(study: Study, chosen: Sequence[Experiment], root: Path) -> list[Task]:
@@ -120,18 +124,24 @@ def _all_tasks(study: Study, chosen: Sequence[Experiment], root: Path) -> list[T
     trained.sort(key=lambda item: item.when is not None)
     tasks = [] if study.spec.baseline.checkpoint is None else [_import(study, root)]
     for item in trained:
-        tasks += [_train(study, item, seeds[0], root), *_folds(study, item, root)]
+        tasks += [train_task(study, item, seeds[0], root), *_folds(study, item, root)]
     for seed in seeds[1:]:
-        tasks += [_train(study, item, seed, root) for item in trained]
+        tasks += [train_task(study, item, seed, root) for item in trained]
+    averaged = [item for item in chosen if item.kind == "ensemble"]
+    tasks += [_ensemble(study, item, root) for item in averaged]
     for item in trained:
-        tasks += _after_training(study, item, root)
+        runs = (run_name(item.id, seeds[0]), *(one.name for one in _folds(study, item, root)))
+        tasks += _judging(study, item, root, runs)
+    for item in averaged:
+        tasks += _judging(study, item, root, (ensemble_name(item.id),))
     names = {task.name for task in tasks}
     return tasks + [
         _threshold(study, item, root, names) for item in chosen if item.kind == "threshold"
     ]
 
 
-def _train(study: Study, item: Experiment, seed: int, root: Path) -> Task:
+def train_task(study: Study, item: Experiment, seed: int, root: Path) -> Task:
+    """Return the task that trains ``item`` with ``seed``; ``root`` is the study's folder."""
     return Task(
         name=run_name(item.id, seed),
         kind="train",
@@ -140,6 +150,25 @@ def _train(study: Study, item: Experiment, seed: int, root: Path) -> Task:
         folder=seed_folder(root / item.id, seed),
         seed=seed,
         config=study.configs[item.id].model_copy(update={"seed": seed}),
+        condition=item.when,
+    )
+
+
+def ensemble_name(experiment: str) -> str:
+    """Return how the task that makes an ensemble is called: ``EXP-007 ensemble``."""
+    return f"{experiment} ensemble"
+
+
+def _ensemble(study: Study, item: Experiment, root: Path) -> Task:
+    seed = study.spec.seeds[0]  # it has none; its folder is that of a run to deploy
+    return Task(
+        name=ensemble_name(item.id),
+        kind="ensemble",
+        experiment=item.id,
+        lane=item.lane or "cpu",
+        folder=seed_folder(root / item.id, seed),
+        seed=seed,
+        needs=tuple(run_name(*member) for member in study.spec.members(item)),
         condition=item.when,
     )
 
@@ -172,14 +201,14 @@ def _folds(study: Study, item: Experiment, root: Path) -> Iterator[Task]:
         )
 
 
-def _after_training(study: Study, item: Experiment, root: Path) -> Iterator[Task]:
+def _judging(study: Study, item: Experiment, root: Path, runs: tuple[str, ...]) -> Iterator[Task]:
     """Yield what the run that would be deployed, the first seed's, needs to be judged whole.
 
-    It is exported and timed only where a criterion asks for its size or latency.
+    It takes the tasks ``runs``, and is exported and timed only where a criterion asks for its size
+    or latency.
     """
     seed, criteria = study.spec.seeds[0], study.criteria[item.id]
     folder = seed_folder(root / item.id, seed)
-    runs = (run_name(item.id, seed), *(task.name for task in _folds(study, item, root)))
 
     def task(kind: Kind, lane: Lane, needs: tuple[str, ...]) -> Task:
         return Task(
@@ -201,9 +230,9 @@ def _threshold(study: Study, item: Experiment, root: Path, planned: Set[str]) ->
     """
     from drupe.study.definition.spec import IMPORTED
 
-    assert item.of is not None
+    (of,) = item.subjects
     seed, baseline = study.spec.seeds[0], study.spec.baseline
-    folder, needs = seed_folder(root / item.of, seed), [f"{item.of} certify"]
-    if baseline.checkpoint and baseline.experiment == item.of:
+    folder, needs = seed_folder(root / of, seed), [f"{of} certify"]
+    if baseline.checkpoint and baseline.experiment == of:
         needs = [IMPORTED, *(name for name in needs if name in planned)]
     return Task(item.id, "certify", item.id, "cpu", folder, seed, needs=tuple(needs))

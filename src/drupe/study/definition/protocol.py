@@ -114,13 +114,14 @@ def freeze(study: Study, folder: Path, data_fingerprint: str) -> list[Deviation]
 
 
 def _differences(frozen: Protocol, current: Protocol) -> Iterator[str]:
-    for name in sorted(frozen.configs.keys() | current.configs.keys()):
-        old, new = frozen.configs.get(name), current.configs.get(name)
-        if old is None:
+    before, after = _candidates(frozen), _candidates(current)
+    for name in sorted(before | after):
+        if name not in before:
             yield f"{name}: added after the protocol was frozen"
-        elif new is None:
+        elif name not in after:
             yield f"{name}: taken out after the protocol was frozen"
         else:
+            old, new = (one.configs.get(name, {}) for one in (frozen, current))
             yield from _changed(name, old, new)
     old_spec, new_spec = dict(frozen.spec), dict(current.spec)
     old_items = {item["id"]: item for item in old_spec.pop("experiments")}
@@ -131,6 +132,12 @@ def _differences(frozen: Protocol, current: Protocol) -> Iterator[str]:
     if frozen.training_version != current.training_version:
         yield f"training version: {frozen.training_version} -> {current.training_version}"
     yield from _changed("versions", frozen.versions, current.versions)
+
+
+def _candidates(protocol: Protocol) -> set[str]:
+    """Return the ids of all models from which one is chosen."""
+    items = protocol.spec["experiments"]
+    return {item["id"] for item in items if item["kind"] == "ensemble"} | protocol.configs.keys()
 
 
 def _changed(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

@@ -105,33 +105,55 @@ class Experiment(Section):
     id: str = Field(pattern=IDENTIFIER, description="also the folder of its runs")
     title: str = Field("", description="a few words for tables")
     hypothesis: str = Field("", description="what the experiment is to find out")
-    kind: Literal["training", "threshold", "comparison"] = Field(
+    kind: Literal["training", "ensemble", "threshold", "comparison"] = Field(
         "training",
-        description="threshold: certify the runs of another experiment; comparison: of runs",
+        description="ensemble: finished runs as one model; threshold: certify the run of another "
+        "experiment; comparison: of runs",
     )
     lane: Literal["cpu", "gpu"] | None = Field(
         None, description="where it runs; null: gpu for training if there is one, cpu otherwise"
     )
     when: Condition | None = Field(None, description="null: always")
-    of: str | None = Field(None, description="threshold: the experiment whose run is certified")
+    of: str | tuple[str, ...] | None = Field(
+        None,
+        description="threshold: the experiment whose run is certified; ensemble: the experiments "
+        "whose first seeds it averages, or one, of which it averages all seeds",
+    )
     comparisons: tuple[PlannedComparison, ...] = Field((), description="comparison: which")
     criteria: dict[str, Any] = Field({}, description="what differs from the study's criteria")
     config: dict[str, Any] = Field({}, description="what differs from the study's defaults")
 
     @model_validator(mode="after")
     def _keys_suit_the_kind(self) -> Self:
-        wanted = {"threshold": "of", "comparison": "comparisons"}.get(self.kind)
+        wanted = {"training": None, "comparison": "comparisons"}.get(self.kind, "of")
         problems = []
         if wanted and not getattr(self, wanted):
-            problems.append(f"{self.id}: a {self.kind} needs {wanted}")
+            problems.append(f"{self.id}: {self._article} {self.kind} needs {wanted}")
         foreign = {"of", "comparisons"} - {wanted}
-        foreign |= set() if self.kind == "training" else {"config", "criteria", "when"}
+        foreign |= set() if self.kind == "training" else {"config"}
+        foreign |= set() if self.is_model else {"criteria", "when"}
         given = sorted(key for key in foreign if getattr(self, key))
         if given:
-            problems.append(f"{self.id}: a {self.kind} takes no {', '.join(given)}")
+            problems.append(f"{self.id}: {self._article} {self.kind} takes no {', '.join(given)}")
+        if self.kind == "threshold" and isinstance(self.of, tuple):
+            problems.append(f"{self.id}.of: a threshold certifies one experiment, got a list")
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @property
+    def _article(self) -> str:
+        return "an" if self.kind == "ensemble" else "a"
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it brings forth a model: it has runs, criteria, and may be recommended."""
+        return self.kind in ("training", "ensemble")
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The experiments that it is ``of``."""
+        return (self.of,) if isinstance(self.of, str) else self.of or ()
 
 
 class Tracking(Section):
@@ -171,6 +193,22 @@ class StudySpec(Section):
         return tuple(item for item in self.experiments if item.kind == "training")
 
     @property
+    def models(self) -> tuple[Experiment, ...]:
+        """The experiments that train, and the ensembles: from these one model is chosen."""
+        return tuple(item for item in self.experiments if item.is_model)
+
+    @property
+    def ensembles(self) -> tuple[Experiment, ...]:
+        """The experiments that average runs of others."""
+        return tuple(item for item in self.experiments if item.kind == "ensemble")
+
+    def members(self, item: Experiment) -> tuple[tuple[str, int], ...]:
+        """Return (experiment, seed) of each run that an ensemble averages."""
+        if len(item.subjects) == 1:
+            return tuple((item.subjects[0], seed) for seed in self.seeds)
+        return tuple((name, self.seeds[0]) for name in item.subjects)
+
+    @property
     def planned(self) -> tuple[PlannedComparison, ...]:
         """Every planned comparison, those of comparison experiments last: one Holm family."""
         own = (pair for item in self.experiments for pair in self.compared_by(item))
@@ -199,8 +237,12 @@ def _problems(spec: StudySpec) -> Iterator[str]:
         yield f"seeds: must differ, got {', '.join(map(str, spec.seeds))}"
     trained = [item.id for item in spec.training]
     yield from _unknown("baseline.experiment", [spec.baseline.experiment], trained)
+    models = [item.id for item in spec.models]
     for item in spec.experiments:
-        yield from _unknown(f"{item.id}.of", [item.of], trained)
+        known = models if item.kind == "threshold" else trained
+        yield from _unknown(f"{item.id}.of", item.subjects, known)
+        if item.kind == "ensemble":
+            yield from _too_few(spec, item)
         if item.when:
             yield from _unknown(f"{item.id}.when.none_of", item.when.none_of, trained)
             if spec.criteria.accuracy is None:
@@ -209,13 +251,26 @@ def _problems(spec: StudySpec) -> Iterator[str]:
     seen = set()
     imported = [IMPORTED] if spec.baseline.checkpoint else []
     for pair in spec.planned:
-        yield from _unknown("comparisons", [pair.a, pair.b], [*trained, *imported])
+        yield from _unknown("comparisons", [pair.a, pair.b], [*models, *imported])
         if pair.a == pair.b:
             stands_for = f" (it replaces {spec.baseline.experiment})" if pair.a in imported else ""
             yield f"comparisons: a and b must differ, got {pair.a} twice{stands_for}"
         if (pair.a, pair.b) in seen:
             yield f"comparisons: {pair.a} - {pair.b} must be planned once, got it twice"
         seen.add((pair.a, pair.b))
+
+
+def _too_few(spec: StudySpec, item: Experiment) -> Iterator[str]:
+    """Say where an ensemble would average one run, or one twice."""
+    members = spec.members(item)
+    if len(members) == 1:
+        yield (
+            f"{item.id}.of: an ensemble of one experiment averages its seeds, of which the study "
+            f"must have at least two, got {spec.seeds[0]}"
+        )
+    twice = dict.fromkeys(name for name, _ in members if item.subjects.count(name) > 1)
+    if twice:
+        yield f"{item.id}.of: must name each experiment once, got {', '.join(twice)} again"
 
 
 def _unknown(where: str, names: Any, known: list[str]) -> Iterator[str]:

@@ -51,7 +51,7 @@ def decisions_made(
     required = spec.criteria.accuracy
     return {
         item.id: decide(item.when, required, runs)
-        for item in spec.training
+        for item in spec.models
         if item.when is not None and required is not None and item.id in begun
     }
 

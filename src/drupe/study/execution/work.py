@@ -21,11 +21,13 @@ from drupe.runs.evaluation_file import read_evaluation
 from drupe.runs.layout import RunFolder, bundle_folder, seed_folder
 from drupe.runs.record import read_record
 from drupe.study.definition.baseline import certified_run, import_words, made_from, read_seen
+from drupe.study.definition.ensembles import ensemble_words
 from drupe.study.definition.loading import Study
-from drupe.study.definition.plan import Runs, Task, plan, study_folder
+from drupe.study.definition.plan import Runs, Task, plan, study_folder, train_task
 from drupe.study.execution.executor import Job
 from drupe.study.execution.journal import Outcome
 from drupe.training.config import ExperimentConfig
+from drupe.training.members import ensemble_identity
 
 THRESHOLD = "threshold.json"
 SMOKE_SAMPLES = 20
@@ -56,17 +58,35 @@ class Work:
         """Return whether the task's result is there, made from what it would be made from now."""
         if task.kind == "certify":
             return False  # certificates are made anew each time
+        if task.kind == "ensemble":
+            return self._is_made(task)
         if task.config is None:
             return self.answer(task.experiment, task.kind) is not None
         record = read_record(task.folder)
         same = record is not None and record.identity == task.config.identity(self.fingerprint)
         return same and record is not None and record.status == "done"
 
+    def _is_made(self, task: Task) -> bool:
+        """Return whether an ensemble is there, of its members as they are now."""
+        record, members = read_record(task.folder), self._members(task)
+        if record is None or record.status != "done" or not all(map(self.is_done, members)):
+            return False
+        weights = [file_hash(RunFolder(member.folder).weights) for member in members]
+        return record.identity == ensemble_identity(weights, self.fingerprint)
+
+    def _members(self, task: Task) -> tuple[Task, ...]:
+        """Return the tasks that train the runs which an ensemble averages."""
+        spec = self.study.spec
+        return tuple(
+            train_task(self.study, spec.experiment(name), seed, self.folder)
+            for name, seed in spec.members(spec.experiment(task.experiment))
+        )
+
     def finished_runs(self) -> Runs:
         """Return the finished runs that the study asks for now, the baseline's included."""
-        found: dict[str, list[tuple[int, Path]]] = {name: [] for name in self.study.configs}
+        found: dict[str, list[tuple[int, Path]]] = {item.id: [] for item in self.study.spec.models}
         for task in plan(self.study, self.store):
-            if task.kind == "train" and self.is_done(task):
+            if task.kind in ("train", "ensemble") and self.is_done(task):
                 found[task.experiment].append((task.seed, task.folder))
             elif task.kind == "import":
                 found[task.experiment] = (
@@ -91,7 +111,7 @@ class Work:
     def _certified(self, task: Task) -> tuple[str, str]:
         """Return whose run is certified, and why where that isn't obvious."""
         experiment = self.study.spec.experiment(task.experiment)
-        if experiment.of is None:
+        if experiment.kind != "threshold":
             return experiment.id, ""
         return certified_run(self.study, experiment, self.folder)
 
@@ -99,7 +119,7 @@ class Work:
         """Move another run out of the way of ``task``; return where it lies now, None if none did.
 
         A changed experiment is run anew; what it said before the change is kept. ``task`` is not
-        done; an import that was interrupted starts again in its place.
+        done; an import or ensemble that was interrupted starts again in its place.
         """
         record = read_record(task.folder) if task.is_run else None
         if record is None or (task.config is None and record.status != "done"):
@@ -129,6 +149,8 @@ class Work:
             weights = ("--weights", str(self.weights_folder)) if self.weights_folder else ()
             words = ("train", str(file), "--resume", "--out", str(task.folder), *store, *weights)
             return Job(task, words, log)
+        if task.kind == "ensemble":
+            return Job(task, (*self._ensemble_words(task), *store), log)
         bundle = bundle_folder(self.folder / task.experiment)
         if task.kind == "import":
             words = (*import_words(self.study, task.folder), *store)
@@ -142,19 +164,26 @@ class Work:
             words = ("bench", str(bundle), *few, "--json")
         return Job(task, words, log, self._raw_answer(task))
 
+    def _ensemble_words(self, task: Task) -> list[str]:
+        members = self._members(task)
+        root = self.study.configs[members[0].experiment].data.root
+        folders = tuple(member.folder for member in members)
+        return ensemble_words(task.experiment, folders, root, task.folder)
+
     def _certify_words(self, task: Task) -> tuple[str, ...]:
         name, _ = self._certified(task)
         experiment = self.study.spec.experiment(task.experiment)
-        request = self.request(name, alone=experiment.of is not None)
+        request = self.request(name, alone=experiment.kind == "threshold")
         words = (
             *("study", "certify", str(self.deployed(name))),
             *("--out", str(self.folder / task.experiment / THRESHOLD)),
             *("--min-recall", repr(request.min_recall), "--confidence", repr(request.confidence)),
             *("--candidates", str(request.candidates)),
         )
-        if experiment.of:
+        if experiment.kind == "threshold":
             return words
-        folds = self.study.configs[experiment.id].calibration.crossfit
+        config = self.study.configs.get(experiment.id)
+        folds = config.calibration.crossfit if config else None
         return (*words, "--record", *(("--cross-fit", str(folds)) if folds is not None else ()))
 
     def accept(self, task: Task) -> Outcome:
@@ -163,7 +192,7 @@ class Work:
         Raises:
             InputError: it did something else than was asked for.
         """
-        if task.config is not None:
+        if task.config is not None or task.kind == "ensemble":
             if self.is_done(task):
                 return Outcome("done")
             raise InputError(
@@ -198,7 +227,7 @@ class Work:
     def point(self, experiment: str, alone: bool = False) -> OperatingPoint:
         """Return where an experiment's run to deploy, or the checkpoint's, would operate.
 
-        ``alone``: it is the only candidate; else one of all that the study trains.
+        ``alone``: it is the only candidate; else one of all models of the study.
 
         Raises:
             InputError: its files are damaged, or it has no calibration items (yet).

@@ -15,8 +15,9 @@ from drupe.deployment.answers import BenchAnswer, ExportAnswer
 from drupe.errors import InputError
 from drupe.evaluation.metrics import LIKE_CHANCE
 from drupe.evaluation.operating_point import OperatingPoint
+from drupe.runs.layout import seed_folder
 from drupe.study.definition.baseline import certified_run, read_seen
-from drupe.study.definition.plan import plan, run_name
+from drupe.study.definition.plan import ensemble_name, plan, run_name
 from drupe.study.definition.protocol import Deviation
 from drupe.study.definition.spec import IMPORTED, Experiment, PlannedComparison
 from drupe.study.execution.conditions import ConditionDecision, decisions_made
@@ -35,6 +36,8 @@ from drupe.study.verdict.figures import Measured, TestedExperiment, compare_plan
 from drupe.study.verdict.recommendation import RecommendationCandidate, recommend
 
 NOT_JUDGED = "not judged: the baseline"
+MODELS = ("training", "ensemble")
+"""The kinds of experiments that bring forth a model."""
 COLLAPSED = "collapsed to one decision for every item"
 
 
@@ -54,7 +57,7 @@ def assess(
     measured = measure(runs, spec.confidence)
     comparisons, not_compared = compare_planned(spec.planned, measured)
     assessor = _Assessor(work, measured, outcomes, decisions, not_compared)
-    joint = {item.id: assessor.point(item.id, alone=False) for item in spec.training}
+    joint = {item.id: assessor.point(item.id, alone=False) for item in spec.models}
     experiments = [assessor.assess(item, joint.get(item.id)) for item in spec.experiments]
     candidates = [
         RecommendationCandidate(
@@ -65,7 +68,7 @@ def assess(
             p50_ms=item.bench.first.p50_ms if item.bench and item.bench.first else None,
         )
         for item in experiments
-        if item.kind == "training" and item.runs
+        if item.kind in MODELS and item.runs
     ]
     imported = [assessor.imported()] if spec.baseline.checkpoint else []
     return StudyVerdict(
@@ -104,7 +107,7 @@ def _calibration(work: Work) -> str:
 
 def _passes(item: ExperimentVerdict) -> bool:
     """Return whether a model passes every criterion, of which there is at least one."""
-    is_judged = item.kind == "training" and bool(item.criteria)
+    is_judged = item.kind in MODELS and bool(item.criteria)
     return is_judged and all(one.verdict == "pass" for one in item.criteria)
 
 
@@ -122,9 +125,9 @@ class _Assessor:
             return self._comparison(item)
         if item.kind == "threshold":
             return self._threshold(item)
-        return self._training(item, joint)
+        return self._model(item, joint)
 
-    def _training(self, item: Experiment, joint: OperatingPoint | None) -> ExperimentVerdict:
+    def _model(self, item: Experiment, joint: OperatingPoint | None) -> ExperimentVerdict:
         tested = self.measured.tested.get(item.id, TestedExperiment())
         point = self.point(item.id, alone=True)
         export = self._answer(ExportAnswer, item.id, "export")
@@ -145,11 +148,12 @@ class _Assessor:
             id=item.id,
             title=item.title,
             hypothesis=item.hypothesis,
-            kind="training",
+            kind=item.kind,
             state=state,
             reason=reason or None,
-            note=_note(figures),
-            seeds=tested.seeds,
+            note=_note(figures, tested),
+            seeds=tested.seeds if tested.has_seeds else (),
+            members=self._members(item),
             runs=self._names(tested.runs),
             deployed=self._name(deployed) if deployed in tested.runs else None,
             figures=figures,
@@ -196,10 +200,9 @@ class _Assessor:
         )
 
     def _threshold(self, item: Experiment) -> ExperimentVerdict:
-        assert item.of is not None
         of, why = certified_run(self.work.study, item, self.work.folder)
         point = self.point(of, alone=True)
-        required = self.work.study.criteria[item.of].recall
+        required = self.work.study.criteria[item.subjects[0]].recall
         evidence = ExperimentEvidence(point=point)
         criteria = (
             (judge_recall(required, evidence, self.measured.confidence),)
@@ -259,6 +262,13 @@ class _Assessor:
         source = str(self.work.folder / experiment / f"{kind}.json")
         return None if answer is None else validate(model, answer, source)
 
+    def _members(self, item: Experiment) -> tuple[str, ...]:
+        """Return the folders of the runs that an ensemble averages, relative to the study's."""
+        if item.kind != "ensemble":
+            return ()
+        folder, members = self.work.folder, self.work.study.spec.members(item)
+        return self._names([seed_folder(folder / name, seed) for name, seed in members])
+
     def _name(self, run: Path) -> str:
         return os.path.relpath(run, self.work.folder)
 
@@ -270,13 +280,17 @@ class _Assessor:
         if decision is not None and not decision.runs and not finished:
             return "skipped", decision.reason
         names = [run_name(item.id, seed) for seed in self.work.study.spec.seeds]
+        if item.kind == "ensemble":
+            names = [ensemble_name(item.id)]
         failed = [
             f"{name}: {self.outcomes[name].reason}"
             for name in names
             if name in self.outcomes and self.outcomes[name].state == "failed"
         ]
         if finished == len(names):
-            return "done", decision.reason if decision else ""
+            reasons = [decision.reason] if decision else []
+            reasons += [f"the mean of {', '.join(self._members(item))}"] if item.subjects else []
+            return "done", "; ".join(reasons)
         state = "partly done" if finished else "failed" if failed else "missing"
         return state, "; ".join(failed)
 
@@ -311,9 +325,11 @@ def _refusal(point: OperatingPoint | None) -> str | None:
     return str(point.refusal) if point and point.refusal else None
 
 
-def _note(figures: ExperimentFigures | None) -> str | None:
+def _note(figures: ExperimentFigures | None, tested: TestedExperiment) -> str | None:
     """Say which seeds collapsed, if any did."""
     if figures is None or not figures.collapsed:
         return None
+    if not tested.has_seeds:
+        return COLLAPSED
     seeds = "seed" if len(figures.collapsed) == 1 else "seeds"
     return f"{COLLAPSED}: {seeds} {', '.join(map(str, figures.collapsed))}"

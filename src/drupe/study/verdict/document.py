@@ -74,9 +74,10 @@ class ExperimentVerdict(InliningPart):
     criterion is asked. ``state``: done, partly done, failed, skipped or missing. ``caveats``: what
     makes the imported figures optimistic and their calibration worthless. ``runs``: the folders of
     the finished ones, relative to the study's; ``deployed``: the first seed's, whose place no other
-    takes. ``certificate``, ``certified_test`` and the criteria are about that run as the only model
-    there is, ``joint_certificate`` about it as the one chosen from all that the study trains, which
-    a recommendation takes. ``refusal``: why there is no ``certificate``; the file doesn't keep it.
+    takes. ``members``: the folders of the runs that an ensemble averages. ``certificate``,
+    ``certified_test`` and the criteria are about that run as the only model there is,
+    ``joint_certificate`` about it as the one chosen from all models of the study, which a
+    recommendation takes. ``refusal``: why there is no ``certificate``; the file doesn't keep it.
     """
 
     inlined, told_by = "figures", "accuracy"
@@ -84,13 +85,14 @@ class ExperimentVerdict(InliningPart):
     id: str
     title: str = ""
     hypothesis: str = ""
-    kind: Literal["training", "threshold", "comparison", "imported"]
+    kind: Literal["training", "ensemble", "threshold", "comparison", "imported"]
     state: str
     reason: str | None = None
     note: str | None = None
     caveats: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     runs: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
     deployed: str | None = None
     figures: ExperimentFigures | None = None
     certificate: CertificateField | None = None

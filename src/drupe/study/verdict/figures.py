@@ -37,13 +37,14 @@ ONE_SIDED_SHARE = 0.99
 class TestedExperiment:
     """Distinct test predictions of an experiment, one table per finished seed, and the runs.
 
-    ``is_imported``: a model from elsewhere, whose one run shares its seed with no other.
+    ``has_seeds`` is false of an ensemble and of a model from elsewhere, whose one run shares a seed
+    with no other.
     """
 
     seeds: tuple[int, ...] = ()
     runs: tuple[Path, ...] = ()
     tables: tuple[Predictions, ...] = ()
-    is_imported: bool = False
+    has_seeds: bool = True
 
     def distinct(self, groups: NDArray[np.int32]) -> TestedExperiment:
         """Return the same with one item per duplicate group."""
@@ -74,8 +75,8 @@ class Measured:
     ) -> tuple[tuple[int, ...], PairedDifference]:
         """Return the paired difference of accuracies, a minus b, and the seeds that it is from."""
         common = tuple(seed for seed in a.seeds if seed in b.seeds)
-        if a.is_imported or b.is_imported:
-            common = b.seeds if a.is_imported else a.seeds
+        if not (a.has_seeds and b.has_seeds):
+            common = a.seeds if a.has_seeds else b.seeds
         elif common:
             a, b = a.of_seeds(common), b.of_seeds(common)
         correct = correct_decisions(align([*a.tables, *b.tables]))
@@ -117,8 +118,8 @@ def _read(runs: Sequence[tuple[int, Path]]) -> TestedExperiment:
         if record
     ]
     seeds, folders = zip(*runs, strict=True)
-    is_imported = any(record and record.imported for record in records)
-    return TestedExperiment(seeds, folders, align(tables), is_imported)
+    has_seeds = all(record is None or record.has_seed for record in records)
+    return TestedExperiment(seeds, folders, align(tables), has_seeds)
 
 
 def _figures(tested: TestedExperiment, confidence: float) -> ExperimentFigures:

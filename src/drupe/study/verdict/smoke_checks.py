@@ -41,6 +41,7 @@ def smoke_checks(work: Work, outcomes: Mapping[str, Outcome]) -> tuple[Check, ..
     for name, kind in (
         ("checkpoint imported", "import"),
         ("folds run", "fold"),
+        ("ensembles made", "ensemble"),
         ("thresholds certified or refused", "certify"),
         ("graphs exported and gated", "export"),
         ("latency measured", "bench"),
