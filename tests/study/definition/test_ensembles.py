@@ -237,8 +237,24 @@ def test_without_a_member_there_is_no_ensemble(tmp_path) -> None:
     work, found = ran(tmp_path, BOTH, SEEDS, executor=FakeExecutor(without_b))
     outcome = Journal(work.folder).outcomes()["AB ensemble"]
     assert (outcome.state, outcome.reason) == ("skipped", "B seed 1 has no result")
-    states = {item.id: item.state for item in found.experiments}
-    assert (states["AB"], states["AA"]) == ("missing", "done")
+    rows = {item.id: item for item in found.experiments}
+    assert (rows["AB"].state, rows["AB"].reason) == ("skipped", "B seed 1 has no result")
+    assert rows["AA"].state == "done"
+
+
+def test_of_a_member_that_a_condition_leaves_out_no_smoke_test_complains(tmp_path) -> None:
+    waits = {"id": "C", "when": {"none_of": ["A"], "meet": "accuracy"}}
+    averaged = {**BOTH, "of": ["A", "C"]}
+    study = study_of(tmp_path, waits, averaged, criteria={"accuracy": 0.9}).smoke()
+    work = work_on(study, tmp_path / "store")
+    outcomes = schedule(work, FakeExecutor(does(A=20, B=40)))
+
+    reason = "not run, because C seed 1 is not"
+    assert outcomes["AB ensemble"].reason == reason
+    assert all(check.passed for check in smoke_checks(work, outcomes) if "made" in check.name)
+    found = assess(work, outcomes)
+    row = {item.id: item for item in found.experiments}["AB"]
+    assert (row.state, row.reason) == ("skipped", reason)
 
 
 def test_it_may_wait_for_a_condition(tmp_path) -> None:

@@ -12,6 +12,9 @@ from drupe.runs.evaluation_file import read_evaluation
 from drupe.study.definition.plan import Runs
 from drupe.study.definition.spec import Condition, StudySpec
 
+NOT_RUN = "not run, because"
+"""Begins the reason of everything that a condition leaves out: nothing went wrong."""
+
 
 @dataclass(frozen=True)
 class ConditionDecision:
@@ -36,11 +39,9 @@ def decide(condition: Condition, required: float, runs: Runs) -> ConditionDecisi
     wanted = format_percent(required, decimals=2)
     known = [mean for mean in means.values() if mean is not None]
     if any(mean >= required for mean in known):
-        return ConditionDecision(
-            False, f"not run, because at least one reaches {wanted}: {figures}"
-        )
+        return ConditionDecision(False, f"{NOT_RUN} at least one reaches {wanted}: {figures}")
     if len(known) < len(means):
-        return ConditionDecision(False, f"not run, because it can't be decided: {figures}")
+        return ConditionDecision(False, f"{NOT_RUN} it can't be decided: {figures}")
     return ConditionDecision(True, f"run, because none reaches {wanted}: {figures}")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from drupe.errors import InputError
 from drupe.study.definition.plan import Task
-from drupe.study.execution.conditions import ConditionDecision, decide
+from drupe.study.execution.conditions import NOT_RUN, ConditionDecision, decide
 from drupe.study.execution.executor import Ended, Executor
 from drupe.study.execution.journal import Journal, Outcome
 from drupe.study.execution.work import Work, last_lines
@@ -90,6 +90,8 @@ class Scheduler:
     def _missing_need(self, task: Task) -> str:
         for name in task.needs:
             outcome = self.outcomes[name]
+            if outcome.state == "skipped" and outcome.reason.startswith(NOT_RUN):
+                return f"{NOT_RUN} {name} is not"
             if outcome.state in ("failed", "skipped"):
                 return f"{name} has no result"
         return ""

@@ -291,8 +291,14 @@ class _Assessor:
             reasons = [decision.reason] if decision else []
             reasons += [f"the mean of {', '.join(self._members(item))}"] if item.subjects else []
             return "done", "; ".join(reasons)
-        state = "partly done" if finished else "failed" if failed else "missing"
-        return state, "; ".join(failed)
+        # Of what trains, a condition alone leaves anything out; of an ensemble, a missing member.
+        skipped = [
+            self.outcomes[name].reason
+            for name in names
+            if name in self.outcomes and self.outcomes[name].state == "skipped"
+        ]
+        rest = "failed" if failed else "skipped" if skipped else "missing"
+        return "partly done" if finished else rest, "; ".join(failed or skipped)
 
 
 def _caveats(run: Path, figures: ExperimentFigures) -> tuple[str, ...]:

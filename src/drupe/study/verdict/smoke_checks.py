@@ -9,6 +9,7 @@ from typing import Any
 from drupe.runs.epoch_log import finished_epochs
 from drupe.runs.record import read_record
 from drupe.study.definition.plan import Task, plan
+from drupe.study.execution.conditions import NOT_RUN
 from drupe.study.execution.journal import Outcome
 from drupe.study.execution.work import Work
 
@@ -74,7 +75,7 @@ def _all_done(
     bad = [
         f"{task}: {one.reason}"
         for task, one in found.items()
-        if not one.is_done and not (one.state == "skipped" and one.reason.startswith("not run"))
+        if not one.is_done and not (one.state == "skipped" and one.reason.startswith(NOT_RUN))
     ]
     done = sum(one.is_done for one in found.values())
     detail = "; ".join(bad) or ", ".join(subjects or []) or f"{done} tasks"
