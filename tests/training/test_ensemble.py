@@ -18,6 +18,7 @@ from drupe.runs.record import read_record
 from drupe.training.crossfit import calibrate_on_folds
 from drupe.training.ensemble import EnsembleRequest, make_ensemble
 from drupe.training.fresh import calibrate_on_fresh
+from drupe.training.learnt import read_digests
 from drupe.training.members import ensemble_identity
 from drupe.training.run import train_run
 from drupe.training.saved import evaluate_run, load_network
@@ -215,3 +216,28 @@ def test_a_damaged_file_is_refused(ensemble, tmp_path) -> None:
         save_tensors(file, kept, header)
         with pytest.raises(InputError, match=r"model\.safetensors"):
             load_network(folder)
+
+
+def test_what_its_members_have_learnt_from_is_not_new_to_it(runs, ensemble) -> None:
+    members = [read_digests(runs[name]) for name in "AB"]
+    assert read_digests(ensemble) == members[0] | members[1] != frozenset()
+
+
+def test_an_ensemble_as_a_teacher_stands_for_the_recipes_of_its_members(tiny, ensemble) -> None:
+    config = tiny(training={"teacher": {"recipes": [str(ensemble)]}})
+    recipes = config.training.teacher.recipes
+    assert [one.model.architecture for one in recipes] == ["test_efficientnet", "test_resnet"]
+    assert [one.input.crop for one in recipes] == [48, "none"]
+
+
+def test_a_run_that_goes_on_from_another_is_no_member(runs, tiny, store, tmp_path) -> None:
+    child = tmp_path / "child"
+    train_run(tiny(training={"init": str(runs["C"]), "epochs": 1}), child, store)
+    with pytest.raises(InputError, match=r"goes on from an earlier run \(training\.init\)"):
+        make_ensemble(EnsembleRequest((runs["C"], child), "E"), tmp_path / "E", store)
+
+
+def test_a_run_goes_on_from_one_network(ensemble, tiny, store, tmp_path) -> None:
+    config = tiny(training={"init": str(ensemble)})
+    with pytest.raises(InputError, match="must be a run of one network, got the ensemble"):
+        train_run(config, tmp_path / "run", store)

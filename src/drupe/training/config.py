@@ -199,8 +199,8 @@ class TeacherConfig(Section):
 
     recipes: tuple[RecipeConfig, ...] = Field(
         min_length=1,
-        description="self, or a preset, experiment file or run whose recipe is trained anew on "
-        "folds of fit; several are averaged",
+        description="self, or a preset, experiment file, run or ensemble whose recipe is trained "
+        "anew on folds of fit; several are averaged",
     )
     folds: int = Field(3, ge=2, le=20, description="of the fit split; copies stay together")
     share: float = Field(

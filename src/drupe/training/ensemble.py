@@ -18,13 +18,20 @@ from drupe.models.ensemble import Ensemble
 from drupe.models.network import Network
 from drupe.progress import Progress, silent
 from drupe.runs.evaluation_file import Evaluation, read_evaluation
-from drupe.runs.record import MemberRecord, RunRecord, now, require_same_data
+from drupe.runs.record import (
+    MemberRecord,
+    RunRecord,
+    now,
+    require_same_data,
+    require_same_splits,
+)
 from drupe.training.claim import check_store, exclusive, find_record
 from drupe.training.config import ExperimentConfig, write_config
 from drupe.training.distributed import World
 from drupe.training.execution import choose_device, set_threads
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import judge
+from drupe.training.learnt import read_digests, write_digests
 from drupe.training.members import Member, ensemble_identity, item_paths, read_members
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.run import RunOutcome
@@ -72,6 +79,8 @@ def make_ensemble(
         config = _config(request, members[0])
         data = prepare_data(config, store, progress)
         _require_members_items(config, members[0], data)
+        for member in members:
+            require_same_splits(member.folder, member.record)
         identity = ensemble_identity(
             [member.weights for member in members], data.dataset.fingerprint
         )
@@ -92,6 +101,7 @@ def make_ensemble(
                 for member, one in zip(members, metadata.members, strict=True)
             ),
         )
+        write_digests(folder, frozenset().union(*(read_digests(one.folder) for one in members)))
         evaluation = _judge(network, metadata, record, config, data, folder, progress)
     return RunOutcome(folder, evaluation, False, data.dataset.skipped)
 

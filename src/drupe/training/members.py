@@ -92,6 +92,11 @@ def _unfit(record: RunRecord, config: ExperimentConfig) -> str:
             "it was trained for cross-fitting (calibration.crossfit), so it has learnt from every "
             "training item; train it with calibration.holdout"
         )
+    if config.training.init is not None:
+        return (
+            "it goes on from an earlier run (training.init), whose own items were left out of its "
+            "calibration and test: the ensemble would be judged on them"
+        )
     if record.data.approximate:
         return f"its calibration is approximate: {record.data.approximate}"
     return ""

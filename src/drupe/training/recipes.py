@@ -43,38 +43,53 @@ def with_recipes(document: Tree) -> Tree:
     names = [named] if isinstance(named, str) else named
     if not isinstance(names, (list, tuple)):
         return document
-    recipes = [_recipe(name, document) if isinstance(name, str) else name for name in names]
+    recipes = [
+        recipe
+        for name in names
+        for recipe in (_recipes(name, document) if isinstance(name, str) else [name])
+    ]
     return {**document, "training": {**training, "teacher": {**teacher, "recipes": recipes}}}
 
 
-def _recipe(name: str, document: Tree) -> Tree:
-    recipe = _sections(document if name == SELF else _read(Path(name)))
+def _recipes(name: str, document: Tree) -> list[Tree]:
+    """Return the recipe that ``name`` stands for; those of its members where it is an ensemble."""
+    if name == SELF:
+        return [_labels_only(_sections(document))]
+    found = [_sections(document) for document in _read(Path(name))]
+    for recipe in found:
+        given = recipe.get("training")
+        keys = given if isinstance(given, Mapping) else {}
+        if refused := [key for key in NOT_TAUGHT if keys.get(key) is not None]:
+            raise InputError(
+                f"{KEY}: must be a recipe that learns from labels alone, got {name} with "
+                f"training.{refused[0]}"
+            )
+    return [_labels_only(recipe) for recipe in found]
+
+
+def _labels_only(recipe: Tree) -> Tree:
     given = recipe.get("training")
     if not isinstance(given, Mapping):
         return recipe
-    refused = [key for key in NOT_TAUGHT if name != SELF and given.get(key) is not None]
-    if refused:
-        raise InputError(
-            f"{KEY}: must be a recipe that learns from labels alone, got {name} with "
-            f"training.{refused[0]}"
-        )
     training = {key: value for key, value in given.items() if key not in NOT_TAUGHT}
     return {**recipe, "training": training}
 
 
-def _read(path: Path) -> Tree:
+def _read(path: Path) -> list[Tree]:
     if not path.is_dir():
-        return read_yaml(experiment_file(path))
+        return [read_yaml(experiment_file(path))]
     record = read_record(path)
     if record is None:
         raise InputError(f"{KEY}: must be {SELF}, an experiment file or a run, got {path}")
+    if record.members:
+        return [document for one in record.members for document in _read(Path(one.folder))]
     if record.imported:
         raise InputError(
             f"{KEY}: must be a recipe that can be trained anew without the items that it is asked "
             f"about, got the imported {path}: how it was trained isn't known, and it may have "
             "learnt from them"
         )
-    return read_yaml(RunFolder(path).config)
+    return [read_yaml(RunFolder(path).config)]
 
 
 def with_ancestor(document: Tree) -> Tree:

@@ -159,6 +159,10 @@ def start_from(
         InputError: it is another network, or expects another range of pixels.
     """
     found, metadata = load_network(ancestor.run)
+    if isinstance(metadata, EnsembleMetadata):
+        raise InputError(
+            f"training.init: must be a run of one network, got the ensemble {ancestor.run}"
+        )
     if metadata.input.range != input_range:
         raise InputError(
             f"training.init: must be a run with input.range {input_range}, got "
