@@ -21,8 +21,9 @@ LAYERS: dict[str, set[str]] = {
     "training": {"data", "runs", "evaluation", "models"},
     "deployment": {"data", "runs", "evaluation", "models", "training"},
     "study": {"data", "runs", "evaluation", "models", "training", "deployment"},
-    "reporting": {"data", "runs", "evaluation", "models", "training", "deployment", "study"},
+    "tuning": {"data", "runs", "evaluation", "models", "training", "deployment", "study"},
 }
+LAYERS["reporting"] = set(LAYERS)
 LAYERS["cli"] = set(LAYERS)
 
 # The rooms inside a layer, each with what of that layer it may import beside itself. Whatever
@@ -89,6 +90,7 @@ READS_CLOCK = {
     "training.precision",  # chooses by timing
     "runs.record",  # when a run started and ended
     "training.run",  # how long each stage took
+    "tuning.search",  # stops a search after so many hours
 }
 CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"}
 CALENDARS = {"now", "utcnow", "today"}

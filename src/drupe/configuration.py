@@ -61,17 +61,27 @@ def parse_overrides(words: Sequence[str]) -> Tree:
         except (yaml.YAMLError, ValueError, RecursionError):
             problems.append(f"{key}: value is not valid YAML, got {value!r}")
             continue
-        for part in reversed(key.split(".")):
-            leaf = {part: leaf}
-        tree = merge(tree, leaf)
+        tree = merge(tree, nest(key, leaf))
     if problems:
         raise InputError(problems)
     return tree
 
 
+def nest(key: str, value: Any) -> Tree:
+    """Return ``value`` under a dotted key: ``{"training": {"epochs": 3}}``."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    tree: Tree = value
+    return tree
+
+
 def _scalar(text: str) -> Any:
-    value = yaml.safe_load(text)
-    if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text; people mean a number
+    return meant(yaml.safe_load(text))
+
+
+def meant(value: Any) -> Any:
+    """Return what a YAML scalar stands for: YAML 1.1 reads 1e-4 as text; people mean a number."""
+    if isinstance(value, str):
         try:
             return float(value)
         except ValueError:

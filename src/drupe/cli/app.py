@@ -29,6 +29,7 @@ from drupe.cli import (
     study,
     threshold,
     train,
+    tune,
 )
 from drupe.cli.console import print_error, print_line, stderr
 from drupe.cli.options import examples
@@ -43,6 +44,7 @@ EXTRA_OF = {
     "mlflow": "mlflow",
     "nbformat": "notebook",
     "openvino": "openvino",
+    "optuna": "tune",
     "polars": "evidence",
     "ray": "ray",
     "scipy": "evidence",
@@ -75,6 +77,7 @@ app = typer.Typer(
     },
 )
 app.command(epilog=train.EXAMPLES)(train.train)
+app.command(epilog=tune.EXAMPLES)(tune.tune)
 app.command(name="import", epilog=importing.EXAMPLES)(importing.import_network)
 app.command(epilog=ensemble.EXAMPLES)(ensemble.ensemble)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from drupe.cli import report, study_certify
 from drupe.cli.console import print_json, print_line, print_text
+from drupe.cli.executors import Address, ExecutorName, choose_executor
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
 from drupe.cli.progress import progress_on
 
 if TYPE_CHECKING:
     from drupe.study.definition.loading import Study
-    from drupe.study.execution.executor import Executor
     from drupe.study.run import OnStart
 
 app = typer.Typer(no_args_is_help=True, help="Run studies: experiments x seeds, compared fairly.")
@@ -96,13 +96,8 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 1 unless a model passes every criterion.")
     ] = False,
-    executor: Annotated[
-        Literal["local", "ray"], typer.Option(help="Where runs happen: here, or on a Ray cluster.")
-    ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Of the Ray cluster; else the one on this machine."),
-    ] = None,
+    executor: ExecutorName = "local",
+    address: Address = None,
     weights: WeightsFolder = None,
     store: Store = STORE,
     json: Json = False,
@@ -120,7 +115,7 @@ def run(
 
     loaded = load(study, overrides, data, defect, smoke)
     runs = parallel or (None if not smoke else 0)
-    chosen = _executor(executor, address, runs, store, weights)
+    chosen = choose_executor(executor, address, runs, store, weights)
     # A cluster prints what befalls its nodes, which the journal tells better.
     with study_watch() as on_start, redirect_stdout(StringIO()):
         found = run_study(
@@ -156,22 +151,6 @@ def _tracked(loaded: Study, on_start: OnStart) -> OnStart:
 
     tracker = MlflowTracker(uri, print_warning)
     return on_start if loaded.is_smoke else tracker.follow(on_start)
-
-
-def _executor(
-    name: str, address: str | None, runs: int | None, store: Path, weights: Path | None
-) -> Executor:
-    from drupe.errors import InputError
-    from drupe.host import available_cores
-    from drupe.study.execution.local import LocalExecutor
-
-    if name == "ray":
-        from drupe.study.execution.ray.executor import RayExecutor
-
-        return RayExecutor(address or "auto", store, runs=runs or 1, weights_folder=weights)
-    if address is not None:
-        raise InputError("--address: needs --executor ray")
-    return LocalExecutor(available_cores() if runs == 0 else runs or 1)
 
 
 @app.command(epilog=CHECK_EXAMPLES)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from drupe.evaluation.intervals import wilson
 from drupe.evaluation.metrics import ECE_BINS
 from drupe.evaluation.predictions import Predictions
+from drupe.evaluation.recall_yield import yields_by_misses
 
 Floats = NDArray[np.float64]
 
@@ -68,10 +69,8 @@ def recall_yield(tables: Sequence[Predictions]) -> Curve:
 
 
 def _yield_at(table: Predictions, recall: Floats) -> Floats:
-    clean = np.sort(table.scores[~table.is_defect])
-    defects = np.sort(table.scores[table.is_defect])
-    missed = np.minimum(_whole(1 - recall, defects.size), defects.size - 1)
-    return np.asarray(np.searchsorted(clean, defects[missed], side="left") / clean.size)
+    yields = yields_by_misses(table.scores, table.is_defect)
+    return yields[np.minimum(_whole(1 - recall, yields.size), yields.size - 1)]
 
 
 def _whole(share: Floats, size: int) -> NDArray[np.intp]:

@@ -6,18 +6,11 @@ in the page's content security policy, so nothing that a path or a class name sm
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
-import drupe
 from drupe.evaluation.intervals import (
     format_confidence,
     format_interval,
@@ -38,6 +31,7 @@ from drupe.reporting.data_section import DataSection, data_section
 from drupe.reporting.explorer import ExplorerRun, explorer_runs, lower_bound_tables
 from drupe.reporting.gallery import Gallery, find_mistakes
 from drupe.reporting.history import training_charts
+from drupe.reporting.page_parts import page_parts
 from drupe.reporting.pictures import Pictures
 from drupe.reporting.provenance import Provenance, provenance
 from drupe.reporting.study_files import StudyFiles, read_study_files
@@ -45,9 +39,7 @@ from drupe.reporting.verdict import evidence_text
 from drupe.study.verdict.document import StudyVerdict
 from drupe.templates import template_environment
 
-SCRIPTS = ("evidence.js", "charts.js", "explorer.js", "gallery.js", "page.js")
-THEME = "theme.js"
-STYLE = "report.css"
+SCRIPTS = ("evidence.js", "charts.js", "explorer.js", "gallery.js", "page.js", "start_report.js")
 CRITERIA = ("accuracy", "recall", "latency", "size")
 
 
@@ -165,7 +157,6 @@ def _comparison(study: StudyFiles) -> list[Chart]:
 
 def render(report: Report) -> str:
     """Return the page."""
-    assets = files("drupe.reporting") / "assets"
     filters: dict[str, Callable[..., object]] = {
         "evidence": evidence_text,
         "percent": format_percent,
@@ -175,23 +166,5 @@ def render(report: Report) -> str:
     }
     environment = template_environment("drupe.reporting", filters, is_html=True)
     environment.globals["interval"] = format_interval
-
-    def asset(name: str) -> str:
-        return (assets / name).read_text(encoding="utf-8")
-
-    code = "\n".join(map(asset, SCRIPTS))
-    theme, *scripts = asset(THEME), get_plotlyjs(), f'"use strict";\n(() => {{\n{code}\n}})();'
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        version=drupe.__version__,
-        style=Markup(asset(STYLE)),
-        theme=Markup(theme),
-        scripts=[Markup(script) for script in scripts],
-        script_hashes=" ".join(map(_policy_hash, (theme, *scripts))),
-    )
-
-
-def _policy_hash(script: str) -> str:
-    """Return a script's name in a content security policy."""
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
+    template = environment.get_template("report.html.j2")
+    return template.render(report=report, **page_parts(SCRIPTS))

@@ -340,12 +340,16 @@ def _section(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def load_experiment(path: Path, overrides: Tree | None = None) -> ExperimentConfig:
-    """Read an experiment YAML, lay ``overrides`` on top and validate the result.
+    """Read an experiment YAML, lay ``overrides`` on top and validate the result."""
+    return validate_experiment(read_experiment(path, overrides), str(path))
+
+
+def read_experiment(path: Path, overrides: Tree | None = None) -> Tree:
+    """Return an experiment YAML with ``overrides`` on top, as it is written: no defaults.
 
     A file that gives no ``name`` is named after itself.
     """
-    document = merge({"name": path.stem}, merge(read_yaml(path), overrides or {}))
-    return validate_experiment(document, str(path))
+    return merge({"name": path.stem}, merge(read_yaml(path), overrides or {}))
 
 
 def write_config(

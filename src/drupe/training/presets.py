@@ -34,10 +34,10 @@ def presets() -> tuple[Preset, ...]:
     return tuple(Preset(name, folder / f"{name}.yaml") for name in NAMES)
 
 
-def experiment_file(given: Path | None) -> Path:
+def experiment_file(given: Path | None, command: str = "train") -> Path:
     """Return the file of an experiment that is given by its path or by the name of a preset.
 
-    A file of that name comes first.
+    A file of that name comes first. ``command`` is what the message offers them to.
 
     Raises:
         InputError: nothing is given; the message offers the presets.
@@ -48,7 +48,7 @@ def experiment_file(given: Path | None) -> Path:
             [
                 "EXPERIMENT: required: an experiment file, or one of these by name:",
                 *(f"  {line}" for line in offered),
-                "for example: drupe train balanced --data crops",
+                f"for example: drupe {command} balanced --data crops",
             ]
         )
     by_name = {preset.name: preset.path for preset in presets()}

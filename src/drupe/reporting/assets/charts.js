@@ -27,6 +27,8 @@ function styled(trace) {
     seeds: { marker: { color: colour, size: 7, symbol: "circle-open" } },
     reference: { line: { color: themeColour("--muted"), width: 1.5, dash: "dot" } },
     front: { marker: { color: colour, size: 13 } },
+    bar: { marker: { color: colour } },
+    dots: { marker: { color: colour, size: 9, symbol } },
     behind: { marker: { color: colour, size: 12, symbol: "circle-open", line: { width: 2 } } },
   };
   const result = { ...trace, ...parts[part] };

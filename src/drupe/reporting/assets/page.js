@@ -1,4 +1,4 @@
-// Starts everything, and switches the theme.
+// Switches the theme, and draws the charts in it.
 
 function startTheme() {
   const root = document.documentElement;
@@ -24,7 +24,3 @@ function startTheme() {
   });
   show(root.dataset.theme);
 }
-
-startExplorer();
-startGallery();
-startTheme();

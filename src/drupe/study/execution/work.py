@@ -144,11 +144,7 @@ class Work:
         log = self.log(task)
         store = ("--store", str(self.store))
         if task.config is not None:
-            file = RunFolder(task.folder).order
-            _write_config(file, self._with_threads(task.config))
-            weights = ("--weights", str(self.weights_folder)) if self.weights_folder else ()
-            words = ("train", str(file), "--resume", "--out", str(task.folder), *store, *weights)
-            return Job(task, words, log)
+            return training_job(task, self.store, self.weights_folder, self.threads)
         if task.kind == "ensemble":
             return Job(task, (*self._ensemble_words(task), *store), log)
         bundle = bundle_folder(self.folder / task.experiment)
@@ -269,17 +265,27 @@ class Work:
     def _raw_answer(self, task: Task) -> Path:
         return self.folder / task.experiment / f".{task.kind}.answer.json"
 
-    def _with_threads(self, config: ExperimentConfig) -> ExperimentConfig:
-        if config.training.threads is not None or self.threads is None:
-            return config
-        training = config.training.model_copy(update={"threads": self.threads})
-        return config.model_copy(update={"training": training})
 
+def training_job(task: Task, store: Path, weights_folder: Path | None, threads: int | None) -> Job:
+    """Write the experiment file of a run beside its directory; return the command that trains it.
 
-def _write_config(file: Path, config: ExperimentConfig) -> None:
+    ``threads``: of a configuration that leaves them open; None: all cores.
+    """
+    assert task.config is not None
+    files = RunFolder(task.folder)
     # Beside the run directories: a run directory holds nothing that its own run did not write.
-    document = config.model_dump(mode="json")
-    write_text(file, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    document = _with_threads(task.config, threads).model_dump(mode="json")
+    write_text(files.order, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    words = ("train", str(files.order), "--resume", "--out", str(task.folder))
+    weights = ("--weights", str(weights_folder)) if weights_folder else ()
+    return Job(task, (*words, "--store", str(store), *weights), files.log)
+
+
+def _with_threads(config: ExperimentConfig, threads: int | None) -> ExperimentConfig:
+    if config.training.threads is not None or threads is None:
+        return config
+    training = config.training.model_copy(update={"threads": threads})
+    return config.model_copy(update={"training": training})
 
 
 def last_lines(log: Path, count: int = 3) -> str:

@@ -1,0 +1,3 @@
+// Starts a page that holds charts alone.
+
+startTheme();

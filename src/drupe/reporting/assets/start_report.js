@@ -1,0 +1,5 @@
+// Starts what the report of a study holds.
+
+startExplorer();
+startGallery();
+startTheme();

@@ -1,0 +1,43 @@
+"""The style and the scripts of a page that needs nothing else, and the policy that names them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+import drupe
+
+THEME = "theme.js"
+STYLE = "report.css"
+
+
+def page_parts(scripts: Sequence[str]) -> dict[str, Any]:
+    """Return what every page's template takes: version, style, theme, scripts and their hashes.
+
+    ``scripts``: names of files in ``assets/``, which become one, behind Plotly's.
+    """
+    code = "\n".join(map(_asset, scripts))
+    theme, *others = _asset(THEME), get_plotlyjs(), f'"use strict";\n(() => {{\n{code}\n}})();'
+    return {
+        "version": drupe.__version__,
+        "style": Markup(_asset(STYLE)),
+        "theme": Markup(theme),
+        "scripts": [Markup(script) for script in others],
+        "script_hashes": " ".join(map(_policy_hash, (theme, *others))),
+    }
+
+
+def _asset(name: str) -> str:
+    return (files("drupe.reporting") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _policy_hash(script: str) -> str:
+    """Return a script's name in a content security policy."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
