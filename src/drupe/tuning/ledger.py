@@ -22,6 +22,8 @@ from drupe.tuning.space import Choices, Dimension, Space
 STUDY = "drupe"
 MADE_OF, LATENCIES = "made_of", "latencies"
 """Attributes of the study: what makes it this search, and p95 latencies in ms by their key."""
+ACCOUNT = "account"
+"""Attribute of a trial: what came of it."""
 
 UNTIL_PRUNED = 4
 """Whole trials before any is stopped early: a median of fewer says little."""
@@ -121,15 +123,14 @@ class Ledger:
         seconds: float | None = None,
     ) -> None:
         """Close a trial. One without a whole score counts as the worst where others are drawn."""
-        attributes = {
+        account = {
             "outcome": outcome,
             "scores": list(scores.values) if scores else None,
             "reason": reason,
             "latency_ms": latency_ms,
             "seconds": seconds,
         }
-        for name, value in attributes.items():
-            trial.set_user_attr(name, value)
+        trial.set_user_attr(ACCOUNT, account)
         if outcome == "scored":
             assert scores is not None
             self.study.tell(trial, scores.mean)
@@ -141,7 +142,7 @@ class Ledger:
         return [self._tried(one) for one in self._all() if one.state is not TrialState.WAITING]
 
     def _tried(self, one: FrozenTrial) -> Tried:
-        kept: Mapping[str, Any] = one.user_attrs
+        kept: Mapping[str, Any] = one.user_attrs.get(ACCOUNT, {})
         is_closed = one.state.is_finished()
         scores = kept.get("scores")
         settings = {

@@ -31,14 +31,14 @@ from drupe.tuning.folder import TuneFolder
 from drupe.tuning.latency import latency_key, measure_latency, slowness
 from drupe.tuning.ledger import Ledger
 from drupe.tuning.request import Search
-from drupe.tuning.result import COUNTED, FoldScores, Findings, OutcomeName
+from drupe.tuning.result import Findings, FoldScores, OutcomeName, Tried
 from drupe.tuning.space import given_values
 from drupe.tuning.winner import write_winner
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-REJECTED_IN_A_ROW = 100
+REJECTED_IN_A_ROW = 50
 """Settings that could not even be tried, after which it is no use to go on drawing."""
 FAILED_IN_A_ROW = 10
 KILLED_TRIES = 1
@@ -62,7 +62,7 @@ class _Open:
     latency_ms: float | None
     scores: list[float] = field(default_factory=list)
     seconds: float = 0.0
-    killed: int = 0
+    killed: int = 0  # of the run at work, as the next
     lost: int = 0
 
     @property
@@ -121,12 +121,13 @@ class _Loop:
         self.folder = TuneFolder.of(store, search.config.name)
         self.open: dict[str, _Open] = {}
         self.held: list[Trial] = ledger.unfinished()
+        self.counted = Findings(search, ledger.tried(), {}).counted
         self.rejected = self.failed = 0
 
     def run(self, budget: Budget, progress: Progress) -> Findings:
         begun = time.monotonic()
         until = None if budget.seconds is None else begun + budget.seconds
-        left = max(0, budget.trials - self.found().counted)
+        left = max(0, budget.trials - self.counted)
         try:
             with Board(progress, left, self.search.folds) as self.board:
                 while until is None or time.monotonic() < until:
@@ -139,12 +140,9 @@ class _Loop:
             self.executor.stop()
         return self.keep()
 
-    def found(self) -> Findings:
-        return Findings(self.search, self.ledger.tried(), self.ledger.importance())
-
     def keep(self) -> Findings:
-        """Write what was found so far."""
-        found = self.found()
+        """Write what was found so far, and return it."""
+        found = Findings(self.search, self.ledger.tried(), self.ledger.importance())
         write_json(self.folder.document, found.to_json())
         write_winner(self.folder.winner, found)
         return found
@@ -153,7 +151,7 @@ class _Loop:
         """Begin trials while there is room: those that were left open first."""
         while len(self.open) < self.executor.slots("gpu"):
             if not self.held:
-                if self.found().counted + len(self.open) >= wanted:
+                if self.counted + len(self.open) >= wanted:
                     return
                 self.held.append(self.ledger.ask())
             if not self._begin(self.held[0]):
@@ -182,8 +180,7 @@ class _Loop:
                 return True
         self.rejected = 0
         one = _Open(trial, folds, latency)
-        described = next(t for t in self.ledger.tried() if t.number == trial.number).described
-        self.board.begin(trial.number, described)
+        self.board.begin(trial.number, Tried(trial.number, settings, "unfinished").described)
         self._next_fold(one)
         return True
 
@@ -261,7 +258,7 @@ class _Loop:
             latency_ms=one.latency_ms,
             seconds=one.seconds,
         )
-        assert outcome in COUNTED
+        self.counted += 1
         for fold in range(len(one.folds)):  # nothing asks for them any more, and they fill a disk
             RunFolder(self.folder.fold(number, fold)).weights.unlink(missing_ok=True)
         found = self.keep()
@@ -271,7 +268,7 @@ class _Loop:
         """Take in how a run ended."""
         task, one = ended.task, self.open.pop(ended.task.name)
         if ended.exit_code == 0 and self._is_done(task):
-            self.failed = 0
+            self.failed = one.killed = one.lost = 0
             if not self._judge(one, task):
                 self._next_fold(one)
             return
