@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,17 +22,13 @@ from drupe.study.execution.status import finished_epochs
 from drupe.study.run import Selection, StudyStart, run_study
 from study_files import FakeExecutor
 
-# Ray reads these when it is loaded.
-os.environ["RAY_raylet_start_wait_time_s"] = "120"  # noqa: SIM112
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 pytest.importorskip("ray", reason="needs drupe[ray]")
 
 import ray
-from ray.cluster_utils import Cluster
 
 from drupe.study.execution.ray import cluster as ray_cluster
 from drupe.study.execution.ray.executor import PATIENCE_SECONDS, RayExecutor, _Remote
+from ray_nodes import TwoNodes, start_two_nodes
 
 STUDY: dict[str, Any] = {
     "study": "cluster",
@@ -56,40 +51,11 @@ STUDY: dict[str, Any] = {
     ],
     "comparisons": [{"a": "FOLDED", "b": "PLAIN"}],
 }
-STORE_MEBIBYTES = 100
-
-
-class TwoNodes:
-    """A head without processors, and two nodes for one run each."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-        self.cluster = Cluster()
-        memory = STORE_MEBIBYTES << 20
-        self.cluster.add_node(num_cpus=0, include_dashboard=False, object_store_memory=memory)
-        self.nodes = []
-        for name in ("one", "two"):
-            (folder / name).mkdir()
-            monkeypatch.setenv("TMPDIR", str(folder / name))  # a disk of its own
-            self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=memory))
-        monkeypatch.delenv("TMPDIR")
-
-    @property
-    def address(self) -> str:
-        return str(self.cluster.address)
-
-    def kill_one(self) -> None:
-        self.cluster.remove_node(self.nodes.pop(), allow_graceful=False)
 
 
 @pytest.fixture
 def two_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TwoNodes]:
-    source = Path(study_run.__file__).parents[2]
-    inherited = os.environ.get("PYTHONPATH", "")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(source), inherited])))
-    nodes = TwoNodes(monkeypatch, tmp_path)
-    yield nodes
-    ray.shutdown()
-    nodes.cluster.shutdown()
+    yield from start_two_nodes(monkeypatch, tmp_path)
 
 
 @pytest.fixture
