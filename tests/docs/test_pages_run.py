@@ -19,11 +19,13 @@ import yaml
 from drupe.reporting.pdf import find_browser
 from drupe.study.definition.loading import load_study
 from drupe.training.config import load_experiment
+from drupe.tuning.space import parse_space
 from page_blocks import PAGES, Block, all_blocks, commands
 from page_folder import PageFolder, Pages, Printed
 
 NOT_RUN = {
     ("README.md", "$ make test"): "the suite doesn't run itself",
+    ("docs/tuning.md", "drupe tune balanced --data crops"): "90 runs; the page goes on with fewer",
     ("docs/studies.md", "pip install 'drupe[ray]'"): "installs from a network; needs a Ray cluster",
 }
 """Blocks, by page and first line, that no test runs, and why."""
@@ -35,6 +37,7 @@ SLOW = {
     "drupe export runs/BASE resnet50.bundle --format pt",
     "drupe bench cherries.bundle --all --batch 1 --batch 16",
     "drupe bench cherries.bundle --pause 30",
+    "drupe tune examples/lite0.yaml --space space.yaml --data crops --trials 2 --folds 2",
     "import torch, torchvision",  # loads what the command before leaves
 }
 """Commands, and first lines of blocks, that only the slow tests run: they take half a minute."""
@@ -59,6 +62,7 @@ NOT_THERE = {
     "BASELINE/seed-N/": "takes a baseline from elsewhere",
     "superseded/": "takes a changed study",
     "drupe-store/smoke/runs/STUDY/": "takes --smoke",
+    "drupe-store/tune/NAME/": "takes a search",
 }
 """Names in listings of folders that a page's commands don't make, and what it takes."""
 
@@ -167,8 +171,13 @@ class Reader:
         assert failed == 0, "".join(report)
 
     def load_yaml(self, block: Block) -> None:
-        """Load an experiment or a study; part of a study stands in one with two experiments."""
+        """Load an experiment, a study or a search space; part of a study stands in a whole one."""
         document = yaml.safe_load(block.text)
+        if all("." in key for key in document):
+            # What the page's next command names.
+            (self.folder.path / "space.yaml").write_text(block.text)
+            parse_space(document, {"model": {"architecture": "resnet50"}}, str(block))
+            return
         file = self.folder.path / f"block-{block.line}.yaml"
         if "model" in document or "study" in document:
             file.write_text(block.text)
