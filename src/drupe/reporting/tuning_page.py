@@ -131,7 +131,7 @@ def _history(found: Findings) -> Chart:
         "experiment as given. Trials that were stopped early have no score.",
         tuple(traces),
         {
-            "xaxis": {"title": {"text": "trial"}, "rangemode": "tozero"},
+            "xaxis": {"title": {"text": "trial"}, "range": [-0.5, numbers[-1] + 0.5]},
             "yaxis": {"title": {"text": "score"}, "tickformat": ".3~%"},
         },
         ("trial", "score", "best so far"),
@@ -186,7 +186,7 @@ def _slice(found: Findings, dimension: Dimension, place: int) -> Chart:
     if isinstance(dimension, Choices):
         axis |= {"type": "category", "categoryarray": list(dimension.labels)}
     elif dimension.log:
-        axis |= {"type": "log"}
+        axis |= {"type": "log", "exponentformat": "e"}
     return Chart(
         f"slice-{place}",
         key,
