@@ -20,7 +20,8 @@ from drupe.evaluation.temperature import fit_temperature
 from drupe.progress import Progress
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import TeacherRecord, read_record
-from drupe.training.config import ExperimentConfig, InnerFold, TrainingConfig
+from drupe.training.config import ExperimentConfig, TrainingConfig
+from drupe.training.folds import configure_inner_fold
 from drupe.training.preparation import PreparedData
 
 TrainRun = Callable[[ExperimentConfig, Path], object]
@@ -106,8 +107,7 @@ def _lessons(config: ExperimentConfig, folder: Path) -> Iterator[_Lesson]:
     assert teacher is not None
     for number, recipe in enumerate(teacher.recipes):
         for fold in range(teacher.folds):
-            inner = (*config.data.inner, InnerFold(fold=fold, folds=teacher.folds))
-            taught = config.model_copy(
+            taught = configure_inner_fold(config, fold, teacher.folds).model_copy(
                 update={
                     "name": f"{config.name}-teacher-{number}-fold-{fold}",
                     "seed": config.seed + number,
@@ -115,7 +115,6 @@ def _lessons(config: ExperimentConfig, folder: Path) -> Iterator[_Lesson]:
                     "input": recipe.input,
                     "augmentation": recipe.augmentation,
                     "training": TrainingConfig.model_validate(recipe.training.model_dump()),
-                    "data": config.data.model_copy(update={"inner": inner}),
                 }
             )
             yield _Lesson(number, taught, RunFolder(folder).teacher(number, fold))

@@ -17,6 +17,7 @@ from drupe.training.config import (
     InnerFold,
     validate_experiment,
 )
+from drupe.training.folds import configure_inner_fold
 from drupe.tuning.space import Space
 
 DEFAULT_OBJECTIVE = Objective()
@@ -43,7 +44,7 @@ class Search:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", self.configure({}))
-        if self.config.data.inner is not None:
+        if self.config.data.inner:
             raise InputError(f"data.inner: is set by the search itself ({self.source})")
         InnerFold(fold=0, folds=self.folds)
 
@@ -76,13 +77,8 @@ class Search:
     def in_folds(self, config: ExperimentConfig, trial: int) -> tuple[ExperimentConfig, ...]:
         """Return the runs of a trial: each learns from the other inner folds of ``fit``."""
         return tuple(
-            config.model_copy(
-                update={
-                    "name": f"{self.config.name}-trial-{trial:04}-fold-{fold}",
-                    "data": config.data.model_copy(
-                        update={"inner": InnerFold(fold=fold, folds=self.folds)}
-                    ),
-                }
+            configure_inner_fold(config, fold, self.folds).model_copy(
+                update={"name": f"{self.config.name}-trial-{trial:04}-fold-{fold}"}
             )
             for fold in range(self.folds)
         )
