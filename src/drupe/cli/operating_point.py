@@ -26,6 +26,7 @@ def print_operating_point(point: OperatingPoint) -> None:
         print_prose(f"{point.model.name}: {caveat}.", style="yellow")
     if point.refusal:
         _print_refusal(point, point.refusal, f"{claim} at {sure} confidence")
+        _print_offers(point)
         return
     assert point.thresholds is not None
     assert point.calibration is not None
@@ -64,6 +65,32 @@ def print_operating_point(point: OperatingPoint) -> None:
     if request.prevalence is not None:
         _print_load(splits[-1], request.prevalence)
     _print_meaning(point, claim)
+    _print_offers(point)
+
+
+def _print_offers(point: OperatingPoint) -> None:
+    """Print what other calibration sets would bring, the present one first."""
+    offers = point.offers
+    if not offers:
+        return
+    print_line("")
+    print_prose(
+        "What calibration sets bring, from these scores: clean fruit accepted on average, and in 9 "
+        "of 10 sets drawn anew. A network that learns from fewer items is not priced."
+    )
+    rows = [
+        (
+            offer.way,
+            f"{offer.defects:,}",
+            "too few" if offer.misses_allowed is None else f"{offer.misses_allowed:,}",
+            "" if offer.clean_yield is None else format_percent(offer.clean_yield),
+            ""
+            if offer.low is None or offer.high is None
+            else format_interval(offer.low, offer.high, dash="-", sign=""),
+        )
+        for offer in offers
+    ]
+    print_fitting(("", "defects", "misses allowed", "clean yield", "9 of 10"), rows, texts=(0,))
 
 
 def _print_refusal(point: OperatingPoint, refusal: NotCertifiableError, asked: str) -> None:

@@ -54,7 +54,8 @@ class ModelPredictions:
     ``approximate`` says why thresholds certified on this calibration carry no exact guarantee, if
     they don't; ``in_sample`` why nothing at all can be certified on it, ``caveats`` what makes the
     test figures optimistic: both of a network trained elsewhere. ``experiment`` and ``seed`` are
-    those of a run, None for a CSV.
+    those of a run, None for a CSV. ``fit_items``: from so many items it has learnt that could have
+    been set aside instead; 0 where that isn't known, or calibration was collected later.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ModelPredictions:
     seed: int | None = None
     in_sample: str | None = None
     caveats: tuple[str, ...] = ()
+    fit_items: int = 0
 
     def with_calibration(
         self,
@@ -85,6 +87,7 @@ class ModelPredictions:
             calibration=split,
             data_fingerprint=data_fingerprint,
             approximate=approximate,
+            fit_items=0,
             in_sample=None if is_new else self.in_sample,
         )
 
@@ -121,6 +124,7 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
         seed=run.seed,
         in_sample=run.imported.seen.in_sample if run.imported else None,
         caveats=run.imported.seen.caveats if run.imported else (),
+        fit_items=0 if run.imported or run.members or run.data.approximate else run.data.fit,
     )
 
 

@@ -27,6 +27,7 @@ from drupe.evaluation.lanes import (
 from drupe.evaluation.metrics import Counts
 from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.predictions import Predictions
+from drupe.evaluation.pricing import Offer, price
 from drupe.runs.evaluation_file import CertifiedFigures, RecordedReview, read_evaluation
 
 CHOOSES_HIGH = ("review_budget", "reject_precision", "prevalence", "high")
@@ -125,6 +126,20 @@ class OperatingPoint:
     calibration: SplitFigures | None
     test: SplitFigures | None
 
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """What other calibration sets would bring; none for a threshold given by hand."""
+        calibration, request = self.model.calibration, self.request
+        if request.low is not None or calibration is None or self.model.in_sample:
+            return ()
+        return price(
+            calibration.distinct,
+            min_recall=request.min_recall,
+            confidence=request.confidence,
+            candidates=request.candidates,
+            fit_items=self.model.fit_items,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``drupe threshold``: calibration at the top, test inside."""
         request, certificate = self.request, self.certificate
@@ -163,6 +178,7 @@ class OperatingPoint:
         return document | {
             "certificate": certificate.to_json() if certificate else None,
             "test": self.test.to_json() if self.test else None,
+            "offers": [offer.to_json() for offer in self.offers],
         }
 
     def certified_figures(self) -> CertifiedFigures:
