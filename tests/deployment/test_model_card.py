@@ -4,10 +4,15 @@ import shutil
 
 import pytest
 
+from drupe.deployment.export import export_run
 from drupe.deployment.model_card import CARD_FILE, _cell, _claim
 from drupe.deployment.runtime import load
 from drupe.errors import InputError
 from drupe.evaluation.intervals import format_confidence
+from drupe.evaluation.operating_point import Request
+from drupe.runs.record import read_record
+from drupe.training.config import read_config, validate_experiment
+from drupe.training.run import train_run
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +89,24 @@ def test_a_claim_says_no_more_than_is_proven(certificate, refusal, claim) -> Non
 def test_a_name_does_not_end_a_cell_of_a_table() -> None:
     assert _cell("a|b\nc") == "a\\|b c"
     assert _cell(7) == "7"
+
+
+def test_the_card_says_what_was_learnt_besides_the_labels(deployed, tmp_path) -> None:
+    """A student with two views that goes on from another run, through the gate."""
+    run, store, _ = deployed
+    teacher = {"recipes": ["self"], "folds": 2, "share": 0.4}
+    document = read_config(run).model_dump(mode="json")
+    document["training"] |= {"init": str(run), "teacher": teacher}
+    document["input"]["views"] = 2
+    student = tmp_path / "student"
+    train_run(validate_experiment(document, "student"), student, store)
+    request = Request(min_recall=0.8, confidence=0.8)
+    exported = export_run(student, tmp_path / "bundle", store, request=request, threads=1)
+    assert all(one.function.gate.flips == 0 for one in exported.evaluation.functions)
+    card = (tmp_path / "bundle" / CARD_FILE).read_text()
+    record = read_record(student)
+    assert record is not None
+    items = f"{record.data.fit:,}"
+    assert f"| soft targets | 40 % of the target of {items} images, from 2 networks" in card
+    assert f"| first weights | of {run} (SHA-256 {record.weights['sha256'][:12]}" in card
+    assert f"had learnt from {items} of these" in card

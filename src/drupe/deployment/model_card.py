@@ -10,7 +10,7 @@ from drupe.deployment.evidence import Evidence
 from drupe.deployment.functions import EvaluatedFunction, FunctionEvaluation
 from drupe.evaluation.intervals import format_confidence, format_target
 from drupe.models.ensemble import AnyNetwork
-from drupe.runs.record import RunRecord
+from drupe.runs.record import AncestorRecord, RunRecord, TeacherRecord
 from drupe.templates import template_environment
 from drupe.training.saved import EnsembleMetadata, Metadata, NetworkMetadata
 
@@ -88,6 +88,8 @@ class ModelCard:
     functions: tuple[FunctionCard, ...]
     compared: tuple[tuple[str, int], ...]
     provenance: Mapping[str, Any]
+    teacher: TeacherRecord | None
+    ancestor: AncestorRecord | None
 
     @classmethod
     def of(
@@ -124,6 +126,8 @@ class ModelCard:
             functions=tuple(FunctionCard.of(one, sizes[one.function.graph]) for one in functions),
             compared=tuple((one.name, len(one.images)) for one in evidence.splits),
             provenance=provenance,
+            teacher=record.teacher,
+            ancestor=record.ancestor,
         )
 
     def render(self) -> str:
