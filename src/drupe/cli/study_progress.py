@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from drupe.cli.console import print_fitting, print_line, stdout, table
+from drupe.cli.console import print_fitting, print_line, print_prose, stdout, table
 from drupe.cli.progress import per_second
 from drupe.progress import duration
 
@@ -146,3 +146,6 @@ def print_checked(found: Checked) -> None:
     proofs = ((one.experiment, str(one.provable)) for one in found.expectations if one.provable)
     for said, names in names_by_text(proofs).items():
         print_line(f"{', '.join(names)}: {said}")
+    shares = ((one.experiment, one.provable.shares) for one in found.expectations if one.provable)
+    for said, names in names_by_text(shares).items():
+        print_prose(f"{', '.join(names)}: {said}.")

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from drupe.errors import DrupeError, InputError
-from drupe.evaluation.certificate import joint_confidence, needed_defects
+from drupe.evaluation.certificate import joint_confidence, misses_allowed, needed_defects
 from drupe.models.geometry import Geometry
 from drupe.models.network import Network, build_network
 from drupe.progress import Progress, silent
@@ -46,7 +47,8 @@ class Provable:
 
     ``defects`` are distinct (copies count once); ``needed`` is for one model by itself,
     ``needed_to_choose`` for the one chosen of all ``candidates``. ``exact`` is False where folds
-    are pooled: their defects are more, their certificate is approximate.
+    are pooled: their defects are more, their certificate is approximate. ``training_defects``: all
+    that could be set aside.
     """
 
     experiment: str
@@ -57,6 +59,23 @@ class Provable:
     needed_to_choose: int
     candidates: int
     exact: bool
+    training_defects: int
+
+    @property
+    def shares(self) -> str:
+        """The misses that this share of the training items allows, and what others would."""
+        joint = joint_confidence(self.confidence, self.candidates)
+        sets = (
+            ("as it is", self.defects),
+            ("calibration.holdout=0.5", self.training_defects // 2),
+            ("calibration.crossfit (approximate)", self.training_defects),
+        )
+        said = []
+        for way, defects in sets[: 3 if self.exact else 1]:
+            allowed = misses_allowed(defects, self.recall, joint)
+            words = "certifies nothing" if allowed is None else f"allows {allowed:,} misses"
+            said.append(f"{way}, {defects:,} defects: {words}")
+        return "; ".join(said)
 
     def __str__(self) -> str:
         enough = "enough" if self.defects >= self.needed_to_choose else "not enough"
@@ -237,18 +256,25 @@ def provable(study: Study, experiment: str, data: PreparedData) -> Provable | No
     config = study.configs.get(experiment)  # no ensemble is made of cross-fitted runs
     folds = config.calibration.crossfit if config else None
     items = data.split.calibration if folds is None else data.split.fit
-    defects = items[data.dataset.is_defect[items]]
     confidence = study.spec.confidence
     return Provable(
         experiment=experiment,
         recall=recall,
         confidence=confidence,
-        defects=len(np.unique(data.groups[defects])),
+        defects=_distinct_defects(data, items),
         needed=needed_defects(recall, confidence),
         needed_to_choose=needed_defects(recall, joint_confidence(confidence, study.candidates)),
         candidates=study.candidates,
         exact=folds is None,
+        training_defects=_distinct_defects(
+            data, np.concatenate([data.split.fit, data.split.calibration])
+        ),
     )
+
+
+def _distinct_defects(data: PreparedData, items: NDArray[np.intp]) -> int:
+    defects = items[data.dataset.is_defect[items]]
+    return len(np.unique(data.groups[defects]))
 
 
 def _step_seconds(
