@@ -53,8 +53,8 @@ def test_ways_and_their_defects() -> None:
     offers = price(table(160, 190), min_recall=0.99, confidence=0.95, fit_items=1050)
     assert [(one.way, one.defects, one.more, one.misses_allowed) for one in offers] == [
         ("as it is", 160, 0, None),
-        ("calibration.holdout=0.5, trained anew", 320, 0, 0),
-        ("--cross-fit 5 (approximate)", 640, 0, 2),
+        ("holdout 0.5, trained anew", 320, 0, 0),
+        ("--cross-fit 5, approximate", 640, 0, 2),
         ("139 more defects", 299, 139, 0),
         ("613 more defects", 773, 613, 3),
     ]

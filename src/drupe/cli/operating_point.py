@@ -75,8 +75,9 @@ def _print_offers(point: OperatingPoint) -> None:
         return
     print_line("")
     print_prose(
-        "What calibration sets bring, from these scores: clean fruit accepted on average, and in 9 "
-        "of 10 sets drawn anew. A network that learns from fewer items is not priced."
+        "What calibration sets allow and bring, from these scores: misses, clean items accepted "
+        "on average and in 9 of 10 sets drawn anew. That a network then learns from fewer is not "
+        "priced."
     )
     rows = [
         (
@@ -90,7 +91,7 @@ def _print_offers(point: OperatingPoint) -> None:
         )
         for offer in offers
     ]
-    print_fitting(("", "defects", "misses allowed", "clean yield", "9 of 10"), rows, texts=(0,))
+    print_fitting(("", "defects", "misses", "clean yield", "9 of 10"), rows, texts=(0,))
 
 
 def _print_refusal(point: OperatingPoint, refusal: NotCertifiableError, asked: str) -> None:

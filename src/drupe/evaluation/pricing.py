@@ -82,9 +82,9 @@ def _ways(
     yield "as it is", n, 0
     whole = round(n * (items + fit_items) / items)
     if fit_items and items < HALF * (items + fit_items) * 0.9:
-        yield f"calibration.holdout={HALF}, trained anew", round(whole * HALF), 0
+        yield f"holdout {HALF}, trained anew", round(whole * HALF), 0
     if fit_items:
-        yield f"--cross-fit {FOLDS} (approximate)", whole, 0
+        yield f"--cross-fit {FOLDS}, approximate", whole, 0
     now = misses_allowed(n, min_recall, joint)
     following = 0 if now is None else now + 1
     further = next((goal for goal in GOALS if goal > following), None)
