@@ -49,10 +49,10 @@ def learns(fingerprint: str) -> Callable[[Job], int]:
     def run(job: Job) -> int:
         config = job.task.config
         assert config is not None
-        assert config.data.inner is not None
+        assert config.data.inner
         assert Path(job.words[1]) == job.task.folder.parent / f"{job.task.folder.name}.yaml"
         off = abs(math.log10(config.training.learning_rate / BEST_RATE))
-        table = predictions(400, config.data.inner.fold, quality=3 - off)
+        table = predictions(400, config.data.inner[-1].fold, quality=3 - off)
         finish(job.task, test=table, fingerprint=fingerprint, calibrated=False)
         record = read_record(job.task.folder)
         assert record is not None

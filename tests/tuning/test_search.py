@@ -77,7 +77,7 @@ def test_the_best_setting_is_found_and_written(search, store, does) -> None:
     winner = load_experiment(folder.winner)
     assert winner.name == "tiny-tuned"
     assert winner.training.learning_rate == found.best.settings["training.learning_rate"]
-    assert (winner.data.root, winner.data.inner) == (None, None)
+    assert (winner.data.root, winner.data.inner) == (None, ())
     header = folder.winner.read_text()
     assert f"#   drupe train {folder.winner} --data DIR\n" in header
     assert "# Time: 10 s of training for each of 3 inner folds.\n" in header
@@ -93,7 +93,7 @@ def test_trials_never_see_more_than_the_fit_split(search, store, does) -> None:
 
     def look(job: Job) -> int:
         assert job.task.config is not None
-        seen.append(job.task.config.data.inner)
+        seen.extend(job.task.config.data.inner)
         return does(job)
 
     run_search(search, store, one_by_one(look), Budget(2))

@@ -17,7 +17,7 @@ EXAMPLES = examples(
     "drupe train examples/lite0.yaml --data crops",
     "drupe train examples/lite0.yaml input.crop=96 --data crops --seed 1",
     "drupe train examples/lite0.yaml --data crops --resume",
-    "drupe train balanced training.init=drupe-store/runs/train/balanced/seed-42 --data week-47",
+    "drupe train balanced training.init=RUN --data crops --out runs/next",
     "torchrun --nproc-per-node 2 -m drupe train lite0.yaml --data crops",
 )
 
