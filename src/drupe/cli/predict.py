@@ -68,6 +68,9 @@ def predict(
 ) -> None:
     """Decide images with a bundle. What can't be read is decided "review" (exit code 1).
 
+    So is what doesn't look like the images behind the certificate: a few good ones among them are
+    to be expected; more than that end with exit code 1 too.
+
     Warns when the scores no longer look like those of calibration, at any share of defects.
     """
     from drupe.deployment.backends import default_threads
@@ -85,24 +88,31 @@ def predict(
     _require_separate(outputs, bundle, files)
     counts: Counter[str] = Counter()
     unreadable: list[Decision] = []
+    unlike: list[Decision] = []
     with ExitStack() as stack:
         writers = _writers(stack, csv_file, jsonl_file)
         tracker = stack.enter_context(progress_on()("predict", len(files), "images"))
         for decision in decide(classifier, files, workers=workers, monitor=monitor):
             counts[decision.decision] += 1
             if decision.error:
-                unreadable.append(decision)
+                (unlike if decision.is_unlike else unreadable).append(decision)
             for write in writers:
                 write(decision)
             tracker.advance()
     drift = monitor.compare() if monitor else None
     if as_json:
-        print_json(_document(classifier.function.name, counts, unreadable, drift))
+        print_json(_document(classifier.function.name, counts, unreadable, unlike, drift))
     else:
-        _report(classifier.function.name, counts, unreadable, quiet=STDOUT in outputs.values())
+        _report(classifier.function.name, counts, quiet=STDOUT in outputs.values())
+        _list("unreadable", unreadable)
+        _list("unlike calibration", unlike)
     if drift and drift.drifted:
         _warn(drift, classifier.function.low)
-    if unreadable:
+    frames = classifier.frames
+    strange = frames is not None and not frames.explains(len(unlike), counts.total())
+    if strange:
+        _warn_of_frames(len(unlike), counts.total())
+    if unreadable or strange:
         raise typer.Exit(1)
 
 
@@ -157,25 +167,45 @@ def _writers(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -
 
 
 def _document(
-    function: str, counts: Counter[str], unreadable: list[Decision], drift: Drift | None
+    function: str,
+    counts: Counter[str],
+    unreadable: list[Decision],
+    unlike: list[Decision],
+    drift: Drift | None,
 ) -> dict[str, Any]:
     return {
         "function": function,
         "images": counts.total(),
         **{lane: counts[lane] for lane in LANES},
         "unreadable": [{"path": one.path, "reason": one.error} for one in unreadable],
+        "unlike_calibration": [{"path": one.path, "reason": one.error} for one in unlike],
         "drift": drift.to_json() if drift else None,
     }
 
 
-def _report(function: str, counts: Counter[str], unreadable: list[Decision], quiet: bool) -> None:
+def _report(function: str, counts: Counter[str], quiet: bool) -> None:
     if not quiet:
         words = ", ".join(f"{counts[lane]:,} {lane}" for lane in LANES)
         noun = "image" if counts.total() == 1 else "images"
         print_line(f"{counts.total():,} {noun} with {function}: {words}")
-    lines = [f"review, unreadable: {one.path}: {one.error}" for one in unreadable]
-    for line in shortened(lines, SHOWN, "more unreadable"):
+
+
+def _list(why: str, decisions: list[Decision]) -> None:
+    lines = [f"review, {why}: {one.path}: {one.error}" for one in decisions]
+    for line in shortened(lines, SHOWN, f"more {why}"):
         stderr().print(line, markup=False, soft_wrap=True)
+
+
+def _warn_of_frames(unlike: int, images: int) -> None:
+    """Say that the pictures themselves are wrong, and where to look."""
+    stderr().print(
+        f"warning: {unlike:,} of {images:,} images don't look like those that the certificate "
+        "rests on, more than chance explains; they are reviewed. Look at camera, light, channel "
+        "order and product before any decision is trusted.",
+        markup=False,
+        style="yellow",
+        soft_wrap=True,
+    )
 
 
 def _warn(drift: Drift, low: float) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from drupe.data.discover import Listing, discover
 from drupe.data.file_digests import file_digests
 from drupe.data.fingerprint import fingerprint_items
-from drupe.data.pack import Sizes, Unreadable, open_pack
+from drupe.data.image_contract import Sizes
+from drupe.data.pack import Unreadable, open_pack
 from drupe.errors import InputError, shortened
 from drupe.progress import Progress, silent
 
@@ -77,8 +78,8 @@ def open_dataset(
         "error" refuses files that don't decode; "skip" leaves them out and lists them in
         ``Dataset.skipped``.
     sizes
-        "refuse" wants every image to be ``size`` × ``size``; "resize" scales the others with
-        Pillow's antialiased bilinear filter, without keeping their aspect ratio.
+        "refuse" wants every image to be ``size`` × ``size``; "resize" and "pad" take the others,
+        see :class:`drupe.data.image_contract.ImageContract`.
     fixes
         Paths to leave out and labels to change; the files stay as they are. A path to leave out
         that isn't there is ignored, a label to change is not.

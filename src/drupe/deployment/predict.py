@@ -1,6 +1,7 @@
 """Deciding many image files: every thread decodes and infers, batch by batch.
 
-What can't be read is decided ``review``: a fault must never accept.
+What can't be read, or doesn't look like the pictures behind the certificate, is decided ``review``:
+a fault must never accept.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.data.decode import UnreadableImageError, decode
+from drupe.data.decode import UnreadableImageError
+from drupe.data.image_contract import ImageContract
 from drupe.deployment.backends import Scores, default_threads
 from drupe.deployment.drift import DriftMonitor
 from drupe.deployment.runtime import Classifier
@@ -30,14 +32,21 @@ AHEAD = 4
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
 
+NO_SCORES = np.empty(0, np.float32)
+
+
 @dataclass(frozen=True)
 class Decision:
-    """One file: its score and decision; ``error`` says why a file has no score."""
+    """One file: its score and decision; ``error`` says why a file has no score.
+
+    ``is_unlike``: it could be read, but doesn't look like the pictures behind the certificate.
+    """
 
     path: str
     decision: str
     score: float | None
     error: str | None = None
+    is_unlike: bool = False
 
 
 def find_images(paths: Iterable[str], listed: Iterable[str] = ()) -> list[str]:
@@ -143,28 +152,31 @@ def predict(
 
 
 def _decide(classifier: Classifier, paths: list[str]) -> tuple[list[Decision], Scores]:
-    """Return the decision of each path, and the scores of those that could be read."""
-    size = classifier.manifest.input.size
-    read = [(path, _read(path, size)) for path in paths]
+    """Return the decision of each path, and the scores of those that have one."""
+    contract = classifier.manifest.input.contract
+    read = [(path, _read(path, contract)) for path in paths]
     images = [content for _, content in read if not isinstance(content, str)]
-    scores = classifier.scores(np.stack(images)) if images else np.empty(0, np.float32)
-    decided = iter(zip(scores.tolist(), classifier.decide_scores(scores).tolist(), strict=True))
+    if not images:
+        return [Decision(path, "review", None, str(why)) for path, why in read], NO_SCORES
+    found = classifier.examine_ready(np.stack(images))
+    examined = iter(
+        zip(*(found.scores.tolist(), found.decisions.tolist(), found.faults), strict=True)
+    )
     decisions = []
     for path, content in read:
         if isinstance(content, str):
             decisions.append(Decision(path, "review", None, content))
-        else:
-            score, decision = next(decided)
-            decisions.append(Decision(path, decision, score))
-    return decisions, scores
+            continue
+        score, decision, fault = next(examined)
+        decisions.append(
+            Decision(path, decision, None if fault else score, fault, fault is not None)
+        )
+    return decisions, found.scores[~np.isnan(found.scores)]
 
 
-def _read(path: str, size: int) -> NDArray[np.uint8] | str:
-    """Return the image uint8 [size, size, 3], or why there is none."""
+def _read(path: str, contract: ImageContract) -> NDArray[np.uint8] | str:
+    """Return the image as the graph takes it, uint8 [S, S, 3], or why there is none."""
     try:
-        image = decode(path)
+        return contract.of_file(path)
     except UnreadableImageError as error:
         return error.reason
-    if image.shape != (size, size, 3):
-        return f"must be {size} x {size} pixels, got {image.shape[1]} x {image.shape[0]}"
-    return image
