@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -94,9 +95,7 @@ def test_a_graph_that_takes_bgr_sees_the_same(line, tmp_path, backend) -> None:
     folder, bundle = line
     paths, _ = run_scores(folder)
     store = folder / "store"
-    export_run(
-        folder / "run", tmp_path / "bgr", store, request=REQUEST, threads=1, channels="bgr"
-    )
+    export_run(folder / "run", tmp_path / "bgr", store, request=REQUEST, threads=1, channels="bgr")
     document = json.loads((tmp_path / "bgr" / "bundle.json").read_text())
     assert document["input"]["channels"] == "bgr"
     expected = load(bundle, backend=backend, threads=1).examine(paths[:40])
@@ -157,9 +156,7 @@ def test_the_bundle_states_its_contract(line) -> None:
 
 def test_bundles_of_schema_1_are_read(line, tmp_path) -> None:
     """They know neither sizes nor channels nor frames."""
-    import shutil
-
-    folder, bundle = line
+    _, bundle = line
     old = shutil.copytree(bundle, tmp_path / "old")
     (old / "frames.json").unlink()
     document = json.loads((old / "bundle.json").read_text())

@@ -7,7 +7,6 @@ a fault must never accept.
 from __future__ import annotations
 
 import glob
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from drupe.data.decode import UnreadableImageError
 from drupe.data.image_contract import ImageContract
+from drupe.data.walk import PassedOver, walk_folder
 from drupe.deployment.backends import Scores, default_threads
 from drupe.deployment.drift import DriftMonitor
 from drupe.deployment.runtime import Classifier
@@ -28,8 +28,6 @@ from drupe.errors import InputError
 BATCH = 16
 AHEAD = 4
 """Batches begun per worker before they are needed; bounds memory however many files there are."""
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
 
 NO_SCORES = np.empty(0, np.float32)
@@ -49,38 +47,44 @@ class Decision:
     is_unlike: bool = False
 
 
-def find_images(paths: Iterable[str], listed: Iterable[str] = ()) -> list[str]:
+def find_images(
+    paths: Iterable[str], listed: Iterable[str] = (), passed: PassedOver | None = None
+) -> list[str]:
     """Return the image files that ``paths`` name: files, folders (searched below), globs.
 
     ``-`` stands for the lines of ``listed``, files and folders, where a name that there is not is
     kept: what vanished since it was listed can't be read, and is reviewed. Sorted within a folder
-    or glob, in the order given otherwise, each once.
+    or glob, in the order given otherwise, each once. ``passed`` is given the files in folders that
+    aren't taken as images.
 
     Raises:
         InputError: every path that names nothing, every folder that can't be listed.
     """
     found: dict[str, None] = {}
     problems: list[str] = []
+    passed = PassedOver() if passed is None else passed
     for name in paths:
-        members = _listed(listed, problems) if name == "-" else _named(name, problems)
+        members = (
+            _listed(listed, problems, passed) if name == "-" else _named(name, problems, passed)
+        )
         found |= dict.fromkeys(members)
     if problems:
         raise InputError(problems)
     return list(found)
 
 
-def _listed(lines: Iterable[str], problems: list[str]) -> list[str]:
+def _listed(lines: Iterable[str], problems: list[str], passed: PassedOver) -> list[str]:
     """Return the files and the images of the folders that ``lines`` name, and unknown names."""
     found: list[str] = []
-    for line in filter(None, map(str.strip, lines)):
-        members = _members(line, problems)
+    for line in filter(None, (line.rstrip("\r\n") for line in lines)):
+        members = _members(line, problems, passed)
         found += [line] if members is None else members
     return found
 
 
-def _named(name: str, problems: list[str]) -> list[str]:
+def _named(name: str, problems: list[str], passed: PassedOver) -> list[str]:
     """Return the images that a file, a folder or a glob names; none there is a problem."""
-    members = _members(name, problems) if name else []
+    members = _members(name, problems, passed) if name else []
     if members is None:
         members = sorted(_matches(name))
     if not members:
@@ -88,14 +92,14 @@ def _named(name: str, problems: list[str]) -> list[str]:
     return members
 
 
-def _members(name: str, problems: list[str]) -> list[str] | None:
+def _members(name: str, problems: list[str], passed: PassedOver) -> list[str] | None:
     """Return the file, or the images of the folder, that ``name`` is; None where it is neither.
 
     A folder that can't be listed is a problem.
     """
     try:
         if Path(name).is_dir():
-            return sorted(_images_below(name, problems))
+            return sorted(_images_below(name, problems, passed))
         return [name] if Path(name).exists() else None
     except (OSError, ValueError):  # longer than names may be, or with a NUL
         return None
@@ -108,16 +112,15 @@ def _matches(pattern: str) -> list[str]:
         return []
 
 
-def _images_below(folder: str, problems: list[str]) -> Iterator[str]:
-    """Yield the images below ``folder``."""
-
-    def refuse(error: OSError) -> None:
-        problems.append(f"{error.filename}: can't be listed ({(error.strerror or '').lower()})")
-
-    for parent, _, names in os.walk(folder, onerror=refuse):
-        for name in names:
-            if Path(name).suffix.lower() in SUFFIXES:
-                yield str(Path(parent, name))
+def _images_below(folder: str, problems: list[str], passed: PassedOver) -> list[str]:
+    """Return the images below ``folder`` that a dataset of it would have, too."""
+    try:
+        images, not_taken = walk_folder(folder)
+    except InputError as error:
+        problems += error.problems
+        return []
+    passed.merge(not_taken)
+    return [str(Path(folder, image)) for image in images]
 
 
 def predict(
