@@ -8,7 +8,6 @@ Letters: N images; S pixels of an image's side, as ``bundle.json`` states it.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,9 @@ from drupe.errors import InputError
 
 WARM_UP = 5
 """Images run at load: the first ones take longer, while memory is claimed."""
+
+LEAST, MOST = -1e-6, 1 + 1e-6
+"""Scores are in [0, 1]; 32-bit sigmoids may end a rounding step outside."""
 
 LANES = ("accept", "review", "reject")
 _LANES = np.array(LANES)
@@ -140,27 +142,32 @@ class Classifier:
             scores = self._scores(batch)
         elif good.any():
             scores[good] = self._scores(batch[good])
-        decisions = np.where(good, self.decide_scores(scores), "review")
+        decisions = np.full(len(batch), "review", _LANES.dtype)
+        decisions[good] = self.decide_scores(scores[good])
         return Examined(scores, decisions, faults)
 
     def _faults(self, batch: NDArray[np.uint8]) -> list[str | None]:
         return self.frames.faults(batch) if self.frames else [None] * len(batch)
 
     def decide_scores(self, scores: NDArray[np.float32]) -> NDArray[np.str_]:
-        """Return the decisions of scores float32 [N] that this bundle gave."""
+        """Return the decisions of scores float32 [N] that this bundle gave.
+
+        Raises:
+            InputError: a score that isn't in [0, 1]: NaN never means accept.
+        """
+        _require_scores(scores)
         low, high = np.float32(self._low), np.float32(self._high)
         return _LANES[(scores >= low).astype(np.intp) + (scores >= high)]
 
     def _score(self, batch: NDArray[np.uint8]) -> float:
         score = float(self._session(batch)[0])
-        if not math.isfinite(score):  # NaN compares as "not below low" but means nothing
-            raise _not_finite()
+        if not LEAST <= score <= MOST:  # NaN compares as "not below low" but means nothing
+            raise _no_score(score)
         return score
 
     def _scores(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         scores = self._session(batch)
-        if not np.isfinite(scores).all():
-            raise _not_finite()
+        _require_scores(scores)
         return scores
 
     def _batch(self, images: Any) -> tuple[bool, NDArray[np.uint8]]:
@@ -223,8 +230,14 @@ class ChannelOrderWarning(UserWarning):
     """Nobody said in which order the channels of arrays are, and a wrong one accepts defects."""
 
 
-def _not_finite() -> InputError:
-    return InputError("scores: must be numbers, got NaN or infinity from the graph")
+def _require_scores(scores: NDArray[np.float32]) -> None:
+    wrong = ~((scores >= LEAST) & (scores <= MOST))
+    if wrong.any():
+        raise _no_score(float(np.asarray(scores)[wrong].flat[0]))
+
+
+def _no_score(score: float) -> InputError:
+    return InputError(f"scores: must be probabilities in [0, 1], got {score:g} from the graph")
 
 
 def load(
