@@ -78,19 +78,22 @@ def test_help_is_instant_because_nothing_heavy_is_imported() -> None:
     assert not loaded & {"torch", "torchvision", "timm", "scipy", "numpy", "PIL", "onnxruntime"}
 
 
-def test_help_takes_less_than_half_a_second_of_processor() -> None:
-    def seconds() -> float:
-        program = (
-            "import time\nfrom drupe.cli.app import app\n"
-            "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
-            "print('SPENT', time.process_time())"
-        )
+def test_help_takes_little_more_than_the_libraries_that_print_it() -> None:
+    """Processor time against importing typer and rich, in turns: a busy machine slows both."""
+
+    def seconds(program: str) -> float:
         printed = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+            [sys.executable, "-c", f"import time\n{program}\nprint('SPENT', time.process_time())"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return float(printed.stdout.rpartition("SPENT")[2])
 
-    assert min(seconds() for _ in range(3)) < 0.5
+    ours = "from drupe.cli.app import app\ntry:\n    app(['--help'])\nexcept SystemExit:\n    pass"
+    theirs = "import typer, rich.console, rich.table, rich.markdown, rich.panel"
+    turns = [(seconds(ours), seconds(theirs)) for _ in range(4)]
+    assert min(one for one, _ in turns) < 2.5 * min(other for _, other in turns)
 
 
 def test_a_wrong_option_is_wrong_input(drupe) -> None:

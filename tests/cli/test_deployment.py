@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from drupe.deployment.drift import CalibrationScores, calibration_file
+from drupe.deployment.frames import FrameCheck
 from drupe.deployment.manifest import file_digest, sealed
 
 LINE_PC = ("torch", "timm", "torchvision", "safetensors", "scipy", "polars", "onnx", "openvino")
@@ -225,6 +226,34 @@ def test_a_line_that_has_drifted_is_said(quick, line, tmp_path) -> None:
         assert json.loads(found.stdout)["drift"]["drifted"] is drifted
         assert ("these scores have drifted" in found.stderr) is drifted
         assert ("drupe threshold RUN --data FRESH" in found.stderr) is drifted
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_pictures_of_something_else_are_said(quick, line, tmp_path, negative) -> None:
+    """Good crops pass without a word; their negatives are reviewed, and end with 1."""
+    bundle = shutil.copytree(line / "bundle", tmp_path / "bundle")
+    files = sorted((line / "crops").rglob("*.png"))
+    images = np.stack([np.asarray(Image.open(file)) for file in files])
+    check = FrameCheck.of(images, images)
+    assert check is not None
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "frames.json").write_text(check.model_dump_json())
+    manifest["frames"] = "frames.json"
+    manifest["files"]["frames.json"] = file_digest((bundle / "frames.json").read_bytes())
+    (bundle / "bundle.json").write_text(json.dumps(sealed(manifest)))
+    (tmp_path / "today").mkdir()
+    for number, image in enumerate(images[:40]):
+        seen = 255 - image if negative else image
+        Image.fromarray(seen).save(tmp_path / "today" / f"{number}.png")
+    found = quick("predict", bundle, tmp_path / "today", "--json")
+    answer = json.loads(found.stdout)
+    assert answer["unreadable"] == []
+    if not negative:
+        assert (found.code, answer["unlike_calibration"]) == (0, [])
+    else:
+        assert found.code == 1
+        assert answer["review"] == len(answer["unlike_calibration"]) == 40
+        assert "40 of 40 images don't look like" in found.stderr
 
 
 def test_bench_of_every_function_and_batch(quick, line) -> None:

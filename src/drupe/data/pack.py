@@ -30,7 +30,7 @@ from drupe.errors import InputError, shortened
 from drupe.files import read_json, write_json
 from drupe.progress import Progress, silent
 
-PACK_VERSION = 2
+PACK_VERSION = 3
 """Raised when the same files would give other pixels or another layout."""
 
 IMAGES = "images.npy"

@@ -48,7 +48,7 @@ SURPRISE = 0.001
 FEWEST = 100
 """With fewer images in fit or in calibration, nothing is checked."""
 
-SAMPLED_SIDE = 64
+SAMPLED_SIDE = 32
 """Pixels a side that are looked at, evenly spaced: more would tell little and take time."""
 
 WHITE = 250

@@ -115,10 +115,10 @@ class Classifier:
         one, batch = self._batch(images)
         if not one:
             return self.examine_ready(batch).decisions
-        if self._faults(batch)[0] is not None:
-            return "review"
         # Plain floats: for one score, NumPy's arrays of strings take longer than all else here.
         score = self._score(batch)
+        if self._faults(batch)[0] is not None:  # asked last: a fault takes as long as a decision
+            return "review"
         return LANES[(score >= self._low) + (score >= self._high)]
 
     def examine(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Examined:
@@ -135,15 +135,12 @@ class Classifier:
 
     def examine_ready(self, batch: NDArray[np.uint8]) -> Examined:
         """Return what :meth:`examine` does, of images that are as the graph takes them already."""
-        faults = self._faults(batch)
-        scores = np.full(len(batch), np.nan, np.float32)
-        good = np.array([fault is None for fault in faults])
-        if good.all():
-            scores = self._scores(batch)
-        elif good.any():
-            scores[good] = self._scores(batch[good])
-        decisions = np.full(len(batch), "review", _LANES.dtype)
-        decisions[good] = self.decide_scores(scores[good])
+        scores, faults = self._scores(batch), self._faults(batch)
+        decisions = self.decide_scores(scores)
+        if any(faults):
+            odd = np.array([fault is not None for fault in faults])
+            scores, decisions = scores.copy(), decisions.copy()
+            scores[odd], decisions[odd] = np.nan, "review"
         return Examined(scores, decisions, faults)
 
     def _faults(self, batch: NDArray[np.uint8]) -> list[str | None]:
