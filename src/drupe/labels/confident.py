@@ -52,19 +52,27 @@ def class_thresholds(
     return np.array([own[labels == c].mean() for c in range(probabilities.shape[1])])
 
 
+def confident_labels(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the label that the scores are confident of for each item, -1 where of none, (items,).
+
+    That is the likeliest class among those whose threshold the item reaches.
+    """
+    reached = probabilities >= class_thresholds(probabilities, labels) - _ROUNDING
+    likeliest = np.where(reached, probabilities, -np.inf).argmax(axis=1)
+    confident: NDArray[np.int64] = np.where(reached.any(axis=1), likeliest, -1)
+    return confident
+
+
 def confident_joint(
     probabilities: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Count items by given label (row) and the label that the scores are confident of (column).
-
-    An item counts for the likeliest class among those whose threshold it reaches, or not at all.
-    """
-    reached = probabilities >= class_thresholds(probabilities, labels) - _ROUNDING
-    confident = reached.any(axis=1)
-    likeliest = np.where(reached, probabilities, -np.inf).argmax(axis=1)
+    """Count items by given label (row) and the label that the scores are confident of (column)."""
+    found = confident_labels(probabilities, labels)
     classes = probabilities.shape[1]
     joint = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(joint, (labels[confident], likeliest[confident]), 1)
+    np.add.at(joint, (labels[found >= 0], found[found >= 0]), 1)
     return joint
 
 
