@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Find labels that may be wrong.")
 
 NO_CERTIFICATE = (
-    "Look at each of them, and correct what is wrong whichever way it is. Leaving calibration or "
-    "test items out because a model disagrees with their label voids the certificate."
+    "Leaving calibration or test items out because a model disagrees with their label voids the "
+    "certificate. Correcting only those that it names favours it: certify on newly collected crops "
+    "after that (drupe threshold RUN --data DIR)."
 )
 
 
