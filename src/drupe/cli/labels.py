@@ -10,12 +10,16 @@ import typer
 from drupe.cli.console import print_fitting, print_json, print_line, print_prose
 from drupe.cli.options import STORE, Json, Store, examples
 from drupe.cli.progress import progress_on
+from drupe.errors import shortened
 
 if TYPE_CHECKING:
     from drupe.labels.holding import ThresholdHolders
     from drupe.labels.run_ranking import LabelRanking
 
 app = typer.Typer(no_args_is_help=True, help="Find labels that may be wrong.")
+
+HOLDERS_SHOWN = 20
+"""Defects that hold the threshold before the answer only counts."""
 
 NO_CERTIFICATE = (
     "Leaving calibration or test items out because a model disagrees with their label voids the "
@@ -108,19 +112,21 @@ def _print_holders(holders: ThresholdHolders, rank_of: dict[str, int]) -> None:
         f"{format_confidence(certificate.confidence)} confidence"
     )
     count = len(holders.paths)
-    these = "This calibration defect holds" if count == 1 else f"These {count:,} defects hold"
+    these = "This defect" if count == 1 else f"These {count:,} defects"
     print_prose(
-        f"{these} the threshold for {claim} at {certificate.threshold:.4g}, where clean yield in "
-        f"calibration is {format_percent(certificate.clean_yield.rate)}:"
+        f"{these} of the run's own calibration hold{'s' if count == 1 else ''} the threshold for "
+        f"{claim} at {certificate.threshold:.4g}, where clean yield is "
+        f"{format_percent(certificate.clean_yield.rate)}:"
     )
-    for path in holders.paths:
-        place = rank_of.get(path)
-        print_line(f"  {path}" + (f" (rank {place:,})" if place else ""))
+    places = [(path, rank_of.get(path)) for path in holders.paths]
+    lines = [f"  {path}" + (f" (rank {place:,})" if place else "") for path, place in places]
+    for line in shortened(lines, HOLDERS_SHOWN, "more, in --json"):
+        print_line(line)
     if without is None:
-        print_prose("Without them too few defects would be left for a certificate.")
+        print_prose("Leaving so many out, too few defects would be left for a certificate.")
     else:
         print_prose(
-            f"If their labels are wrong, the threshold without them would be "
+            "If all of these labels are wrong, the threshold without them would be "
             f"{without.threshold:.4g} and clean yield {format_percent(without.clean_yield.rate)}."
         )
     print_prose(NO_CERTIFICATE)

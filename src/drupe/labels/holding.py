@@ -36,7 +36,6 @@ class ThresholdHolders:
             "clean_yield": self.certificate.clean_yield.rate,
             "threshold_without": without.threshold if without else None,
             "clean_yield_without": without.clean_yield.rate if without else None,
-            "certifies": False,
         }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.labels.confident import calibrated_joint
+from drupe.progress import Progress, silent
 
 CONFIDENCE = 0.95
 """Of the interval: so many of the resamples' estimates lie in it."""
@@ -44,6 +45,7 @@ def estimate_wrong_labels(
     *,
     resamples: int = 1000,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> tuple[WrongLabels, ...]:
     """Estimate the number of wrong labels of each class.
 
@@ -59,17 +61,20 @@ def estimate_wrong_labels(
         classes: their names.
         resamples: how often is drawn.
         seed: of the drawing.
+        progress: told of every resample.
     """
     estimate = _wrong(probabilities, labels)
     number = np.unique(groups, return_inverse=True)[1]
     count = int(number.max()) + 1
     random = np.random.default_rng(seed)
     draws = []
-    for _ in range(resamples):
-        times = np.bincount(random.integers(count, size=count), minlength=count)
-        items = np.repeat(np.arange(len(labels)), times[number])
-        if len(np.unique(labels[items])) == len(classes):  # else nothing can be estimated
-            draws.append(_wrong(probabilities[items], labels[items]))
+    with progress("estimate wrong labels", resamples, "resamples") as tracker:
+        for _ in range(resamples):
+            times = np.bincount(random.integers(count, size=count), minlength=count)
+            items = np.repeat(np.arange(len(labels)), times[number])
+            if len(np.unique(labels[items])) == len(classes):  # else nothing can be estimated
+                draws.append(_wrong(probabilities[items], labels[items]))
+            tracker.advance()
     tail = (1 - CONFIDENCE) / 2
     bounds = np.quantile(draws, (tail, 1 - tail), axis=0) * len(labels)
     return tuple(

@@ -70,7 +70,7 @@ def rank_run(
     """
     if read_record(run) is None:
         raise InputError(f"{run}: must be a run directory, but it holds no run.json")
-    model = read_run_predictions(run)
+    model, request = read_run_predictions(run), read_recorded(run).request
     training = score_out_of_fold(
         run,
         folds,
@@ -91,7 +91,7 @@ def rank_run(
     items = _pooled(splits, split_of, load_network(run)[1].temperature)
     holders, no_holders = None, None
     try:
-        holders = threshold_holders((own or training).distinct, read_recorded(run).request)
+        holders = threshold_holders((own or training).distinct, request)
     except NotCertifiableError as refusal:
         no_holders = str(refusal)
     order = auroc(items.probabilities[:, 1], items.labels == 1)
@@ -99,7 +99,9 @@ def rank_run(
     return LabelRanking(
         rank_labels(items),
         order,
-        estimate_wrong_labels(items.probabilities, items.labels, items.groups, items.classes),
+        estimate_wrong_labels(
+            items.probabilities, items.labels, items.groups, items.classes, progress=progress
+        ),
         holders,
         no_holders,
     )
