@@ -39,7 +39,9 @@ def camera(folder: Path, frames: int) -> Iterator[np.ndarray | None]:
 
 def main(bundle: str, folder: str, frames: int = 100) -> Counter[str]:
     """Decide ``frames`` crops and return how often each lane was chosen."""
-    classifier = drupe.load(bundle, threads=1)  # verifies every file, warms up, raises if unfit
+    classifier = drupe.load(
+        bundle, order="rgb", threads=1
+    )  # verifies every file, warms up, raises if unfit
     print(f"{classifier.function.name}, certified: {classifier.is_certified}")
     lanes: Counter[str] = Counter()
     with ThreadPoolExecutor(1) as worker:

@@ -13,16 +13,19 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-import yaml
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from drupe.errors import InputError, suggest
+from drupe.errors import InputError, shortened, suggest
+from drupe.yaml_document import read_document
 
 Tree = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
+
+SHOWN = 50
+"""Mistakes named in a message before it only counts."""
 
 IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """A name that is also a folder's; whoever gives another is told in words what is allowed."""
@@ -31,14 +34,12 @@ IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 def read_yaml(path: Path) -> Tree:
     """Read a YAML mapping; anything else is an :class:`InputError` that names the file."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = read_document(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: must be a YAML file, got a folder") from None
-    except RecursionError:
-        raise InputError(f"{path}: not valid YAML: nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:  # of bad UTF-8, or a date such as 2026-13-01
+    except ValueError as error:  # of bad UTF-8 too
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if document is None:
         return {}
@@ -58,7 +59,7 @@ def parse_overrides(words: Sequence[str]) -> Tree:
             continue
         try:
             leaf: Any = _scalar(value)
-        except (yaml.YAMLError, ValueError, RecursionError):
+        except ValueError:
             problems.append(f"{key}: value is not valid YAML, got {value!r}")
             continue
         tree = merge(tree, nest(key, leaf))
@@ -76,7 +77,7 @@ def nest(key: str, value: Any) -> Tree:
 
 
 def _scalar(text: str) -> Any:
-    return meant(yaml.safe_load(text))
+    return meant(read_document(text))
 
 
 def meant(value: Any) -> Any:
@@ -90,12 +91,23 @@ def meant(value: Any) -> Any:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
-    """Return ``base`` with ``over`` laid on top, mapping by mapping; neither is changed."""
+    """Return ``base`` with ``over`` laid on top, mapping by mapping; neither is changed.
+
+    Raises:
+        InputError: a single key is laid over a value that is no mapping: it would vanish.
+    """
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+        if old is None or not isinstance(value, Mapping):
+            merged[key] = value
+        elif isinstance(old, Mapping):
+            merged[key] = merge(old, value)
+        else:
+            inner = next(iter(value), "")
+            raise InputError(
+                f"{key}: must be a mapping where {key}.{inner} is given too, got {old!r}"
+            )
     return merged
 
 
@@ -137,7 +149,8 @@ def validate(model: type[Model], document: Any, source: str) -> Model:
     except ValidationError as error:
         details = _without_echoes(error.errors(include_url=False))
         problems = [f"{_problem(model, item, source)} ({source})" for item in details]
-        raise InputError(dict.fromkeys(problems)) from None  # a union reports every alternative
+        distinct = list(dict.fromkeys(problems))  # a union reports every alternative
+        raise InputError(shortened(distinct, SHOWN, "more mistakes")) from None
 
 
 def _without_echoes(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:

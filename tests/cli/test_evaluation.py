@@ -40,6 +40,8 @@ def test_the_document_of_a_run_names_what_was_left_out(capsys) -> None:
 
     assert json.loads(capsys.readouterr().out) == {
         "run": "runs/A",
+        "passed_over": [],
+        "notes": [],
         "skipped": [{"path": "train/a.png", "reason": "truncated"}],
         **document().to_json(),
     }

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from drupe.data.discover import discover, find_defect_class
+from drupe.data.walk import NO_IMAGE, OTHER_IMAGE, OUTSIDE
 from drupe.errors import InputError
 
 
@@ -35,7 +36,7 @@ def test_both_splits(tmp_path: Path) -> None:
     assert listing.in_val.tolist() == [False, False, True, True]
     assert listing.is_defect.dtype == listing.in_val.dtype == np.bool_
     assert listing.has_val
-    assert listing.ignored_images == 0
+    assert listing.passed.total == 4
 
 
 @pytest.mark.parametrize("prefix", ["", "train/"])
@@ -56,7 +57,11 @@ def test_nested_folders_belong_to_their_class_and_paths_are_sorted(tmp_path: Pat
 
 def test_other_image_types_are_counted(tmp_path: Path) -> None:
     fill(tmp_path, "ok/1.png", "ok/2.webp", "pit/1.png", "pit/2.GIF", "loose.png", "readme.md")
-    assert discover(tmp_path).ignored_images == 3
+    assert discover(tmp_path).passed.files == {
+        OTHER_IMAGE: 1,
+        OUTSIDE: 1,
+        NO_IMAGE: 1,
+    }
 
 
 def test_a_link_to_the_parent_does_not_loop(tmp_path: Path) -> None:
@@ -102,9 +107,11 @@ def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
 def test_classes_without_images(tmp_path: Path) -> None:
     fill(tmp_path, "train/ok/1.gif", "train/pit/notes.txt", "val/ok/1.png", "val/pit/1.png")
     text = problems(tmp_path)
-    assert f"{tmp_path / 'train/ok'}: must hold PNG, JPEG, BMP or TIFF images, got none" in text
+    assert (
+        f"{tmp_path / 'train/ok'}: must hold PNG, JPEG, BMP, TIFF or WebP images, got none" in text
+    )
     assert f"{tmp_path / 'train/pit'}: must hold" in text
-    assert "1 files of other image types" in text
+    assert "2 files are not taken" in text
 
 
 @pytest.mark.parametrize("closed", ["", "train", "train/pit", "train/pit/deep"])
@@ -190,3 +197,103 @@ def test_a_link_to_itself_is_listed_so_that_reading_it_is_reported(tmp_path: Pat
         (tmp_path / "train/pit" / name).symlink_to(tmp_path / "train/pit" / name)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert discover(tmp_path).paths == ("train/ok/1.png", "train/pit/1.png", "train/pit/loop.png")
+
+
+LAYOUTS = {
+    "train_val": ("train/ok/1.png", "train/pit/1.png", "val/ok/1.png", "val/pit/1.png"),
+    "train_valid": ("train/ok/1.png", "train/pit/1.png", "valid/ok/1.png", "valid/pit/1.png"),
+    "capitals": (
+        "Train/ok/1.png",
+        "Train/pit/1.png",
+        "Validation/ok/1.png",
+        "Validation/pit/1.png",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_val_folder_by_any_name_is_the_test_split(tmp_path: Path, name: str) -> None:
+    listing = discover(fill(tmp_path, *LAYOUTS[name]))
+    assert listing.has_val
+    assert listing.in_val.tolist() == [False, False, True, True]
+    assert listing.notes == ()
+
+
+def test_beside_test_val_joins_training(tmp_path: Path) -> None:
+    paths = [
+        f"{split}/{label}/1.png" for split in ("test", "train", "val") for label in ("ok", "pit")
+    ]
+    listing = discover(fill(tmp_path, *paths))
+    assert listing.in_val.tolist() == [True, True, False, False, False, False]
+    assert listing.test_name == "test"
+    assert "test/ is the test split; the items of val/ join those of training" in listing.notes[0]
+
+
+ODD_FILES = [
+    *((f"train/ok/a{suffix}", True) for suffix in (".jfif", ".jpe", ".webp", ".tif", ".JPG")),
+    *((f"train/ok/a{suffix}", False) for suffix in (".gif", ".heic", ".txt", "", ".png.part")),
+    *((f"train/ok/{name}", False) for name in (".a.png", "._a.png", "Thumbs.db", "desktop.ini")),
+    *(
+        (f"train/ok/{folder}/a.png", False)
+        for folder in ("$RECYCLE.BIN", ".Trash-1000", "@Recycle", "@eaDir", ".thumbnails", ".git")
+    ),
+    *((f"{folder}/a.png", False) for folder in ("unlabelled", ".AppleDouble", "train", ".")),
+    ("train/ok/deep/er/a.png", True),
+    ("train/ok/a b .png", True),
+    ("train/ok/ä.png", True),
+]
+
+
+@pytest.mark.parametrize(("path", "is_taken"), ODD_FILES)
+def test_every_file_is_taken_or_counted(tmp_path: Path, path: str, is_taken: bool) -> None:
+    fill(tmp_path, "train/ok/1.png", "train/pit/1.png", path)
+    listing = discover(tmp_path)
+    assert (path in listing.paths) == is_taken
+    assert len(listing.paths) + listing.passed.total == 3
+
+
+LINKS = {
+    "loop": ({"train/ok/a": "../ok"}, [], 1),
+    "circle": ({"train/ok/x/b": "../y", "train/ok/y/a": "../x"}, [], 2),
+    "self": ({"train/ok/self": "self"}, [], 1),
+    "up": ({"train/ok/up": "../.."}, [], 1),
+    "file inside": ({"train/ok/again.png": "1.png"}, [], 1),
+    "folder outside": ({"train/ok/more": "../../../outside"}, ["train/ok/more/a.png"], 0),
+    "twice": (
+        {"train/ok/more": "../../../outside", "train/ok/most": "../../../outside"},
+        ["train/ok/more/a.png"],
+        1,
+    ),
+    "file twice": (
+        {"train/ok/p.png": "../../../outside/a.png", "train/ok/q.png": "../../../outside/a.png"},
+        ["train/ok/p.png"],
+        1,
+    ),
+    "broken image": ({"train/ok/gone.png": "nowhere.png"}, ["train/ok/gone.png"], 0),
+    "broken other": ({"train/ok/gone.txt": "nowhere"}, [], 1),
+}
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_links_are_followed_once(tmp_path: Path, name: str) -> None:
+    links, more, passed = LINKS[name]
+    fill(tmp_path, "outside/a.png")
+    root = fill(tmp_path / "set", "train/ok/1.png", "train/pit/1.png")
+    for link, target in links.items():
+        (root / link).parent.mkdir(parents=True, exist_ok=True)
+        (root / link).symlink_to(target)
+    listing = discover(root)
+    assert list(listing.paths) == sorted(["train/ok/1.png", "train/pit/1.png", *more])
+    assert listing.passed.total == passed
+
+
+def test_one_folder_in_two_classes_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, "train/ok/1.png", "train/pit/1.png")
+    (tmp_path / "train/pit/x").symlink_to("../ok")
+    assert "one folder can't be in two classes or splits" in problems(tmp_path)
+
+
+def test_classes_in_two_unicode_forms_are_told_apart_in_words(tmp_path: Path) -> None:
+    fill(tmp_path, "train/caf\u00e9/1.png", "train/pit/1.png")
+    fill(tmp_path, "val/cafe\u0301/1.png", "val/pit/1.png")
+    assert "looks the same but is spelled in two Unicode forms" in problems(tmp_path)

@@ -90,7 +90,7 @@ def test_every_function_is_certified_by_its_scores_of_the_new_crops(renewed, fre
 def test_the_bundle_says_which_crops_certify_it(renewed, deployed, fresh) -> None:
     run, store, _ = deployed
     provenance = renewed.manifest.provenance
-    model = calibrate_on_fresh(read_run_predictions(run), run, fresh, store).model
+    model = calibrate_on_fresh(read_run_predictions(run), run, fresh, store)
     assert provenance["calibration"] == {
         "is_new": True,
         "data_fingerprint": model.data_fingerprint,
@@ -187,7 +187,7 @@ def test_a_run_certified_on_new_crops_is_exported_with_them(
     own_run, deployed, fresh, tmp_path
 ) -> None:
     store = deployed[1]
-    model = calibrate_on_fresh(read_run_predictions(own_run), own_run, fresh, store).model
+    model = calibrate_on_fresh(read_run_predictions(own_run), own_run, fresh, store)
     request = Request(min_recall=0.8, confidence=0.8, review_budget=0.2)
     point = operating_point(model, request)
     record_certificate(own_run, point.certified_figures())

@@ -102,3 +102,9 @@ def test_what_is_refused() -> None:
         choose_high(SCORES, DEFECT, 0.1, review_budget=0.1, prevalence=0.0)
     with pytest.raises(InputError, match=r"costs: miss: must be in \[0, 1e\+12\], got -1"):
         Costs(-1, 0, 0)
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf, -4.06, 1.5])
+def test_what_is_no_probability_is_never_a_decision(score) -> None:
+    with pytest.raises(InputError, match=r"scores: must be in \[0, 1\], got"):
+        Thresholds(0.4, 0.6).decide([0.1, score])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -36,3 +38,32 @@ def test_broken_logits_and_temperatures() -> None:
 def test_lengths_must_agree() -> None:
     with pytest.raises(ValueError, match=r"scores: must have shape \(1,\), got \(2,\)"):
         Predictions(("a",), np.array([True]), None, np.array([0.1, 0.2], np.float32), ("ok", "ng"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"scores": [0.1, math.nan]},
+            r"scores: must be in \[0, 1\], got nan and the like for 1 of 2",
+        ),
+        ({"scores": [0.1, -4.06]}, r"scores: must be in \[0, 1\], got -4.06"),
+        ({"scores": [0.1, math.inf]}, r"scores: must be in \[0, 1\], got inf"),
+        ({"logits": [0.1, math.nan]}, "logits: must be finite, got nan"),
+        ({"is_defect": [0, 2]}, "is_defect: must be true or false, got 2"),
+        ({"is_defect": [0.5, 1.0]}, "is_defect: must be true or false, got 0.5"),
+        ({"is_defect": ["a", "b"]}, "is_defect: must be true or false, got a"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(changed, message) -> None:
+    good = {
+        "paths": ("a", "b"),
+        "is_defect": [False, True],
+        "logits": [-1.0, 1.0],
+        "scores": [0.2, 0.8],
+        "classes": ("clean", "pit"),
+    }
+    assert Predictions(**good).is_defect.dtype == np.bool_
+    assert Predictions(**(good | {"is_defect": [0, 1]})).is_defect.tolist() == [False, True]
+    with pytest.raises(InputError, match=message):
+        Predictions(**(good | changed))

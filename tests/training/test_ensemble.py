@@ -171,7 +171,7 @@ def test_a_failure_is_on_record_and_leaves_the_members_alone(
 def test_new_crops_certify_it(ensemble, store, tmp_path) -> None:
     synthesise(tmp_path / "fresh", images=40, size=64, seed=99)
     model = read_run_predictions(ensemble)
-    renewed = calibrate_on_fresh(model, ensemble, tmp_path / "fresh", store).model
+    renewed = calibrate_on_fresh(model, ensemble, tmp_path / "fresh", store)
     assert renewed.calibration is not None
     assert len(renewed.calibration.table) == 40
     assert renewed.measured_on == model.measured_on

@@ -39,7 +39,7 @@ def test_new_crops_become_the_calibration(run, store, tmp_path) -> None:
     fresh = tmp_path / "fresh"
     synthesise(fresh, images=40, size=64, seed=99, duplicates=1)
     model = read_run_predictions(run)
-    certified = calibrate_on_fresh(model, run, fresh, store).model
+    certified = calibrate_on_fresh(model, run, fresh, store)
     assert certified.calibration is not None
     assert len(certified.calibration.table) == 40
     assert len(certified.calibration.distinct) == 39
@@ -51,7 +51,7 @@ def test_new_crops_become_the_calibration(run, store, tmp_path) -> None:
 def test_scores_are_those_of_the_run_s_network(run, store, tmp_path) -> None:
     fresh = tmp_path / "fresh"
     synthesise(fresh, images=40, size=64, seed=96)
-    table = calibrate_on_fresh(read_run_predictions(run), run, fresh, store).model.calibration.table
+    table = calibrate_on_fresh(read_run_predictions(run), run, fresh, store).calibration.table
     network, metadata = load_network(run)
     images = np.stack([decode(fresh / path) for path in table.paths])
     with torch.inference_mode():

@@ -274,7 +274,7 @@ def test_fresh_crops_certify_unless_the_network_learnt_from_them(
     synthesise(fresh, images=60, size=64, seed=77)
     import_checkpoint(request_for(), tmp_path / "unknown", store)
     model = read_run_predictions(tmp_path / "unknown")
-    renewed = calibrate_on_fresh(model, tmp_path / "unknown", fresh, store).model
+    renewed = calibrate_on_fresh(model, tmp_path / "unknown", fresh, store)
     assert renewed.in_sample is None
     assert operating_point(renewed, LOOSE).certificate is not None
 

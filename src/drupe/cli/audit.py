@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drupe.cli.console import print_line, print_prose, stdout, table
+from drupe.data.walk import passing_lines
 from drupe.errors import shortened
 
 SHOWN = 5
@@ -45,6 +46,8 @@ def _print_set(document: Mapping[str, Any]) -> None:
         for split, counts in document["per_split"].items()
     ]
     stdout().print(table(["", clean, f"{defect} (defect)", "all"], rows))
+    for note in document["notes"]:
+        print_prose(note)
     for what in ("sizes", "modes"):
         counted = ", ".join(f"{name} ({count:,})" for name, count in document[what].items())
         print_line(f"{what}: {counted or 'nothing could be read'}")
@@ -113,7 +116,6 @@ def _warnings(document: Mapping[str, Any]) -> list[Finding]:
     other_sizes = [
         f"{item['path']}: {'x'.join(map(str, item['size']))}" for item in found["other_sizes"]
     ]
-    ignored = document["ignored_images"]
     return [
         (
             "pairs of identical files in all",
@@ -129,9 +131,9 @@ def _warnings(document: Mapping[str, Any]) -> list[Finding]:
         ("images of another size than most", len(other_sizes), other_sizes),
         ("fixes for images that are no longer there", len(stale), stale),
         (
-            "images ignored",
-            ignored,
-            ["of other file types, or outside the class folders"] if ignored else [],
+            "files not taken, by reason",
+            sum(one["files"] for one in document["passed_over"]),
+            passing_lines(document["passed_over"]),
         ),
     ]
 

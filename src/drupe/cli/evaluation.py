@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drupe.cli.console import print_fitting, print_json, print_line, print_prose, stderr
+from drupe.data.walk import passing_lines
 from drupe.errors import shortened
 from drupe.evaluation.intervals import Proportion, format_interval
 from drupe.runs.record import read_record
 
 if TYPE_CHECKING:
     from drupe.runs.evaluation_file import Evaluation, Rate
-    from drupe.runs.record import AncestorRecord, ImportRecord
+    from drupe.runs.record import AncestorRecord, DataRecord, ImportRecord
     from drupe.training.run import RunOutcome
 
 RATES = {
@@ -34,13 +35,16 @@ def print_run_json(
     imported: ImportRecord | None = None,
     ancestor: AncestorRecord | None = None,
 ) -> None:
-    """Print the document of a run: its folder, the files left out, its evaluation.
+    """Print the document of a run: its folder, the files left out or not taken, its evaluation.
 
     Of an imported network also its record, and what that says about the figures; of one that goes
     on from an ancestor, what that had learnt.
     """
     left_out = [{"path": path, "reason": reason} for path, reason in skipped]
     document: dict[str, Any] = {"run": str(run), "skipped": left_out}
+    record = read_record(run)
+    document["passed_over"] = record.data.passed_over if record else []
+    document["notes"] = record.data.notes if record else []
     document |= evaluation.to_json()
     if imported:
         document["imported"] = imported.model_dump(mode="json")
@@ -56,6 +60,8 @@ def print_trained(run: Path, outcome: RunOutcome, as_json: bool) -> None:
     print_skipped(outcome.skipped)
     record = read_record(run)
     ancestor = record.ancestor if record else None
+    if record:
+        print_data(record.data)
     if as_json:
         print_run_json(run, outcome.evaluation, outcome.skipped, ancestor=ancestor)
         return
@@ -74,6 +80,16 @@ def _print_ancestor(ancestor: AncestorRecord) -> None:
         f"it had learnt from them: {learnt.calibration:,} calibration items and {learnt.test:,} "
         "test items."
     )
+
+
+def print_data(data: DataRecord) -> None:
+    """Say on stderr what isn't as usual about the data, and which files were not taken."""
+    lines = list(data.notes)
+    if data.passed_over:
+        lines.append(f"{sum(one['files'] for one in data.passed_over):,} files were not taken:")
+        lines += [f"  {line}" for line in passing_lines(data.passed_over)]
+    for line in lines:
+        stderr().print(line, markup=False, soft_wrap=True)
 
 
 def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:

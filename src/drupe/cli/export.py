@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "drupe export drupe-store/runs/train/lite0/seed-42 cherries.bundle",
     "drupe export RUN cherries.bundle --format pt",
+    "drupe export RUN cherries.bundle --channels bgr  arrays as OpenCV reads them",
     "drupe export drupe-store/runs/train/lite0/seed-42 fast.bundle --precision auto",
     "drupe export RUN new.bundle --data fresh/crops  certified on the line today",
     "drupe bundle verify cherries.bundle",
@@ -47,6 +48,13 @@ class BundlePrecision(StrEnum):
     auto = "auto"
 
 
+class ChannelOrder(StrEnum):
+    """The order of an image's channels."""
+
+    rgb = "rgb"
+    bgr = "bgr"
+
+
 MinRecall = Annotated[
     float | None,
     typer.Option(
@@ -60,6 +68,19 @@ Confidence = Annotated[
     typer.Option(
         metavar="C",
         help="With which that must hold; without it, as the run was certified for, or 0.95.",
+    ),
+]
+
+Channels = Annotated[
+    ChannelOrder,
+    typer.Option(help="Order in which the graph takes them; bgr: as OpenCV reads images."),
+]
+Precision = Annotated[
+    BundlePrecision,
+    typer.Option(
+        help="bf16: by OpenVINO, on processors that compute it. int8: the layers that bear it. "
+        "Both are certified anew. auto: all that this machine offers, the fastest that is "
+        "certified first."
     ),
 ]
 
@@ -78,14 +99,8 @@ def export(
     data: Fresh = None,
     min_recall: MinRecall = None,
     confidence: Confidence = None,
-    precision: Annotated[
-        BundlePrecision,
-        typer.Option(
-            help="bf16: by OpenVINO, on processors that compute it. int8: the layers that bear it. "
-            "Both are certified anew. auto: all that this machine offers, the fastest that is "
-            "certified first."
-        ),
-    ] = BundlePrecision.fp32,
+    precision: Precision = BundlePrecision.fp32,
+    channels: Channels = ChannelOrder.rgb,
     threads: Threads = None,
     store: Store = STORE,
     as_json: Json = False,
@@ -109,6 +124,7 @@ def export(
             request=_request(run, min_recall, confidence),
             threads=threads,
             state_dict=format is Format.PT,
+            channels=channels.value,
             progress=progress_on(),
         )
     except GateError as error:

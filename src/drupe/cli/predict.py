@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ import typer
 from drupe.cli.console import print_fitting, print_json, print_line, stderr
 from drupe.cli.options import Json, Threads, examples
 from drupe.cli.progress import progress_on
+from drupe.data.walk import passing_lines
 from drupe.errors import InputError, shortened
 from drupe.files import check_replaceable, replacing
 
@@ -68,8 +69,12 @@ def predict(
 ) -> None:
     """Decide images with a bundle. What can't be read is decided "review" (exit code 1).
 
+    So is what doesn't look like the images behind the certificate: a few good ones among them are
+    to be expected; more than that end with exit code 1 too.
+
     Warns when the scores no longer look like those of calibration, at any share of defects.
     """
+    from drupe.data.walk import PassedOver
     from drupe.deployment.backends import default_threads
     from drupe.deployment.drift import DriftMonitor
     from drupe.deployment.predict import find_images
@@ -81,28 +86,33 @@ def predict(
     workers = threads or default_threads()
     classifier = load(bundle, threads=1, callers=workers, uncertified=uncertified)
     monitor = DriftMonitor(classifier.calibration) if classifier.calibration else None
-    files = find_images(paths, sys.stdin or ())  # None where it is closed
+    passed = PassedOver()
+    files = find_images(paths, sys.stdin or (), passed)  # stdin is None where it is closed
     _require_separate(outputs, bundle, files)
-    counts: Counter[str] = Counter()
-    unreadable: list[Decision] = []
+    tally = _Tally()
     with ExitStack() as stack:
         writers = _writers(stack, csv_file, jsonl_file)
         tracker = stack.enter_context(progress_on()("predict", len(files), "images"))
         for decision in decide(classifier, files, workers=workers, monitor=monitor):
-            counts[decision.decision] += 1
-            if decision.error:
-                unreadable.append(decision)
+            tally.add(decision)
             for write in writers:
                 write(decision)
             tracker.advance()
     drift = monitor.compare() if monitor else None
     if as_json:
-        print_json(_document(classifier.function.name, counts, unreadable, drift))
+        document = tally.document(classifier.function.name, drift)
+        print_json({**document, "passed_over": passed.to_json()})
     else:
-        _report(classifier.function.name, counts, unreadable, quiet=STDOUT in outputs.values())
+        tally.report(classifier.function.name, quiet=STDOUT in outputs.values())
+        for line in passing_lines(passed.to_json()):
+            stderr().print(f"not taken: {line}", markup=False, soft_wrap=True)
     if drift and drift.drifted:
         _warn(drift, classifier.function.low)
-    if unreadable:
+    unlike, images = len(tally.unlike), tally.counts.total()
+    strange = classifier.frames is not None and not classifier.frames.explains(unlike, images)
+    if strange:
+        _warn_of_frames(unlike, images)
+    if tally.unreadable or strange:
         raise typer.Exit(1)
 
 
@@ -156,26 +166,59 @@ def _writers(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -
     return writers
 
 
-def _document(
-    function: str, counts: Counter[str], unreadable: list[Decision], drift: Drift | None
-) -> dict[str, Any]:
-    return {
-        "function": function,
-        "images": counts.total(),
-        **{lane: counts[lane] for lane in LANES},
-        "unreadable": [{"path": one.path, "reason": one.error} for one in unreadable],
-        "drift": drift.to_json() if drift else None,
-    }
+@dataclass
+class _Tally:
+    """Decisions by lane, and the files that have no score: unreadable, or unlike calibration."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    unreadable: list[Decision] = field(default_factory=list)
+    unlike: list[Decision] = field(default_factory=list)
+
+    def add(self, decision: Decision) -> None:
+        self.counts[decision.decision] += 1
+        if decision.error:
+            (self.unlike if decision.is_unlike else self.unreadable).append(decision)
+
+    def document(self, function: str, drift: Drift | None) -> dict[str, Any]:
+        return {
+            "function": function,
+            "images": self.counts.total(),
+            **{lane: self.counts[lane] for lane in LANES},
+            "unreadable": _reasons(self.unreadable),
+            "unlike_calibration": _reasons(self.unlike),
+            "drift": drift.to_json() if drift else None,
+        }
+
+    def report(self, function: str, quiet: bool) -> None:
+        """Print the counts, unless ``quiet``, and the files that have no score."""
+        if not quiet:
+            words = ", ".join(f"{self.counts[lane]:,} {lane}" for lane in LANES)
+            noun = "image" if self.counts.total() == 1 else "images"
+            print_line(f"{self.counts.total():,} {noun} with {function}: {words}")
+        _list("unreadable", self.unreadable)
+        _list("unlike calibration", self.unlike)
 
 
-def _report(function: str, counts: Counter[str], unreadable: list[Decision], quiet: bool) -> None:
-    if not quiet:
-        words = ", ".join(f"{counts[lane]:,} {lane}" for lane in LANES)
-        noun = "image" if counts.total() == 1 else "images"
-        print_line(f"{counts.total():,} {noun} with {function}: {words}")
-    lines = [f"review, unreadable: {one.path}: {one.error}" for one in unreadable]
-    for line in shortened(lines, SHOWN, "more unreadable"):
+def _reasons(decisions: list[Decision]) -> list[dict[str, Any]]:
+    return [{"path": one.path, "reason": one.error} for one in decisions]
+
+
+def _list(why: str, decisions: list[Decision]) -> None:
+    lines = [f"review, {why}: {one.path}: {one.error}" for one in decisions]
+    for line in shortened(lines, SHOWN, f"more {why}"):
         stderr().print(line, markup=False, soft_wrap=True)
+
+
+def _warn_of_frames(unlike: int, images: int) -> None:
+    """Say that the pictures themselves are wrong, and where to look."""
+    stderr().print(
+        f"warning: {unlike:,} of {images:,} images don't look like those that the certificate "
+        "rests on, more than chance explains; they are reviewed. Look at camera, light, channel "
+        "order and product before any decision is trusted.",
+        markup=False,
+        style="yellow",
+        soft_wrap=True,
+    )
 
 
 def _warn(drift: Drift, low: float) -> None:

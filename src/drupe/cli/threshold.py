@@ -156,7 +156,7 @@ def _model(
     if data:
         from drupe.training.fresh import calibrate_on_fresh
 
-        return calibrate_on_fresh(model, source, data, store, progress_on()).model
+        return calibrate_on_fresh(model, source, data, store, progress_on())
     if cross_fit:
         from drupe.training.crossfit import calibrate_on_folds
 

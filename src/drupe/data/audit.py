@@ -86,7 +86,7 @@ class Audit:
     @cached_property
     def leaked(self) -> dict[int, str]:
         """Index of every train image with a copy in val → why."""
-        in_val = self.listing.in_val
+        in_val, test = self.listing.in_val, self.listing.test_name
         reasons: dict[int, str] = {}
         members = {group[0]: group for group in _groups(self.turned)}
         for pair in zip(
@@ -97,14 +97,14 @@ class Audit:
                 val = next((index for index in theirs if in_val[index]), None)
                 train = [index for index in mine if not in_val[index]]
                 if val is not None:
-                    text = f"near duplicate of {self.listing.paths[val]}, which is in val"
+                    text = f"near duplicate of {self.listing.paths[val]}, which is in {test}"
                     reasons |= {index: text for index in train if index not in reasons}
         for labels, kind in ((self.turned, "turned copy"), (self.copies, "identical")):
             for group in _groups(labels):
                 val = next((index for index in group if in_val[index]), None)
                 if val is not None:
                     preposition = "of" if kind == "turned copy" else "to"
-                    text = f"{kind} {preposition} {self.listing.paths[val]}, which is in val"
+                    text = f"{kind} {preposition} {self.listing.paths[val]}, which is in {test}"
                     reasons |= {index: text for index in group if not in_val[index]}
         return reasons
 
@@ -188,7 +188,8 @@ class Audit:
                 for (width, height), count in found.size_counts().most_common()
             },
             "modes": dict(found.modes.most_common()),
-            "ignored_images": listing.ignored_images,
+            "notes": list(listing.notes),
+            "passed_over": listing.passed.to_json(),
             "fixes": {
                 "excluded": self.excluded,
                 "relabelled": self.relabelled,
@@ -243,7 +244,10 @@ class Audit:
         in_val = self.listing.in_val
         if not self.listing.has_val:
             return {"train": self._per_class(~in_val)}
-        return {"train": self._per_class(~in_val), "val": self._per_class(in_val)}
+        return {
+            "train": self._per_class(~in_val),
+            self.listing.test_name: self._per_class(in_val),
+        }
 
     def _largest_group(self) -> dict[str, Any]:
         """Size and paths of the largest group, by different images first, then by files."""
@@ -366,9 +370,7 @@ def _with_fixes(listing: Listing, fixes: Fixes, wrong: set[str]) -> tuple[Listin
         if path in fixes.relabel and path not in wrong:
             is_defect[index] = fixes.relabel[path] == listing.classes[1]
             relabelled += 1
-    paths = tuple(path for path, keep in zip(listing.paths, kept.tolist(), strict=True) if keep)
-    changed = replace(listing, paths=paths, is_defect=is_defect[kept], in_val=listing.in_val[kept])
-    return changed, relabelled
+    return replace(listing, is_defect=is_defect).select(kept), relabelled
 
 
 def _groups(labels: Labels) -> list[list[int]]:

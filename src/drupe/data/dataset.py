@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from drupe.data.discover import Listing, discover
 from drupe.data.file_digests import file_digests
 from drupe.data.fingerprint import fingerprint_items
-from drupe.data.pack import Sizes, Unreadable, open_pack
+from drupe.data.image_contract import Sizes
+from drupe.data.pack import Unreadable, open_pack
+from drupe.data.walk import PassedOver
 from drupe.errors import InputError, shortened
 from drupe.progress import Progress, silent
 
@@ -29,11 +31,12 @@ class Dataset:
     """N labelled images of S × S pixels, sorted by path.
 
     root: the folder; classes: (clean, defect); paths: POSIX, relative to ``root``; is_defect and
-    in_val: bool [N], after fixes; has_val: whether the folder brings its own ``val/``; digests:
+    in_val: bool [N], after fixes; has_val: whether the folder brings its own test split; digests:
     SHA-256 (hex) of each file's bytes; fingerprint: SHA-256 (hex) over path, class, split and
     digest of all items; images: uint8 [N, S, S, 3], a read-only memory map; skipped: (path,
     reason) of files left out because they couldn't be read; cache: the folder of the pack, where
-    what derives from the pixels may be kept.
+    what derives from the pixels may be kept; test_name, notes and passed: as a
+    :class:`drupe.data.discover.Listing` has them.
     """
 
     root: Path
@@ -47,6 +50,9 @@ class Dataset:
     images: np.memmap[Any, np.dtype[np.uint8]]
     skipped: tuple[tuple[str, str], ...]
     cache: Path
+    test_name: str = "val"
+    notes: tuple[str, ...] = ()
+    passed: PassedOver = field(default_factory=PassedOver)
 
 
 def open_dataset(
@@ -77,8 +83,8 @@ def open_dataset(
         "error" refuses files that don't decode; "skip" leaves them out and lists them in
         ``Dataset.skipped``.
     sizes
-        "refuse" wants every image to be ``size`` × ``size``; "resize" scales the others with
-        Pillow's antialiased bilinear filter, without keeping their aspect ratio.
+        "refuse" wants every image to be ``size`` × ``size``; "resize" and "pad" take the others,
+        see :class:`drupe.data.image_contract.ImageContract`.
     fixes
         Paths to leave out and labels to change; the files stay as they are. A path to leave out
         that isn't there is ignored, a label to change is not.
@@ -92,6 +98,7 @@ def open_dataset(
     """
     root, store = Path(root), Path(store)
     listing = discover(root, defect)
+    root = listing.root
     if fixes is not None:
         listing = _fixed(listing, fixes)
         _check_classes(listing, "after the fixes")
@@ -110,7 +117,7 @@ def open_dataset(
     skipped = tuple((listing.paths[index], pack.skipped[index]) for index in sorted(pack.skipped))
     kept = np.ones(len(listing.paths), dtype=bool)
     kept[list(pack.skipped)] = False
-    listing = _select(listing, kept)
+    listing = listing.select(kept)
     if skipped:
         _check_classes(listing, f"after skipping {len(skipped):,} unreadable files", skipped)
     kept_digests = tuple(digests.digests[index] for index in np.flatnonzero(kept))
@@ -128,15 +135,9 @@ def open_dataset(
         images=pack.images,
         skipped=skipped,
         cache=pack.folder,
-    )
-
-
-def _select(listing: Listing, kept: NDArray[np.bool_]) -> Listing:
-    return replace(
-        listing,
-        paths=tuple(path for path, keep in zip(listing.paths, kept.tolist(), strict=True) if keep),
-        is_defect=listing.is_defect[kept],
-        in_val=listing.in_val[kept],
+        test_name=listing.test_name,
+        notes=listing.notes,
+        passed=listing.passed,
     )
 
 
@@ -155,11 +156,12 @@ def _fixed(listing: Listing, fixes: Fixes) -> Listing:
         is_defect[place[path]] = name == listing.classes[1]
     kept = np.ones(len(listing.paths), dtype=bool)
     kept[[place[path] for path in fixes.exclude if path in place]] = False
-    return _select(replace(listing, is_defect=is_defect), kept)
+    return replace(listing, is_defect=is_defect).select(kept)
 
 
 def _check_classes(listing: Listing, when: str, skipped: Sequence[tuple[str, str]] = ()) -> None:
-    splits = {"train": ~listing.in_val} | ({"val": listing.in_val} if listing.has_val else {})
+    splits = {"train": ~listing.in_val}
+    splits |= {listing.test_name: listing.in_val} if listing.has_val else {}
     problems = [
         f"{listing.root}: class {name} must have images in {split}, got none {when}"
         for split, members in splits.items()

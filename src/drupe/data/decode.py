@@ -21,7 +21,7 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 1 << 29
 """Larger files are refused unread: no image of ``MAX_PIXELS`` with 8 bits a channel needs more."""
 
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 OPAQUE_MODES = frozenset({"1", "L", "P", "RGB"})
 ALPHA_MODES = frozenset({"LA", "PA", "RGBA"})
 DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})

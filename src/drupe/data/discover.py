@@ -1,28 +1,21 @@
-"""Find the images of a dataset folder: ``ROOT/{train,val}/CLASS/*`` or ``ROOT/CLASS/*``.
+"""Find the images of a dataset: ``ROOT/{train,val,test}/CLASS/*``, ``ROOT/CLASS/*`` or a table.
 
 Only folders are read here, never a file, so a million images take seconds.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.data.walk import BESIDE, OUTSIDE, PassedOver, Walker
 from drupe.errors import InputError, shortened, suggest
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-"""Files that Drupe reads, whatever the case of their letters."""
-
-OTHER_IMAGE_SUFFIXES = frozenset(
-    {".gif", ".webp", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".pgm", ".tga", ".dng"}
-)
-"""Files that look like images but that Drupe doesn't read: counted, so that nobody misses them."""
 
 DEFECT_PARTS = ("defect", "reject", "fail")
 DEFECT_WORDS = frozenset({"pit", "pits", "bad", "ng"})
@@ -30,18 +23,23 @@ DEFECT_WORDS = frozenset({"pit", "pits", "bad", "ng"})
 
 NEGATIONS = frozenset({"no", "not", "non", "without", "free", "un"})
 
-SPLITS = ("train", "val")
+SPLIT_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""Names of split folders, whatever the case of their letters → what they stand for."""
+
 SHOWN = 10
 """Names shown in a message before it only counts."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a dataset folder, N of them, sorted by path.
+    """The images of a dataset, N of them, sorted by path.
 
-    root: the folder; classes: (clean, defect); paths: POSIX, relative to ``root``; is_defect and
-    in_val: bool [N]; has_val: whether the folder brings its own ``val/``; ignored_images: files
-    left out that look like images (GIF, WebP, …, and images outside the class folders).
+    root: the folder; classes: (clean, defect); paths: POSIX, relative to ``root``; is_defect: bool
+    [N]; in_val: bool [N], the items of the test split that the dataset brings: those of ``test/``,
+    or where there is none of ``val/``; has_val: whether it brings one; test_name: what it is called
+    there; notes: what isn't as usual about the dataset, in sentences; passed: files in the folder
+    that aren't taken. A table may also tell of each item the group that it comes from, its type of
+    defect and its weight (float64 [N], above 0).
     """
 
     root: Path
@@ -50,71 +48,71 @@ class Listing:
     is_defect: NDArray[np.bool_]
     in_val: NDArray[np.bool_]
     has_val: bool
-    ignored_images: int = 0
+    test_name: str = "val"
+    notes: tuple[str, ...] = ()
+    passed: PassedOver = field(default_factory=PassedOver)
+    groups: tuple[str, ...] | None = None
+    types: tuple[str, ...] | None = None
+    weights: NDArray[np.float64] | None = None
+
+    def select(self, kept: NDArray[np.bool_]) -> Listing:
+        """Return the listing of those items for which bool [N] says so."""
+        keep = kept.tolist()
+
+        def some(values: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(one for one, here in zip(values, keep, strict=True) if here)
+
+        return replace(
+            self,
+            paths=some(self.paths),
+            is_defect=self.is_defect[kept],
+            in_val=self.in_val[kept],
+            groups=None if self.groups is None else some(self.groups),
+            types=None if self.types is None else some(self.types),
+            weights=None if self.weights is None else self.weights[kept],
+        )
 
 
-@dataclass
-class _Scan:
-    """Files and folders that a walk has found so far."""
+@dataclass(frozen=True)
+class _Layout:
+    """The class folders of a dataset folder.
 
-    root: Path
-    problems: list[str] = field(default_factory=list)
-    ignored_images: int = 0
+    splits: "train", "val" and "test", as far as they are there → the folder's name; plain classes
+    stand under "train" in the folder "". classes: names in each of these folders.
+    """
 
-    def entries(self, folder: str) -> tuple[list[str], list[str]]:
-        """Return the names of the folders and of the images in ``folder``, hidden ones left out.
+    splits: Mapping[str, str]
+    classes: Mapping[str, list[str]]
 
-        ``folder`` is relative to the root, POSIX. A folder that can't be read is a problem.
-        """
-        folders, images = [], []
-        try:
-            with os.scandir(self.root / folder) as found:
-                for entry in found:
-                    if entry.name.startswith("."):
-                        continue
-                    if _is_folder(entry):
-                        folders.append(entry.name)
-                        continue
-                    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 (1M times)
-                    # A broken link is listed, so that reading it is reported; a pipe is not.
-                    if suffix in IMAGE_SUFFIXES and (entry.is_symlink() or entry.is_file()):
-                        images.append(entry.name)
-                    elif suffix in OTHER_IMAGE_SUFFIXES:
-                        self.ignored_images += 1
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            self.problems.append(f"{self.root / folder}: must be a readable folder, got {reason}")
-        return sorted(folders), images
+    @property
+    def test(self) -> str | None:
+        """The split folder whose items are the test split; None where there is none."""
+        return self.splits.get("test", self.splits.get("val"))
 
-    def images_below(self, folder: str) -> list[str]:
-        """Return the paths of all images below ``folder``; nested folder links aren't followed."""
-        paths: list[str] = []
-        waiting = [folder]
-        while waiting:
-            here = waiting.pop()
-            folders, images = self.entries(here)
-            paths += [f"{here}/{name}" for name in images]
-            below = [f"{here}/{name}" for name in folders]
-            waiting += [name for name in below if not (self.root / name).is_symlink()]
-        return paths
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What becomes of three split folders."""
+        if not {"val", "test"} <= set(self.splits):
+            return ()
+        return (joined_note(f"{self.splits['test']}/", f"{self.splits['val']}/"),)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads back to itself, or to where nobody may look
-        return False
+def joined_note(test: str, val: str) -> str:
+    """Say what becomes of a third split."""
+    return f"{test} is the test split; the items of {val} join those of training"
 
 
 def discover(root: Path, defect: str | None = None) -> Listing:
-    """List the images below ``root``.
+    """List the images below ``root``, or those that a table names.
 
-    Class folders may hold further folders. Hidden files and other file types are ignored.
+    Class folders may hold further folders; linked folders are followed. Whatever isn't taken is
+    counted in ``Listing.passed``.
 
     Parameters
     ----------
     root
-        A folder ``ROOT/{train,val}/CLASS/*``, ``ROOT/train/CLASS/*`` or ``ROOT/CLASS/*``.
+        A folder ``ROOT/{train,val,test}/CLASS/*`` or ``ROOT/CLASS/*``; ``val`` may be called
+        ``valid`` or ``validation``, and only ``train`` must be there.
     defect
         Name of the defect class; None: found by name, see :func:`find_defect_class`.
 
@@ -129,94 +127,156 @@ def discover(root: Path, defect: str | None = None) -> Listing:
         raise InputError(f"{root}: must be a dataset folder, got no such folder")
     if not root.is_dir():
         raise InputError(f"{root}: must be a dataset folder, got a file")
-    scan = _Scan(root)
-    top, loose = scan.entries("")
-    splits = [name for name in SPLITS if name in top]
-    has_val = "val" in splits
-    if splits == ["val"]:
-        raise InputError(f"{root}: must hold train/ beside val/, got val/ alone")
-    prefixes = [f"{split}/" for split in splits] or [""]
-    by_prefix = {prefix: top if not prefix else [] for prefix in prefixes}
-    for split in splits:
-        by_prefix[f"{split}/"], stray = scan.entries(split)
-        loose = loose + stray
-    scan.ignored_images += len(loose)
-    classes = by_prefix[prefixes[0]]
-    if not scan.problems:
-        scan.problems += _class_problems(root, by_prefix, len(loose))
-    if scan.problems:
-        raise InputError(scan.problems)
-
-    found = {
-        (prefix, name): scan.images_below(f"{prefix}{name}")
-        for prefix in prefixes
-        for name in classes
-    }
-    if not scan.problems:
-        scan.problems += [
-            f"{root / (prefix + name)}: must hold PNG, JPEG, BMP or TIFF images, got none"
-            for (prefix, name), paths in found.items()
+    walker = Walker(str(root))
+    layout = _layout(root, walker)
+    starts = [
+        (split, f"{folder}/{name}" if folder else name, name)
+        for split, folder in layout.splits.items()
+        for name in layout.classes[split]
+    ]
+    taken = walker.images_below([start for _, start, _ in starts])
+    problems = walker.problems
+    if not problems:
+        problems += [
+            f"{root / start}: must hold PNG, JPEG, BMP, TIFF or WebP images, got none"
+            for (_, start, _), paths in zip(starts, taken, strict=True)
             if not paths
         ]
-        if scan.problems and scan.ignored_images:
-            scan.problems.append(
-                f"{root}: {scan.ignored_images:,} files of other image types or outside the class "
-                "folders were ignored"
+        if problems and walker.passed.total:
+            problems.append(f"{root}: {walker.passed.total:,} files are not taken: ")
+            problems[-1] += "; ".join(
+                f"{reason}: {n:,}" for reason, n in walker.passed.files.items()
             )
-    scan.problems += _undecodable_names(found.values())
-    if scan.problems:
-        raise InputError(scan.problems)
-    return _listing(scan, find_defect_class(classes, defect), found, has_val)
-
-
-def _listing(
-    scan: _Scan,
-    classes: tuple[str, str],
-    found: dict[tuple[str, str], list[str]],
-    has_val: bool,
-) -> Listing:
-    unsorted = [path for paths in found.values() for path in paths]
-    sizes = [len(paths) for paths in found.values()]
-    is_defect = np.repeat([name == classes[1] for _, name in found], sizes)
-    in_val = np.repeat([prefix == "val/" for prefix, _ in found], sizes)
-    order = np.array(sorted(range(len(unsorted)), key=unsorted.__getitem__), dtype=np.intp)
-    return Listing(
-        root=scan.root,
+    problems += undecodable_names(taken)
+    if problems:
+        raise InputError(problems)
+    test = next((split for split in ("test", "val") if split in layout.splits), None)
+    sizes = [len(paths) for paths in taken]
+    classes = find_defect_class(layout.classes["train"], defect)
+    listing = Listing(
+        root=root,
         classes=classes,
-        paths=tuple(unsorted[index] for index in order),
-        is_defect=is_defect[order],
-        in_val=in_val[order],
-        has_val=has_val,
-        ignored_images=scan.ignored_images,
+        paths=tuple(path for paths in taken for path in paths),
+        is_defect=np.repeat([name == classes[1] for _, _, name in starts], sizes),
+        in_val=np.repeat([split == test for split, _, _ in starts], sizes),
+        has_val=test is not None,
+        test_name=layout.test or "val",
+        notes=layout.notes,
+        passed=walker.passed,
+    )
+    return sorted_by_path(listing)
+
+
+def sorted_by_path(listing: Listing) -> Listing:
+    """Return the listing with its items in the order of their paths."""
+    order = sorted(range(len(listing.paths)), key=listing.paths.__getitem__)
+    at = np.array(order, dtype=np.intp)
+
+    def turned(values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(values[index] for index in order)
+
+    return replace(
+        listing,
+        paths=turned(listing.paths),
+        is_defect=listing.is_defect[at],
+        in_val=listing.in_val[at],
+        groups=None if listing.groups is None else turned(listing.groups),
+        types=None if listing.types is None else turned(listing.types),
+        weights=None if listing.weights is None else listing.weights[at],
     )
 
 
-def _class_problems(root: Path, by_prefix: dict[str, list[str]], loose: int) -> list[str]:
-    prefixes = list(by_prefix)
-    train = by_prefix[prefixes[0]]
+def _layout(root: Path, walker: Walker) -> _Layout:
+    """Find the split and class folders; what lies beside them is counted.
+
+    Raises:
+        InputError: everything that is wrong with them.
+    """
+    top = walker.entries("")
+    folders = sorted([*top.folders, *top.folder_links])
+    loose = [*top.images, *top.image_links]
+    named: dict[str, list[str]] = {}
+    for name in folders:
+        if name.lower() in SPLIT_OF:
+            named.setdefault(SPLIT_OF[name.lower()], []).append(name)
+    problems = [
+        f"{root}: must hold one folder of the {split} items, got {', '.join(names)}"
+        for split, names in named.items()
+        if len(names) > 1
+    ]
+    order: tuple[str, ...] = ("train", "val", "test")
+    splits = {split: named[split][0] for split in order if split in named}
+    if splits and "train" not in splits and set(folders) <= set(splits.values()):
+        held = " and ".join(f"{name}/" for name in splits.values())
+        problems.append(f"{root}: must hold train/ beside {held}, got {held} alone")
+    if problems:
+        raise InputError(walker.problems + problems)
+    if "train" not in splits:
+        splits, classes = {"train": ""}, {"train": folders}
+    else:
+        classes = {}
+        for split, folder in splits.items():
+            found = walker.entries(folder)
+            classes[split] = sorted([*found.folders, *found.folder_links])
+            loose += [f"{folder}/{name}" for name in (*found.images, *found.image_links)]
+        for name in folders:
+            if name not in splits.values():
+                walker.pass_folder(name, BESIDE)
+    for path in loose:
+        walker.passed.add(OUTSIDE, path)
+    problems = walker.problems or _class_problems(root, splits, classes, len(loose))
+    if problems:
+        raise InputError(problems)
+    return _Layout(splits, classes)
+
+
+def _class_problems(
+    root: Path, splits: Mapping[str, str], classes: Mapping[str, list[str]], loose: int
+) -> list[str]:
+    train = classes["train"]
     problems = []
     if len(train) != 2:
         got = f"{len(train)}: {', '.join(shortened(train, SHOWN))}" if train else "none"
         stray = f" ({loose:,} images lie outside any class folder)" if loose and not train else ""
-        where = root / prefixes[0]
-        problems.append(f"{where}: must hold exactly two class folders, got {got}{stray}")
-    if len(prefixes) == 2 and set(train) != set(by_prefix["val/"]):
-        val = by_prefix["val/"]
-        only = [
-            f"only in {split}/: {', '.join(shortened(names, SHOWN))}"
-            for split, names in (
-                ("train", [name for name in train if name not in val]),
-                ("val", [name for name in val if name not in train]),
-            )
-            if names
-        ]
+        where = root / splits["train"]
         problems.append(
-            f"{root}: train/ and val/ must hold the same class folders, got {'; '.join(only)}"
+            f"{where}: must hold exactly two class folders, got {got}{stray}{unicode_twins(train)}"
         )
+    for split in [split for split in splits if split != "train"]:
+        ours, theirs = f"{splits['train']}/", f"{splits[split]}/"
+        only = {
+            ours: [name for name in train if name not in classes[split]],
+            theirs: [name for name in classes[split] if name not in train],
+        }
+        if any(only.values()):
+            got = "; ".join(
+                f"only in {where}: {', '.join(shortened(names, SHOWN))}"
+                for where, names in only.items()
+                if names
+            )
+            problems.append(
+                f"{root}: {ours} and {theirs} must hold the same class folders, got {got}"
+                f"{unicode_twins([*only[ours], *only[theirs]])}"
+            )
     return problems
 
 
-def _undecodable_names(groups: Iterable[list[str]]) -> list[str]:
+def unicode_twins(names: Iterable[str]) -> str:
+    """Say which different names look the same: written with other Unicode characters."""
+    alike: dict[str, set[str]] = {}
+    for name in names:
+        alike.setdefault(normalize("NFC", name), set()).add(name)
+    twins = sorted(composed for composed, spelled in alike.items() if len(spelled) > 1)
+    if not twins:
+        return ""
+    return (
+        f" ({', '.join(twins)}: looks the same but is spelled in two Unicode forms, composed (NFC) "
+        "and decomposed (NFD, as macOS writes); rename one to match the other)"
+    )
+
+
+def undecodable_names(groups: Iterable[Sequence[str]]) -> list[str]:
+    """Say which names hold bytes that are no UTF-8."""
     wrong = [path for paths in groups if not _is_utf8("".join(paths)) for path in paths]
     wrong = [path for path in wrong if not _is_utf8(path)]
     problems = [f"{path!r}: file names must be UTF-8" for path in wrong]

@@ -19,11 +19,11 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, Field
 
 from drupe.configuration import validate
-from drupe.data.decode import UnreadableImageError, open_image, read_file
+from drupe.data.decode import UnreadableImageError, read_file
+from drupe.data.image_contract import ImageContract, OtherSizeError, Sizes
 from drupe.data.parallel import in_order
 from drupe.data.store_errors import writing_to
 from drupe.errors import InputError, shortened
@@ -36,7 +36,6 @@ PACK_VERSION = 2
 IMAGES = "images.npy"
 
 Unreadable = Literal["error", "skip"]
-Sizes = Literal["refuse", "resize"]
 
 CHUNK_BYTES = 4 << 20
 SPARE_BYTES = 16 << 20
@@ -114,8 +113,8 @@ def open_pack(
 ) -> Pack:
     """Open the pack of the files ``root / path``, and make it first where there is none.
 
-    ``sizes="resize"`` scales an image of another size to ``size`` × ``size`` pixels (Pillow's
-    antialiased bilinear filter; the aspect ratio is not kept).
+    ``sizes`` says what is done with an image of another size, see
+    :class:`drupe.data.image_contract.ImageContract`.
 
     Raises
     ------
@@ -305,24 +304,19 @@ class _Packing:
         report = _Report(looked_at=len(indices))
         for index in indices:
             try:
-                image = self._open(index)
+                images.append(self._pixels(index))
+            except OtherSizeError as error:
+                report.other_sizes[index] = error.size
             except UnreadableImageError as error:
                 report.unreadable[index] = error.reason
-                continue
-            if image.size != (self.size, self.size):
-                if self.sizes == "refuse":
-                    report.other_sizes[index] = image.size
-                    continue
-                image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
-            images.append(np.asarray(image))
         return images, report
 
-    def _open(self, index: int) -> Image.Image:
+    def _pixels(self, index: int) -> NDArray[np.uint8]:
         data = read_file(self.root / self.paths[index])
         # The pack is found by these digests: pixels of other bytes must never get under them.
         if hashlib.sha256(data).hexdigest() != self.digests[index]:
             raise UnreadableImageError("changed while it was being read")
-        return open_image(data)
+        return ImageContract(self.size, self.sizes).of_bytes(data)
 
 
 def _problems(
@@ -340,7 +334,7 @@ def _problems(
     if report.other_sizes:
         problems.append(
             f"{root}: images must be {size}x{size} pixels, got {len(report.other_sizes):,} of {of} "
-            "in other sizes (data.sizes=resize scales them, input.size sets the size):"
+            "in other sizes (data.sizes=resize or pad takes them, input.size sets the size):"
         )
         examples = {
             shape: paths[i] for i, shape in sorted(report.other_sizes.items(), reverse=True)

@@ -24,6 +24,7 @@ from drupe.data.synthetic.rendering import render_crops
 from drupe.deployment.backends import runs_here
 from drupe.deployment.manifest import (
     MANIFEST,
+    TOLERANCE,
     Function,
     Manifest,
     file_digest,
@@ -38,8 +39,6 @@ from drupe.files import check_replaceable
 GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 16
 SMALLEST_RENDERED = 32
-TOLERANCE = {"fp32": 1e-4, "bf16": 0.15, "int8": 0.05}
-"""The largest difference allowed to a golden score on another processor, by precision."""
 
 
 def golden_images(size: int) -> NDArray[np.uint8]:

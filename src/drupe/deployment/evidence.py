@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from drupe.data.image_contract import Channels, ImageContract, read_images
 from drupe.deployment.gate import Crops
 from drupe.errors import InputError
-from drupe.evaluation.model_predictions import ModelPredictions, read_run_predictions
+from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions, read_run_predictions
 from drupe.evaluation.operating_point import read_recorded
 from drupe.progress import Progress
 from drupe.runs.record import read_record, require_same_data, require_same_splits
@@ -24,13 +28,30 @@ OWN_CALIBRATION = "the run's own calibration"
 class Evidence:
     """The tested ``model``, whose calibration certifies, and all ``splits`` to compare on.
 
-    ``data`` are the run's; ``is_new``: the calibration was collected after the run was trained.
+    ``contract``: how their images come from files to the graph; ``data`` are the run's;
+    ``is_new``: the calibration was collected after the run was trained.
     """
 
     model: ModelPredictions
     data: PreparedData
     splits: tuple[Crops, ...]
     is_new: bool
+    contract: ImageContract
+
+    @property
+    def fit_images(self) -> NDArray[np.uint8]:
+        """The images that the network learnt from, uint8 [n, S, S, 3], as the graph takes them."""
+        return self.contract.ordered(self.data.dataset.images[self.data.split.fit])
+
+    @property
+    def fit_is_defect(self) -> NDArray[np.bool_]:
+        """Their labels, bool [n]."""
+        return self.data.dataset.is_defect[self.data.split.fit]
+
+    @property
+    def held_out_images(self) -> NDArray[np.uint8]:
+        """Images that the network didn't learn from: calibration's, or test's where it did."""
+        return self.splits[0].images
 
     def calibration_json(self) -> dict[str, Any]:
         """Return what certificates are made on: ``defects`` and ``clean`` are distinct items."""
@@ -46,8 +67,17 @@ class Evidence:
         }
 
 
-def gather_evidence(run: Path, fresh: Path | None, store: Path, progress: Progress) -> Evidence:
+def gather_evidence(
+    run: Path,
+    fresh: Path | None,
+    store: Path,
+    progress: Progress,
+    channels: Channels = "rgb",
+) -> Evidence:
     """Read a finished run, its data and the labelled crops in ``fresh``, if any.
+
+    The crops are decoded from their files anew, as the line will: what stands in the store could
+    hide a difference. ``channels``: their order in the graph's input.
 
     Raises:
         InputError: no finished run, other data, nothing to certify on, or ``fresh`` crops that
@@ -57,12 +87,17 @@ def gather_evidence(run: Path, fresh: Path | None, store: Path, progress: Progre
     if fresh is None:
         _require_own_calibration(run, own)
     data = _data(run, own, store, progress)
+    config = read_config(run)
+    contract = ImageContract(config.input.size, config.data.sizes, channels)
+    reading = _Reading(data.dataset.root, contract, progress)
     if fresh is None:
-        return Evidence(own, data, _own_crops(own, data, "calibration"), is_new=False)
+        splits = _own_crops(own, reading, "calibration")
+        return Evidence(own, data, splits, is_new=False, contract=contract)
     new = calibrate_on_fresh(own, run, fresh, store, progress)
-    assert new.model.calibration is not None
-    crops = Crops("calibration", new.images, new.model.calibration.table.scores)
-    return Evidence(new.model, data, (crops, *_own_crops(own, data, OWN_CALIBRATION)), is_new=True)
+    assert new.calibration is not None
+    crops = _Reading(fresh, contract, progress).crops("calibration", new.calibration)
+    splits = (crops, *_own_crops(own, reading, OWN_CALIBRATION))
+    return Evidence(new, data, splits, is_new=True, contract=contract)
 
 
 def _require_own_calibration(run: Path, own: ModelPredictions) -> None:
@@ -91,16 +126,27 @@ def _data(run: Path, own: ModelPredictions, store: Path, progress: Progress) -> 
     return data
 
 
-def _own_crops(own: ModelPredictions, data: PreparedData, calibration: str) -> tuple[Crops, ...]:
-    """Return the images of calibration and test in the order of their predictions.
+@dataclass(frozen=True)
+class _Reading:
+    """How the images of a folder are read."""
+
+    root: Path
+    contract: ImageContract
+    progress: Progress
+
+    def crops(self, name: str, split: JudgedSplit) -> Crops:
+        """Return the images of a split, from their files, in the order of its predictions."""
+        table = split.table
+        images = read_images(self.root, table.paths, self.contract, self.progress, f"read {name}")
+        return Crops(name, images, table.scores)
+
+
+def _own_crops(own: ModelPredictions, reading: _Reading, calibration: str) -> tuple[Crops, ...]:
+    """Return calibration and test, as far as there are.
 
     Cross-fitted scores of calibration are those of other networks: there is nothing to compare.
     """
-    place = {path: index for index, path in enumerate(data.dataset.paths)}
-    splits = []
-    for name, split in ((calibration, own.calibration), ("test", own.test)):
-        if split is None or (name == calibration and own.approximate):
-            continue
-        items = [place[path] for path in split.table.paths]
-        splits.append(Crops(name, data.dataset.images[items], split.table.scores))
-    return tuple(splits)
+    kept = [("test", own.test)]
+    if not own.approximate:
+        kept.insert(0, (calibration, own.calibration))
+    return tuple(reading.crops(name, split) for name, split in kept if split is not None)

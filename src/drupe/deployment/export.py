@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from drupe.data.image_contract import Channels
 from drupe.deployment.answers import ExportAnswer, ExportedFunction
 from drupe.deployment.backends import available, default_threads, installed, runs_here
 from drupe.deployment.bench import circumstances
@@ -24,14 +25,15 @@ from drupe.deployment.bundle import (
 )
 from drupe.deployment.drift import CALIBRATION_FILE, calibration_file
 from drupe.deployment.evidence import Evidence, gather_evidence
+from drupe.deployment.frames import FRAMES_FILE, FrameCheck
 from drupe.deployment.functions import (
     FunctionEvaluation,
     FunctionSpec,
     evaluate_functions,
     line_reference,
 )
-from drupe.deployment.gate import Crops, GateError, require_no_flips
-from drupe.deployment.graph import export_graph
+from drupe.deployment.gate import GateError, require_no_flips
+from drupe.deployment.graph import ExportedGraph, export_graph
 from drupe.deployment.int8.search import LayerSearch, QuantisedGraph
 from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest
 from drupe.deployment.model_card import CARD_FILE, ModelCard
@@ -47,7 +49,6 @@ from drupe.progress import Progress, silent
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import RunRecord, read_record
 from drupe.training.precision import native_reduced
-from drupe.training.preparation import PreparedData
 from drupe.training.saved import Metadata, load_network
 
 FP32_GRAPH, INT8_GRAPH = "fp32.onnx", "int8.onnx"
@@ -111,6 +112,7 @@ def export_run(
     request: Request | None = None,
     threads: int | None = None,
     state_dict: bool = False,
+    channels: Channels = "rgb",
     progress: Progress = silent,
 ) -> Exported:
     """Export a finished run for every backend that is installed, and write the bundle.
@@ -122,7 +124,8 @@ def export_run(
     calibration crops, or on newly collected ones in the folder ``fresh``, labelled as ``drupe
     threshold --data`` takes them. Where calibration has too few defects the bundle is written
     without a certificate, at the threshold 0.5. ``state_dict`` adds the plain weights under
-    torchvision's names.
+    torchvision's names. ``channels``: the order in which graphs take them; the network sees the
+    same.
 
     Raises:
         InputError: no finished run, other data, a ``bundle`` that exists, crops in ``fresh`` that
@@ -133,81 +136,103 @@ def export_run(
     """
     require_new(bundle)
     _require_computable(precision)
-    evidence = gather_evidence(run, fresh, store, progress)
+    evidence = gather_evidence(run, fresh, store, progress, channels)
     record = read_record(run)
     assert record is not None
-    model, data, splits = evidence.model, evidence.data, evidence.splits
     request = request or read_recorded(run).request
-    _require_certifiable(fresh, model, request)
+    _require_certifiable(fresh, evidence.model, request)
     network, metadata = load_network(run)
     if state_dict:
         require_torchvision(metadata)
     with progress("export", 1, "graphs") as tracker:
-        exported = export_graph(network, metadata.temperature)
+        exported = export_graph(network, metadata.temperature, channels)
         tracker.advance()
-    quantised = _quantise(precision, exported.content, data, request, threads, progress)
+    quantised = _quantise(precision, exported.content, evidence, request, threads, progress)
     specs = _function_specs(precision, quantised is not None)
-    contents = {FP32_GRAPH: exported.content, INT8_GRAPH: quantised.content if quantised else b""}
-    graphs = {name: contents[name] for name in dict.fromkeys(spec.graph for spec in specs)}
-    golden = golden_images(metadata.size)
+    graphs = _named_graphs(specs, exported, quantised)
+    golden = evidence.contract.ordered(golden_images(metadata.size))
     evaluation = evaluate_functions(
         specs,
         graphs,
         exported=exported.content,
-        model=model,
-        splits=splits,
+        model=evidence.model,
+        splits=evidence.splits,
         request=request,
         golden=golden,
         threads=threads,
         progress=progress,
     )
-    files = _measured_files(graphs, golden, evaluation)
+    frames = FrameCheck.of(evidence.fit_images, evidence.held_out_images)
+    files = _measured_files(graphs, golden, evaluation, frames)
     provenance = _provenance(run, record, metadata.architecture, evidence)
     if state_dict:
         thresholds = evaluation.thresholds
-        _add_state_dict(files, provenance, network, metadata, splits, thresholds, progress)
-    card = ModelCard.of(evidence, record, metadata, network, evaluation, provenance, _sizes(graphs))
+        _add_state_dict(files, provenance, network, metadata, evidence, thresholds, progress)
+    sizes = _sizes(graphs)
+    card = ModelCard.of(evidence, record, metadata, network, evaluation, provenance, sizes, frames)
     files[CARD_FILE] = card.render().encode()
-    manifest = _manifest(model.name, record, metadata, evaluation, files, provenance)
+    manifest = _manifest(evidence, record, metadata, evaluation, files, provenance)
     write_bundle(bundle, manifest, files)
     return Exported(
         bundle=bundle,
         manifest=manifest,
         evaluation=evaluation,
         quantised=quantised,
-        sizes=_sizes(graphs),
+        sizes=sizes,
         flushed_weights=exported.flushed_weights,
     )
 
 
 def _manifest(
-    name: str,
+    evidence: Evidence,
     record: RunRecord,
     metadata: Metadata,
     evaluation: FunctionEvaluation,
     files: Mapping[str, bytes],
     provenance: dict[str, Any],
 ) -> Manifest:
+    contract = evidence.contract
     return Manifest(
         schema_version=SCHEMA_VERSION,
-        name=name,
+        name=evidence.model.name,
         classes=record.data.classes,
-        input=GraphInput(size=metadata.size),
+        input=GraphInput(
+            size=contract.side,
+            channels=contract.channels,
+            sizes=contract.sizes,
+            sees=tuple(
+                one.input.model_dump(mode="json", exclude={"size"}) for one in metadata.networks
+            ),
+        ),
         functions=tuple(one.function for one in evaluation.functions),
         golden=GOLDEN_FILE,
         calibration=CALIBRATION_FILE,
+        frames=FRAMES_FILE if FRAMES_FILE in files else None,
         files=digests(files),
         provenance=provenance,
     )
 
 
-def _measured_files(
-    graphs: Mapping[str, bytes], golden: NDArray[np.uint8], evaluation: FunctionEvaluation
+def _named_graphs(
+    specs: Sequence[FunctionSpec], exported: ExportedGraph, quantised: QuantisedGraph | None
 ) -> dict[str, bytes]:
-    """Return the graphs, and what their functions say of golden samples and calibration."""
+    """Return the content of each graph file that functions need."""
+    contents = {FP32_GRAPH: exported.content, INT8_GRAPH: quantised.content if quantised else b""}
+    return {name: contents[name] for name in dict.fromkeys(spec.graph for spec in specs)}
+
+
+def _measured_files(
+    graphs: Mapping[str, bytes],
+    golden: NDArray[np.uint8],
+    evaluation: FunctionEvaluation,
+    frames: FrameCheck | None,
+) -> dict[str, bytes]:
+    """Return the graphs, what their functions say of golden samples and calibration, and frames."""
     functions = evaluation.functions
+    checked = {FRAMES_FILE: frames.model_dump_json(indent=1).encode()} if frames else {}
     return {
         **graphs,
+        **checked,
         GOLDEN_FILE: golden_file(golden, {one.function.name: one.golden for one in functions}),
         CALIBRATION_FILE: calibration_file(
             {one.function.name: line_reference(one.model) for one in functions}
@@ -220,10 +245,11 @@ def _add_state_dict(
     provenance: dict[str, Any],
     network: AnyNetwork,
     metadata: Metadata,
-    splits: Sequence[Crops],
+    evidence: Evidence,
     thresholds: Thresholds,
     progress: Progress,
 ) -> None:
+    splits = [replace(one, images=evidence.contract.ordered(one.images)) for one in evidence.splits]
     plain = plain_weights(network, metadata, splits, thresholds, progress)
     require_no_flips("the state dict in torchvision", plain.gate)
     files[STATE_DICT_FILE], provenance["state_dict"] = plain.content, plain.description
@@ -257,7 +283,7 @@ def _require_certifiable(fresh: Path | None, model: ModelPredictions, request: R
 def _quantise(
     precision: Precision,
     graph: bytes,
-    data: PreparedData,
+    evidence: Evidence,
     request: Request,
     threads: int | None,
     progress: Progress,
@@ -265,11 +291,10 @@ def _quantise(
     """Return the int8 graph, None where none is wanted or, with auto, no layer bears it."""
     if precision not in ("int8", "auto"):
         return None
-    fit = data.split.fit
     search = LayerSearch(
         graph,
-        data.dataset.images[fit],
-        data.dataset.is_defect[fit],
+        evidence.fit_images,
+        evidence.fit_is_defect,
         request.min_recall,
         installed(),
         threads or default_threads(),

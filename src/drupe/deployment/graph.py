@@ -16,6 +16,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
+from drupe.data.image_contract import Channels
 from drupe.models.ensemble import AnyNetwork, Ensemble
 from drupe.models.geometry import mean_over_views, views_of
 from drupe.models.network import CLEAN, DEFECT, InputScale, Network
@@ -34,14 +35,15 @@ class ExportedGraph:
 
 
 class ScoreGraph(nn.Module):
-    """uint8 [N, S, S, 3] to sigmoid(z / T), float32 [N].
+    """uint8 [N, S, S, 3] to sigmoid(z / T), float32 [N]; ``channels``: their order in the images.
 
     An ensemble's z is the mean of its m members' z_i / T_i: the sum of what each says, divided
     within it by m · T_i · T.
     """
 
-    def __init__(self, network: AnyNetwork, temperature: float) -> None:
+    def __init__(self, network: AnyNetwork, temperature: float, channels: Channels = "rgb") -> None:
         super().__init__()
+        self.turns = channels == "bgr"
         members = network.members if isinstance(network, Ensemble) else ((network, 1.0),)
         shares = [len(members) * own * temperature for _, own in members]
         self.members = nn.ModuleList(
@@ -50,6 +52,8 @@ class ScoreGraph(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the scores."""
+        if self.turns:  # networks are trained on RGB
+            images = images.flip(3)
         first, *others = (member(images) for member in self.members)
         return torch.sigmoid(sum(others, start=first))
 
@@ -162,12 +166,15 @@ def _fold_head(head: nn.Linear, temperature: float) -> None:
         head.out_features = 1
 
 
-def export_graph(network: AnyNetwork, temperature: float) -> ExportedGraph:
+def export_graph(
+    network: AnyNetwork, temperature: float, channels: Channels = "rgb"
+) -> ExportedGraph:
     """Return ``network`` as an ONNX graph with dynamic N, batch norms folded into convolutions.
 
+    ``channels``: the order in which the graph takes them; what the network sees is the same.
     Subnormal weights, which make a CPU many times slower, become zero and are counted.
     """
-    graph = ScoreGraph(network, temperature)
+    graph = ScoreGraph(network, temperature, channels)
     flushed = flush_subnormals(graph)
     size = network.geometry.size
     images = torch.zeros((2, size, size, 3), dtype=torch.uint8)

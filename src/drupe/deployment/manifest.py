@@ -13,12 +13,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from drupe.configuration import fingerprint, validate
+from drupe.data.image_contract import FILTER, Channels, ImageContract, Sizes
 from drupe.deployment.backends import Backend
 from drupe.errors import InputError
 from drupe.files import read_json, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when an older runtime would misread a bundle."""
+
+READABLE = (1, SCHEMA_VERSION)
+"""1: without sizes and channels (refuse, RGB), and with no check of frames."""
+
+TOLERANCE = {"fp32": 1e-4, "bf16": 0.15, "int8": 0.05}
+"""The largest difference allowed to a golden score on another processor, by precision."""
 
 MANIFEST, DIGEST = "bundle.json", "digest"
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -32,11 +39,42 @@ class Section(BaseModel):
 
 
 class GraphInput(Section):
-    """The images that every graph takes: uint8 [N, size, size, 3], RGB, 0-255, any N ≥ 1."""
+    """The images that every graph takes: uint8 [N, size, size, 3], 0-255, any N ≥ 1.
 
+    ``name``: of the graph's input; ``channels``: their order in it; ``sizes``: what becomes of an
+    image of another size before (see :class:`drupe.data.image_contract.ImageContract`), ``filter``:
+    how it is scaled; ``sees``: what the graph itself does to an image, one mapping per network
+    (crop, resolution and views, in pixels; range of values), for whoever reads the file.
+    """
+
+    name: str = "images"
     size: Annotated[int, Field(ge=1)]
     dtype: Literal["uint8"] = "uint8"
     layout: Literal["NHWC"] = "NHWC"
+    channels: Channels = "rgb"
+    sizes: Sizes = "refuse"
+    filter: str = FILTER
+    sees: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def contract(self) -> ImageContract:
+        """The path from a file or an array to the graph's input."""
+        return ImageContract(self.size, self.sizes, self.channels)
+
+
+class GraphOutput(Section):
+    """What every graph gives, float32 [N], and how it is compared with the thresholds.
+
+    ``tolerance``: by precision, how far a golden score may lie off on another processor.
+    """
+
+    name: str = "score"
+    dtype: Literal["float32"] = "float32"
+    means: str = "probability of a defect"
+    accept: str = "score < low"
+    reject: str = "score >= high"
+    compared_as: Literal["float32"] = "float32"
+    tolerance: dict[str, float] = Field(default_factory=lambda: dict(TOLERANCE))
 
 
 class Gate(Section):
@@ -80,17 +118,20 @@ class Manifest(Section):
     ``functions`` stand in the order of preference. ``files`` maps every other file of the
     bundle to the SHA-256 (hex) of its bytes. ``calibration`` names the file of each function's
     calibration scores (see :mod:`drupe.deployment.drift`), None where there are none to compare
-    a line with. ``provenance`` says where the weights come from, and on which crops certificates
-    were made.
+    a line with; ``frames`` the file of what its pictures look like (see
+    :mod:`drupe.deployment.frames`), None where they are too few. ``provenance`` says where the
+    weights come from, and on which crops certificates were made.
     """
 
     schema_version: int
     name: str
     classes: tuple[str, str]
     input: GraphInput
+    output: GraphOutput = GraphOutput()
     functions: Annotated[tuple[Function, ...], Field(min_length=1)]
     golden: FileName
     calibration: FileName | None = None
+    frames: FileName | None = None
     files: dict[FileName, str]
     provenance: dict[str, Any]
 
@@ -151,10 +192,10 @@ def _read_document(bundle: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InputError(f"{path}: must be a mapping, got {type(document).__name__}")
     version = document.get("schema_version", SCHEMA_VERSION)
-    if type(version) is not int or version != SCHEMA_VERSION:
+    if type(version) is not int or version not in READABLE:
         newer = type(version) is int and version > SCHEMA_VERSION
         raise InputError(
-            f"{path}: schema_version: must be {SCHEMA_VERSION}, got {version!r}"
+            f"{path}: schema_version: must be {' or '.join(map(str, READABLE))}, got {version!r}"
             + (": the bundle was made by a newer Drupe" if newer else "")
         )
     return document
@@ -163,7 +204,7 @@ def _read_document(bundle: Path) -> dict[str, Any]:
 def _contradictions(manifest: Manifest, path: Path) -> list[str]:
     """Return what of the manifest can't hold together: unlisted files, thresholds out of order."""
     needed = {manifest.golden, *(function.graph for function in manifest.functions)}
-    needed |= {manifest.calibration} if manifest.calibration else set()
+    needed |= {name for name in (manifest.calibration, manifest.frames) if name}
     unlisted = sorted(needed - set(manifest.files))
     return [f"{path}: files: must list {name}" for name in unlisted] + [
         f"{path}: functions: {one.name}: low must be at most high, got {one.low:g} and {one.high:g}"

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from drupe.data.image_contract import ImageContract
 from drupe.deployment.evidence import Evidence
+from drupe.deployment.frames import FrameCheck
 from drupe.deployment.functions import EvaluatedFunction, FunctionEvaluation
 from drupe.evaluation.intervals import format_confidence, format_target
 from drupe.models.ensemble import AnyNetwork
 from drupe.runs.record import AncestorRecord, RunRecord, TeacherRecord
 from drupe.templates import template_environment
-from drupe.training.saved import EnsembleMetadata, Metadata, NetworkMetadata
+from drupe.training.saved import Metadata, NetworkMetadata
 
 CARD_FILE = "model_card.md"
 TEMPLATE = "model_card.md.j2"
@@ -65,13 +67,16 @@ class ModelCard:
     """Everything that the card says; :meth:`render` puts it on a page.
 
     ``networks`` decide together where there are several; ``members`` are then the runs that they
-    come from, by name. ``compared``: name and images of each split that the gate looked at.
+    come from, by name. ``frames``: the check of what images look like, None where there is none.
+    ``compared``: name and images of each split that the gate looked at.
     """
 
     name: str
     clean: str
     defect: str
     size: int
+    contract: ImageContract
+    frames: FrameCheck | None
     networks: tuple[NetworkMetadata, ...]
     members: tuple[str, ...]
     architecture: str
@@ -101,6 +106,7 @@ class ModelCard:
         evaluation: FunctionEvaluation,
         provenance: Mapping[str, Any],
         sizes: Mapping[str, int],
+        frames: FrameCheck | None,
     ) -> ModelCard:
         """Collect what the card says from the run, its data and its functions."""
         clean, defect = record.data.classes
@@ -110,7 +116,9 @@ class ModelCard:
             clean=clean,
             defect=defect,
             size=metadata.size,
-            networks=metadata.members if isinstance(metadata, EnsembleMetadata) else (metadata,),
+            networks=metadata.networks,
+            contract=evidence.contract,
+            frames=frames,
             members=tuple(member.run for member in record.members),
             architecture=metadata.architecture,
             parameters=sum(weight.numel() for weight in network.parameters()),

@@ -1,12 +1,12 @@
 """Deciding many image files: every thread decodes and infers, batch by batch.
 
-What can't be read is decided ``review``: a fault must never accept.
+What can't be read, or doesn't look like the pictures behind the certificate, is decided ``review``:
+a fault must never accept.
 """
 
 from __future__ import annotations
 
 import glob
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.data.decode import UnreadableImageError, decode
+from drupe.data.decode import UnreadableImageError
+from drupe.data.image_contract import ImageContract
+from drupe.data.walk import PassedOver, walk_folder
 from drupe.deployment.backends import Scores, default_threads
 from drupe.deployment.drift import DriftMonitor
 from drupe.deployment.runtime import Classifier
@@ -27,51 +29,62 @@ BATCH = 16
 AHEAD = 4
 """Batches begun per worker before they are needed; bounds memory however many files there are."""
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+
+NO_SCORES = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One file: its score and decision; ``error`` says why a file has no score."""
+    """One file: its score and decision; ``error`` says why a file has no score.
+
+    ``is_unlike``: it could be read, but doesn't look like the pictures behind the certificate.
+    """
 
     path: str
     decision: str
     score: float | None
     error: str | None = None
+    is_unlike: bool = False
 
 
-def find_images(paths: Iterable[str], listed: Iterable[str] = ()) -> list[str]:
+def find_images(
+    paths: Iterable[str], listed: Iterable[str] = (), passed: PassedOver | None = None
+) -> list[str]:
     """Return the image files that ``paths`` name: files, folders (searched below), globs.
 
     ``-`` stands for the lines of ``listed``, files and folders, where a name that there is not is
     kept: what vanished since it was listed can't be read, and is reviewed. Sorted within a folder
-    or glob, in the order given otherwise, each once.
+    or glob, in the order given otherwise, each once. ``passed`` is given the files in folders that
+    aren't taken as images.
 
     Raises:
         InputError: every path that names nothing, every folder that can't be listed.
     """
     found: dict[str, None] = {}
     problems: list[str] = []
+    passed = PassedOver() if passed is None else passed
     for name in paths:
-        members = _listed(listed, problems) if name == "-" else _named(name, problems)
+        members = (
+            _listed(listed, problems, passed) if name == "-" else _named(name, problems, passed)
+        )
         found |= dict.fromkeys(members)
     if problems:
         raise InputError(problems)
     return list(found)
 
 
-def _listed(lines: Iterable[str], problems: list[str]) -> list[str]:
+def _listed(lines: Iterable[str], problems: list[str], passed: PassedOver) -> list[str]:
     """Return the files and the images of the folders that ``lines`` name, and unknown names."""
     found: list[str] = []
-    for line in filter(None, map(str.strip, lines)):
-        members = _members(line, problems)
+    for line in filter(None, (line.rstrip("\r\n") for line in lines)):
+        members = _members(line, problems, passed)
         found += [line] if members is None else members
     return found
 
 
-def _named(name: str, problems: list[str]) -> list[str]:
+def _named(name: str, problems: list[str], passed: PassedOver) -> list[str]:
     """Return the images that a file, a folder or a glob names; none there is a problem."""
-    members = _members(name, problems) if name else []
+    members = _members(name, problems, passed) if name else []
     if members is None:
         members = sorted(_matches(name))
     if not members:
@@ -79,14 +92,14 @@ def _named(name: str, problems: list[str]) -> list[str]:
     return members
 
 
-def _members(name: str, problems: list[str]) -> list[str] | None:
+def _members(name: str, problems: list[str], passed: PassedOver) -> list[str] | None:
     """Return the file, or the images of the folder, that ``name`` is; None where it is neither.
 
     A folder that can't be listed is a problem.
     """
     try:
         if Path(name).is_dir():
-            return sorted(_images_below(name, problems))
+            return sorted(_images_below(name, problems, passed))
         return [name] if Path(name).exists() else None
     except (OSError, ValueError):  # longer than names may be, or with a NUL
         return None
@@ -99,16 +112,15 @@ def _matches(pattern: str) -> list[str]:
         return []
 
 
-def _images_below(folder: str, problems: list[str]) -> Iterator[str]:
-    """Yield the images below ``folder``."""
-
-    def refuse(error: OSError) -> None:
-        problems.append(f"{error.filename}: can't be listed ({(error.strerror or '').lower()})")
-
-    for parent, _, names in os.walk(folder, onerror=refuse):
-        for name in names:
-            if Path(name).suffix.lower() in SUFFIXES:
-                yield str(Path(parent, name))
+def _images_below(folder: str, problems: list[str], passed: PassedOver) -> list[str]:
+    """Return the images below ``folder`` that a dataset of it would have, too."""
+    try:
+        images, not_taken = walk_folder(folder)
+    except InputError as error:
+        problems += error.problems
+        return []
+    passed.merge(not_taken)
+    return [str(Path(folder, image)) for image in images]
 
 
 def predict(
@@ -143,28 +155,31 @@ def predict(
 
 
 def _decide(classifier: Classifier, paths: list[str]) -> tuple[list[Decision], Scores]:
-    """Return the decision of each path, and the scores of those that could be read."""
-    size = classifier.manifest.input.size
-    read = [(path, _read(path, size)) for path in paths]
+    """Return the decision of each path, and the scores of those that have one."""
+    contract = classifier.manifest.input.contract
+    read = [(path, _read(path, contract)) for path in paths]
     images = [content for _, content in read if not isinstance(content, str)]
-    scores = classifier.scores(np.stack(images)) if images else np.empty(0, np.float32)
-    decided = iter(zip(scores.tolist(), classifier.decide_scores(scores).tolist(), strict=True))
+    if not images:
+        return [Decision(path, "review", None, str(why)) for path, why in read], NO_SCORES
+    found = classifier.examine_ready(np.stack(images))
+    examined = iter(
+        zip(*(found.scores.tolist(), found.decisions.tolist(), found.faults), strict=True)
+    )
     decisions = []
     for path, content in read:
         if isinstance(content, str):
             decisions.append(Decision(path, "review", None, content))
-        else:
-            score, decision = next(decided)
-            decisions.append(Decision(path, decision, score))
-    return decisions, scores
+            continue
+        score, decision, fault = next(examined)
+        decisions.append(
+            Decision(path, decision, None if fault else score, fault, fault is not None)
+        )
+    return decisions, found.scores[~np.isnan(found.scores)]
 
 
-def _read(path: str, size: int) -> NDArray[np.uint8] | str:
-    """Return the image uint8 [size, size, 3], or why there is none."""
+def _read(path: str, contract: ImageContract) -> NDArray[np.uint8] | str:
+    """Return the image as the graph takes it, uint8 [S, S, 3], or why there is none."""
     try:
-        image = decode(path)
+        return contract.of_file(path)
     except UnreadableImageError as error:
         return error.reason
-    if image.shape != (size, size, 3):
-        return f"must be {size} x {size} pixels, got {image.shape[1]} x {image.shape[0]}"
-    return image

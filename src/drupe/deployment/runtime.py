@@ -1,26 +1,34 @@
 """The line PC's three calls: ``load``, ``scores``, ``decide``. NumPy, Pillow and a runtime suffice.
 
+An image that doesn't look like those behind the certificate (:mod:`drupe.deployment.frames`) has no
+score: ``scores`` refuses it, and its decision is ``review``.
+
 Letters: N images; S pixels of an image's side, as ``bundle.json`` states it.
 """
 
 from __future__ import annotations
 
-import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.data.decode import UnreadableImageError, decode
+from drupe.data.decode import UnreadableImageError
+from drupe.data.image_contract import Channels
 from drupe.deployment.backends import Session, UnusableGraphError, open_session, runs_here
 from drupe.deployment.drift import CalibrationScores, read_calibration
+from drupe.deployment.frames import FrameCheck, read_frames
 from drupe.deployment.manifest import Function, Manifest, read_files, read_manifest
 from drupe.errors import InputError
 
 WARM_UP = 5
 """Images run at load: the first ones take longer, while memory is claimed."""
+
+LEAST, MOST = -1e-6, 1 + 1e-6
+"""Scores are in [0, 1]; 32-bit sigmoids may end a rounding step outside."""
 
 LANES = ("accept", "review", "reject")
 _LANES = np.array(LANES)
@@ -29,12 +37,25 @@ _BYTES = np.dtype(np.uint8)
 Image = NDArray[np.uint8] | str | Path
 
 
+class Examined(NamedTuple):
+    """What is found of N images.
+
+    scores: float32 [N], NaN where there is none; decisions: str [N]; faults: why an image has no
+    score, None where it has one.
+    """
+
+    scores: NDArray[np.float32]
+    decisions: NDArray[np.str_]
+    faults: list[str | None]
+
+
 class Classifier:
     """A verified bundle, ready to decide. Any number of threads may call it at once.
 
     ``function`` is the graph, backend and precision in use, with its thresholds and certificate;
     ``threads`` how many one call may use (None: all cores that the process may run on);
-    ``calibration`` this function's calibration scores, None where the bundle has none.
+    ``calibration`` this function's calibration scores, and ``frames`` the check of what images look
+    like; None where the bundle has none.
     """
 
     def __init__(
@@ -44,11 +65,16 @@ class Classifier:
         session: Session,
         threads: int | None,
         calibration: CalibrationScores | None = None,
+        frames: FrameCheck | None = None,
+        order: Channels | None = None,
     ) -> None:
         self.manifest, self.function, self.threads = manifest, function, threads
-        self.calibration = calibration
+        self.calibration, self.frames = calibration, frames
         self._session = session
-        self._shape = (manifest.input.size, manifest.input.size, 3)
+        self._contract = manifest.input.contract
+        self._shape = self._contract.shape
+        self._must_ask = order is None
+        self._is_turned = order not in (None, self._contract.channels)
         # Scores are compared as float32, the type that they were certified in.
         self._low, self._high = float(np.float32(function.low)), float(np.float32(function.high))
 
@@ -65,56 +91,96 @@ class Classifier:
     def scores(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Any:
         """Return the probability of *defect*: a float for one image, float32 [N] for many.
 
-        ``images``: uint8 [S, S, 3] (RGB) or a path; or uint8 [N, S, S, 3], or a sequence of either.
+        ``images``: uint8 [H, W, 3] or a path; or uint8 [N, H, W, 3], or a sequence of either. The
+        channels of arrays are in the order that :func:`load` was told; H and W are what the bundle
+        states, or any where it resizes or pads.
 
         Raises:
             InputError: another size, type or number of channels; an empty batch; an image that
-                can't be read; a score that isn't a number.
+                can't be read or is a fault (see :meth:`examine`); a score that isn't a number.
         """
         one, batch = self._batch(images)
+        for place, fault in enumerate(self._faults(batch)):
+            if fault is not None:
+                raise InputError(f"image{'' if one else f' {place}'}: has no score: {fault}")
         return self._score(batch) if one else self._scores(batch)
 
     def decide(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Any:
         """Return ``accept``, ``review`` or ``reject``: a str for one image, an array for many.
 
-        Takes and refuses what :meth:`scores` does. An error is never a decision: whoever catches
-        it must reject the item or have it reviewed.
+        Takes what :meth:`scores` does; an image that is a fault is reviewed, anything else that
+        ``scores`` refuses is refused here too. An error is never a decision: whoever catches it
+        must reject the item or have it reviewed.
         """
         one, batch = self._batch(images)
         if not one:
-            return self.decide_scores(self._scores(batch))
+            return self.examine_ready(batch).decisions
+        if self._faults(batch)[0] is not None:
+            return "review"
         # Plain floats: for one score, NumPy's arrays of strings take longer than all else here.
         score = self._score(batch)
         return LANES[(score >= self._low) + (score >= self._high)]
 
+    def examine(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Examined:
+        """Return scores and decisions of many images (or one), and which of them are faults.
+
+        A fault is an image that doesn't look like those behind the certificate: swapped channels, a
+        black, white or flat frame, noise, other light. It has no score and is reviewed. Good images
+        are called a fault at most as often as ``classifier.frames.false_alarm_rate``.
+
+        Raises:
+            InputError: what :meth:`decide` raises.
+        """
+        return self.examine_ready(self._batch(images)[1])
+
+    def examine_ready(self, batch: NDArray[np.uint8]) -> Examined:
+        """Return what :meth:`examine` does, of images that are as the graph takes them already."""
+        faults = self._faults(batch)
+        scores = np.full(len(batch), np.nan, np.float32)
+        good = np.array([fault is None for fault in faults])
+        if good.all():
+            scores = self._scores(batch)
+        elif good.any():
+            scores[good] = self._scores(batch[good])
+        decisions = np.full(len(batch), "review", _LANES.dtype)
+        decisions[good] = self.decide_scores(scores[good])
+        return Examined(scores, decisions, faults)
+
+    def _faults(self, batch: NDArray[np.uint8]) -> list[str | None]:
+        return self.frames.faults(batch) if self.frames else [None] * len(batch)
+
     def decide_scores(self, scores: NDArray[np.float32]) -> NDArray[np.str_]:
-        """Return the decisions of scores float32 [N] that this bundle gave."""
+        """Return the decisions of scores float32 [N] that this bundle gave.
+
+        Raises:
+            InputError: a score that isn't in [0, 1]: NaN never means accept.
+        """
+        _require_scores(scores)
         low, high = np.float32(self._low), np.float32(self._high)
         return _LANES[(scores >= low).astype(np.intp) + (scores >= high)]
 
     def _score(self, batch: NDArray[np.uint8]) -> float:
         score = float(self._session(batch)[0])
-        if not math.isfinite(score):  # NaN compares as "not below low" but means nothing
-            raise _not_finite()
+        if not LEAST <= score <= MOST:  # NaN compares as "not below low" but means nothing
+            raise _no_score(score)
         return score
 
     def _scores(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         scores = self._session(batch)
-        if not np.isfinite(scores).all():
-            raise _not_finite()
+        _require_scores(scores)
         return scores
 
     def _batch(self, images: Any) -> tuple[bool, NDArray[np.uint8]]:
-        """Return whether one image was given, and all as uint8 [N, S, S, 3]."""
+        """Return whether one image was given, and all as the graph takes them: [N, S, S, 3]."""
         if isinstance(images, np.ndarray) and images.dtype == _BYTES:
             if images.shape == self._shape:
-                return True, images[np.newaxis]
+                return True, self._turned(images[np.newaxis])
             if images.ndim == 4 and images.shape[1:] == self._shape and len(images):
-                return False, images
+                return False, self._turned(images)
         if isinstance(images, (str, Path)):
-            return True, self._checked(images)[np.newaxis]
+            return True, self._read(images)[np.newaxis]
         if isinstance(images, np.ndarray) and images.ndim != 4:
-            self._checked(images)
+            return True, self._checked(images)[np.newaxis]
         if not isinstance(images, (np.ndarray, Sequence)):
             raise InputError(
                 "images: must be a path, a uint8 array or a sequence of them, got "
@@ -125,30 +191,59 @@ class Classifier:
         return False, np.stack([self._checked(image) for image in images])
 
     def _checked(self, image: Any) -> NDArray[np.uint8]:
-        where = "image"
+        """Return one image as the graph takes it, uint8 [S, S, 3]."""
         if isinstance(image, (str, Path)):
-            where = str(image)
-            try:
-                image = decode(image)
-            except UnreadableImageError as error:
-                raise InputError(f"{where}: can't be read ({error.reason})") from None
+            return self._read(image)
         if not isinstance(image, np.ndarray):
+            raise InputError(f"image: must be a path or a uint8 array, got {type(image).__name__}")
+        takes_any = self._contract.sizes != "refuse"
+        shaped = image.ndim == 3 and image.shape[2] == 3 and 0 not in image.shape
+        if image.dtype != np.uint8 or not (shaped if takes_any else image.shape == self._shape):
+            wanted = "[H, W, 3]" if takes_any else "[{}, {}, {}]".format(*self._shape)
             raise InputError(
-                f"{where}: must be a path or a uint8 array, got {type(image).__name__}"
+                f"image: must be uint8 {wanted}, got {image.dtype} {list(image.shape)}"
             )
-        if image.dtype != np.uint8 or image.shape != self._shape:
-            wanted = "uint8 [{}, {}, {}]".format(*self._shape)
-            raise InputError(f"{where}: must be {wanted}, got {image.dtype} {list(image.shape)}")
-        return image
+        return self._turned(self._contract.of_array(image))
+
+    def _read(self, path: str | Path) -> NDArray[np.uint8]:
+        try:
+            return self._contract.of_file(path)
+        except UnreadableImageError as error:
+            raise InputError(f"{path}: can't be read ({error.reason})") from None
+
+    def _turned(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the caller's array(s) [..., 3] with channels in the order of the graph."""
+        if self._must_ask:
+            self._must_ask = False
+            order = self._contract.channels
+            warnings.warn(
+                f"arrays are taken as {order.upper()}, because load() wasn't told their order: say "
+                f'order="{order}", or order="{"bgr" if order == "rgb" else "rgb"}" (OpenCV reads '
+                "BGR)",
+                ChannelOrderWarning,
+                stacklevel=4,
+            )
+        return np.ascontiguousarray(images[..., ::-1]) if self._is_turned else images
 
 
-def _not_finite() -> InputError:
-    return InputError("scores: must be numbers, got NaN or infinity from the graph")
+class ChannelOrderWarning(UserWarning):
+    """Nobody said in which order the channels of arrays are, and a wrong one accepts defects."""
+
+
+def _require_scores(scores: NDArray[np.float32]) -> None:
+    wrong = ~((scores >= LEAST) & (scores <= MOST))
+    if wrong.any():
+        raise _no_score(float(np.asarray(scores)[wrong].flat[0]))
+
+
+def _no_score(score: float) -> InputError:
+    return InputError(f"scores: must be probabilities in [0, 1], got {score:g} from the graph")
 
 
 def load(
     path: str | Path,
     *,
+    order: Channels | None = None,
     backend: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
@@ -165,6 +260,9 @@ def load(
     ----------
     path
         A bundle directory, as ``drupe export`` writes it.
+    order
+        "rgb" or "bgr": the order of the channels in the arrays that will be given. OpenCV reads
+        BGR. None: the graph's own order, with a warning at the first array. Files need none.
     backend, precision
         "onnxruntime" or "openvino"; "fp32", "bf16" or "int8". None: by preference.
     threads
@@ -177,19 +275,25 @@ def load(
     Raises
     ------
     InputError
-        No bundle, changed or missing files, or no function that fits.
+        No bundle, changed or missing files, no function that fits, or another ``order``.
     """
+    if order not in (None, *get_args(Channels)):
+        raise InputError(f'order: must be "rgb" or "bgr", got {order!r}')
     bundle = Path(path)
     manifest = read_manifest(bundle)
     contents = read_files(bundle, manifest)
     function = choose_function(manifest, bundle, backend, precision, uncertified)
     session = open_function(bundle, manifest, contents, function, threads, callers)
     calibration = read_reference(bundle, manifest, contents, function)
-    classifier = Classifier(manifest, function, session, threads, calibration)
-    blank = np.zeros((1, *classifier._shape), np.uint8)
+    frames = None
+    if manifest.frames is not None:
+        frames = read_frames(contents[manifest.frames], str(bundle / manifest.frames))
+    blank = np.zeros((1, *manifest.input.contract.shape), np.uint8)
     for _ in range(WARM_UP):
-        classifier.scores(blank)
-    return classifier
+        session(blank)
+        if frames:
+            frames.faults(blank)
+    return Classifier(manifest, function, session, threads, calibration, frames, order)
 
 
 def open_function(

@@ -55,7 +55,15 @@ def bundle_subject(
     Raises:
         InputError: what :func:`drupe.load` raises.
     """
-    one = load(path, backend=backend, precision=precision, threads=threads, uncertified=True)
+    order = read_manifest(path).input.channels
+    one = load(
+        path,
+        order=order,
+        backend=backend,
+        precision=precision,
+        threads=threads,
+        uncertified=True,
+    )
     function, size = one.function, one.manifest.input.size
     return Subject(
         name or str(path), function.backend, function.precision, threads, size, one.decide

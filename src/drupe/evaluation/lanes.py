@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drupe.errors import InputError
 from drupe.evaluation.intervals import Proportion
+from drupe.evaluation.predictions import not_probabilities
 
 LARGEST_COST = 1e12
 
@@ -46,8 +47,18 @@ class Thresholds:
             raise InputError(problems)
 
     def decide(self, scores: ArrayLike) -> NDArray[np.str_]:
-        """Return ``accept``, ``review`` or ``reject`` for each score, compared as float32."""
+        """Return ``accept``, ``review`` or ``reject`` for each score, compared as float32.
+
+        Raises:
+            InputError: a score that isn't in [0, 1]: NaN never means accept.
+        """
         score = np.asarray(scores, np.float32)
+        wrong = not_probabilities(score)
+        if wrong.any():
+            raise InputError(
+                f"scores: must be in [0, 1], got {score[wrong].flat[0]} and the like for "
+                f"{int(wrong.sum()):,} of {score.size:,}"
+            )
         decisions = np.where(score < np.float32(self.low), "accept", "review")
         return np.where(score >= np.float32(self.high), "reject", decisions)
 

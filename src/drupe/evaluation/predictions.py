@@ -21,7 +21,9 @@ class Predictions:
     ``paths`` are POSIX and relative to the dataset root; ``classes`` is (clean, defect);
     ``is_defect`` (bool [n]) is the label; ``scores`` (float32 [n]) are sigmoid(z / T) in [0, 1];
     ``logits`` (float32 [n]) are z before temperature, ``None`` where a foreign CSV has none.
-    Arrays are converted to those types; unequal lengths raise ``ValueError``.
+    Arrays are converted to those types; unequal lengths raise ``ValueError``. NaN, scores outside
+    [0, 1] and labels other than true and false (0 and 1) raise
+    :class:`~drupe.errors.InputError`.
     """
 
     paths: tuple[str, ...]
@@ -40,7 +42,7 @@ class Predictions:
             values = getattr(self, name)
             if name == "logits" and values is None:
                 continue
-            array = np.asarray(values, dtype)
+            array = _checked(name, values, dtype)
             if array.shape != shape:
                 raise ValueError(f"{name}: must have shape {shape}, got {array.shape}")
             object.__setattr__(self, name, array)
@@ -61,6 +63,32 @@ class Predictions:
     def distinct(self, groups: NDArray[Any]) -> Predictions:
         """Return one item per duplicate group (int [n]); see :func:`first_of_each_group`."""
         return self.take(first_of_each_group(self.paths, groups, self.is_defect))
+
+
+def _checked(name: str, values: Any, dtype: type[np.generic]) -> NDArray[Any]:
+    """Return ``values`` as ``dtype``, which must not change what they say."""
+    given = np.asarray(values)
+    if name == "is_defect":
+        wrong = ~np.isin(given, (0, 1)) if given.dtype != np.bool_ else np.zeros(0, bool)
+        allowed = "true or false"
+    elif name == "scores":
+        wrong, allowed = not_probabilities(given), "in [0, 1]"
+    else:
+        wrong, allowed = ~np.isfinite(given.astype(np.float64)), "finite"
+    if wrong.any():
+        first = given[wrong].flat[0]
+        raise InputError(
+            f"{name}: must be {allowed}, got {first!s} and the like for "
+            f"{int(wrong.sum()):,} of {given.size:,}"
+        )
+    return given.astype(dtype, copy=False)
+
+
+def not_probabilities(scores: ArrayLike) -> NDArray[np.bool_]:
+    """Return where ``scores`` aren't numbers in [0, 1]; NaN is none."""
+    values = np.asarray(scores, np.float64)
+    wrong: NDArray[np.bool_] = ~((values >= 0) & (values <= 1))
+    return wrong
 
 
 def scores_from_logits(logits: ArrayLike, temperature: float) -> NDArray[np.float32]:

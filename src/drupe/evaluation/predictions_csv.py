@@ -51,7 +51,7 @@ def write_predictions(path: Path, table: Predictions) -> None:
 
 
 def read_predictions(
-    path: Path, defect: str | None = None, *, score_is_logit: bool = False
+    path: Path | str, defect: str | None = None, *, score_is_logit: bool = False
 ) -> Predictions:
     """Read the predictions in ``path``.
 
@@ -61,6 +61,7 @@ def read_predictions(
     Raises:
         InputError: every mistake of the file, the first 20 with their lines, the rest counted.
     """
+    path = Path(path)
     content = _content(path)
     layout = _layout(path, content, score_is_logit)
     columns = _read_fast(content, layout) or _read_carefully(path, content, layout)

@@ -29,7 +29,8 @@ class DataRecord(BaseModel):
     """The data that a run saw: counts of images per split, and files left out with their reasons.
 
     ``calibration`` counts the items of ``predictions/calibration.csv``. ``approximate`` says why
-    they give no exact guarantee, if they don't: cross-fitting wrote them.
+    they give no exact guarantee, if they don't: cross-fitting wrote them. ``passed_over``: files in
+    the folder that aren't taken as images, by reason; ``notes``: what isn't as usual about it.
     """
 
     fingerprint: str
@@ -40,6 +41,8 @@ class DataRecord(BaseModel):
     dropped: int
     skipped: list[tuple[str, str]]
     approximate: str | None = None
+    passed_over: list[dict[str, Any]] = []
+    notes: list[str] = []
 
 
 class ImportRecord(BaseModel):

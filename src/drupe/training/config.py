@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from drupe.configuration import Tree, fingerprint, flatten, merge, read_yaml, validate
+from drupe.data.image_contract import Sizes
 from drupe.errors import InputError
 from drupe.files import write_text
 from drupe.models.zoo import check_input, resolve
@@ -91,7 +92,11 @@ class DataConfig(Section):
     root: Path | None = Field(None, description="folder ROOT/{train,val}/CLASS or ROOT/CLASS")
     defect: str | None = Field(None, description="name of the defect class; null: found by name")
     unreadable: Literal["error", "skip"] = Field("error", description="files that don't decode")
-    sizes: Literal["refuse", "resize"] = Field("refuse", description="images of another size")
+    sizes: Sizes = Field(
+        "refuse",
+        description="images of another size; resize: to the square, whatever their shape; pad: in "
+        "the middle of a black square, shrunk where they are larger",
+    )
     test_share: float = Field(
         0.2, gt=0, lt=1, description="share of all items, where the folder has no val/"
     )

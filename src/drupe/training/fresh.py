@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +24,9 @@ from drupe.training.preparation import prepare_data
 from drupe.training.saved import load_network
 
 
-@dataclass(frozen=True)
-class FreshCalibration:
-    """A ``model`` whose calibration are new crops, and their ``images`` (uint8 [n, S, S, 3])."""
-
-    model: ModelPredictions
-    images: NDArray[np.uint8]
-
-
 def calibrate_on_fresh(
     model: ModelPredictions, run: Path, root: Path, store: Path, progress: Progress = silent
-) -> FreshCalibration:
+) -> ModelPredictions:
     """Return ``model`` with the run's predictions on the crops in ``root`` as calibration.
 
     ``root`` is a folder of labelled crops with the run's classes; train/ and val/ in it, if any,
@@ -85,8 +76,7 @@ def calibrate_on_fresh(
         classes=fresh.classes,
     )
     split = JudgedSplit(table, groups)
-    renewed = model.with_calibration(split, fresh.fingerprint, is_new=True)
-    return FreshCalibration(renewed, fresh.images)
+    return model.with_calibration(split, fresh.fingerprint, is_new=True)
 
 
 def _groups_if_new(

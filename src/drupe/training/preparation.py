@@ -69,6 +69,8 @@ class PreparedData:
             test=len(split.test),
             dropped=len(split.dropped),
             skipped=list(dataset.skipped),
+            passed_over=dataset.passed.to_json(),
+            notes=list(dataset.notes),
         )
 
 

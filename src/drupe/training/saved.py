@@ -64,6 +64,11 @@ class NetworkMetadata(BaseModel):
         """The side of the images that it takes, in pixels."""
         return self.input.size
 
+    @property
+    def networks(self) -> tuple[NetworkMetadata, ...]:
+        """Itself: what an ensemble has several of."""
+        return (self,)
+
 
 class EnsembleMetadata(BaseModel):
     """The header where several networks decide as one.
@@ -80,6 +85,11 @@ class EnsembleMetadata(BaseModel):
     def size(self) -> int:
         """The side of the images that all members take, in pixels."""
         return self.members[0].size
+
+    @property
+    def networks(self) -> tuple[NetworkMetadata, ...]:
+        """The members' own headers."""
+        return self.members
 
     @property
     def architecture(self) -> str:

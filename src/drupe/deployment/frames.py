@@ -1,0 +1,257 @@
+"""Is this a picture of the line at all? A check of each frame before its score counts.
+
+A network gives a score to anything: an array in OpenCV's channel order, one channel copied into
+three, a black or flat frame, noise. What a frame looks like is summed up by twenty-odd numbers per
+picture (means, deviations, sharpness and third moments of its channels, their correlations, the
+share of white pixels), and two questions are asked of them:
+
+- *implausible*: is it further from the fit split's pictures (Mahalanobis distance) than those of
+  the calibration split are?
+- *swapped*: does it fit the fit split's pictures better once its channels change places, by more
+  than calibration's do? (Twice a log-likelihood ratio of normal distributions.)
+
+Location and shape come from fit, limits from calibration, whose pictures the former have never
+seen. So a picture like theirs lies beyond a limit that is the k-th largest of n with a probability
+of at most k / (n + 1), whatever the distributions (split conformal prediction: Vovk, Gammerman &
+Shafer 2005, *Algorithmic Learning in a Random World*; Lei et al. 2018, JASA 113).
+
+What it can't see: pictures that look alike in these numbers, such as a shifted or partly black one
+on a black background.
+
+Letters: N images of S × S pixels, P pixels of them, F numbers per image, n calibration images.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import permutations
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from drupe.configuration import validate
+from drupe.errors import InputError
+
+FRAMES_FILE = "frames.json"
+
+FALSE_ALARMS = 0.005
+"""Share of good frames that may be called implausible or swapped: half of it for each question."""
+
+SURPRISE = 0.001
+"""Probability under which faults among good images are no longer put down to false alarms."""
+
+FEWEST = 100
+"""With fewer images in fit or in calibration, nothing is checked."""
+
+SAMPLED_SIDE = 64
+"""Pixels a side that are looked at, evenly spaced: more would tell little and take time."""
+
+WHITE = 250
+"""Grey level from which on a pixel is white: close to overexposed."""
+
+SOME_WHITE = 0.05
+"""Share of white pixels that counts as much as having none: highlights come and go."""
+
+RIDGE = 0.01
+"""Added to the correlations' diagonal: numbers that follow from one another don't explode."""
+
+TAIL = 0.005
+"""Share of fit pictures, at each end of each number, that are moved to its edge: odd ones."""
+
+REACH = 3.0
+"""Standard deviations beyond the edges at which a number is cut off to ask for swapped channels."""
+
+SMALL = 1e-3
+"""Added before a logarithm is taken, so that there is one of zero."""
+
+LEAST_SPREAD = 0.02
+"""Of a number that hardly varies: 2 % of full scale, or of the value behind a logarithm.
+
+Without it one speck in a channel that is otherwise empty would lie further off than any fault.
+"""
+
+Vector = NDArray[np.float64]
+
+IMPLAUSIBLE = "doesn't look like the pictures that the certificate rests on"
+SWAPPED = "its channels look swapped (red and blue?)"
+
+
+def frame_numbers(images: NDArray[np.uint8]) -> Vector:
+    """Return what images uint8 [N, S, S, 3] look like, float64 [N, F]; see :data:`_PLACES`."""
+    step = max(1, images.shape[1] // SAMPLED_SIDE)
+    rows = images[:, ::step]
+    pixels = rows[:, :, ::step].reshape(len(images), -1, 3).astype(np.float32)
+    pixels *= np.float32(1 / 255)
+    ones = np.full((1, pixels.shape[1]), 1 / pixels.shape[1], np.float32)
+    mean = ones @ pixels
+    centred = pixels - mean
+    covariance = centred.transpose(0, 2, 1) @ centred / np.float32(pixels.shape[1])
+    third = np.square(pixels).transpose(0, 2, 1) @ pixels / np.float32(pixels.shape[1])
+    deviation = np.sqrt(np.einsum("nii->ni", covariance)) + np.float32(SMALL)
+    correlation = covariance / (deviation[:, :, None] * deviation[:, None, :])
+    # Neighbours, not samples: sharpness and noise live between adjacent pixels.
+    wide = rows[:, ::2].astype(np.int16)
+    edges = np.abs(np.diff(wide, axis=2)).reshape(len(images), -1, 3).astype(np.float32)
+    edge = np.full((1, edges.shape[1]), 1 / (255 * edges.shape[1]), np.float32) @ edges
+    white = ones @ (pixels >= np.float32(WHITE / 255)).astype(np.float32)
+    white += np.float32(SOME_WHITE - SMALL)
+    logs = np.log(np.concatenate((deviation[:, None], edge, white), axis=1) + np.float32(SMALL))
+    thirds = np.log(np.abs(third) + np.float32(SMALL)).reshape(len(images), -1)
+    pairs = correlation[:, (0, 0, 1), (1, 2, 2)]
+    parts = (mean[:, 0], logs.reshape(len(images), -1), thirds, pairs)
+    return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def _places(order: Sequence[int]) -> list[int]:
+    """Return which number takes each number's place when channels come in another ``order``.
+
+    Twelve numbers are three channels' means, deviations, edges and white; nine the third moments
+    E[a² b] of channels a and b; three the correlations of channels 0-1, 0-2 and 1-2.
+    """
+    single = [3 * kind + one for kind in range(4) for one in order]
+    thirds = [12 + 3 * a + b for a in order for b in order]
+    pair = {frozenset((0, 1)): 21, frozenset((0, 2)): 22, frozenset((1, 2)): 23}
+    pairs = [pair[frozenset((order[a], order[b]))] for a, b in ((0, 1), (0, 2), (1, 2))]
+    return single + thirds + pairs
+
+
+_PLACES = np.array([_places(order) for order in permutations(range(3))])
+"""One row per order of the channels, [6, F]; the first is the one that they are given in."""
+
+NUMBERS = 24
+
+
+class FrameCheck(BaseModel):
+    """What the pictures behind a certificate look like, and how far a frame may lie off.
+
+    Vectors have F numbers. ``low`` and ``high`` are the edges of what fit shows; ``centre``,
+    ``spread`` and ``precision`` ([F, F], the inverse of the correlations) its location and shape;
+    ``most_distance`` and ``most_gain`` the limits of the two questions. ``images``: n.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    images: int = Field(ge=1)
+    low: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
+    high: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
+    centre: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
+    spread: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
+    precision: tuple[tuple[float, ...], ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
+    most_distance: float
+    most_gain: float
+
+    @classmethod
+    def of(cls, fit: NDArray[np.uint8], calibration: NDArray[np.uint8]) -> Self | None:
+        """Learn from images uint8 [*, S, S, 3] of both splits; None where either has too few."""
+        if min(len(fit), len(calibration)) < FEWEST:
+            return None
+        found = _in_parts(fit)
+        low, high = np.quantile(found, (TAIL, 1 - TAIL), axis=0)
+        inner = np.clip(found, low, high)
+        centre, spread = inner.mean(0), np.maximum(inner.std(0), LEAST_SPREAD)
+        scaled = (inner - centre) / spread
+        shape = np.cov(scaled.T)
+        # Below the least spread a number varies less than it counts for.
+        shape += np.diag(np.maximum(0, 1 - np.diag(shape)) + RIDGE)
+        check = cls(
+            images=len(calibration),
+            low=tuple(low.tolist()),
+            high=tuple(high.tolist()),
+            centre=tuple(centre.tolist()),
+            spread=tuple(spread.tolist()),
+            precision=tuple(map(tuple, np.linalg.inv(shape).tolist())),
+            most_distance=0,
+            most_gain=0,
+        )
+        numbers = _in_parts(calibration)
+        return check.model_copy(
+            update={
+                "most_distance": _limit(check._distance(numbers)),
+                "most_gain": _limit(check._gain(numbers)),
+            }
+        )
+
+    @property
+    def false_alarm_rate(self) -> float:
+        """The probability that a picture like calibration's is called a fault: at most this."""
+        return 2 * _rank(self.images) / (self.images + 1)
+
+    def faults(self, images: NDArray[np.uint8]) -> list[str | None]:
+        """Return what is wrong with each of images uint8 [N, S, S, 3]; None where nothing."""
+        numbers = frame_numbers(images)
+        swapped = self._gain(numbers) > self.most_gain
+        distance = self._distance(numbers)
+        odd = distance > self.most_distance
+        if not (odd.any() or swapped.any()):
+            return [None] * len(images)
+        in_order = distance - self._gain(numbers) <= self.most_distance
+        return [
+            SWAPPED if turned and fits else IMPLAUSIBLE if turned or far else None
+            for turned, fits, far in zip(
+                swapped.tolist(), in_order.tolist(), odd.tolist(), strict=True
+            )
+        ]
+
+    def explains(self, faults: int, images: int) -> bool:
+        """Return whether so many faults among ``images`` good ones are no surprise.
+
+        They are one where at least as many come in under :data:`SURPRISE` of all cases (Poisson).
+        """
+        mean = self.false_alarm_rate * images
+        terms = [math.exp(-mean)]
+        for count in range(1, faults):
+            terms.append(terms[-1] * mean / count)
+        return faults == 0 or 1 - math.fsum(terms) >= SURPRISE
+
+    @cached_property
+    def _arrays(self) -> tuple[Vector, Vector, Vector, Vector]:
+        """Centre, 1 / spread and the cut-off edges, [F]; the precision, [F, F]."""
+        centre, spread = np.array(self.centre), np.array(self.spread)
+        edges = np.array((self.low - REACH * spread, self.high + REACH * spread))
+        return centre, 1 / spread, edges, np.array(self.precision)
+
+    def _distance(self, numbers: Vector) -> Vector:
+        """Return squared distances from the centre, float64 [...], of numbers [..., F]."""
+        centre, scale, _, precision = self._arrays
+        away = (numbers - centre) * scale
+        squared: Vector = ((away @ precision) * away).sum(-1)
+        return squared
+
+    def _gain(self, numbers: Vector) -> Vector:
+        """Return by how much the best wrong order of channels fits better, float64 [N]."""
+        low, high = self._arrays[2]
+        orders = self._distance(np.minimum(np.maximum(numbers[:, _PLACES], low), high))
+        gain: Vector = orders[:, 0] - orders[:, 1:].min(1)
+        return gain
+
+
+def read_frames(content: bytes, source: str) -> FrameCheck:
+    """Return the check that a bundle's file holds; ``source`` names it in messages.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    try:
+        document = json.loads(content)
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise InputError(f"{source}: not a check of frames ({error})") from None
+    return validate(FrameCheck, document, source)
+
+
+def _rank(images: int) -> int:
+    """Return k: the limit is the k-th largest of what ``images`` calibration images show."""
+    return max(1, int(FALSE_ALARMS / 2 * (images + 1)))
+
+
+def _limit(values: Vector) -> float:
+    return float(np.partition(values, -_rank(len(values)))[-_rank(len(values))])
+
+
+def _in_parts(images: NDArray[np.uint8], part: int = 256) -> Vector:
+    starts = range(0, len(images), part)
+    return np.concatenate([frame_numbers(images[start : start + part]) for start in starts])
