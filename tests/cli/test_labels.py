@@ -70,6 +70,7 @@ def test_from_a_run_to_its_ranked_labels(drupe, tmp_path) -> None:
     ).stdout
     words = " ".join(text.split())
     assert "labels are wrong (" in words
+    assert "several times too many" in words
     assert "the threshold for recall ≥ 80 % at 95 % confidence" in words
     assert "voids the certificate" in words
     assert text.splitlines()[1].startswith(rows[0]["path"])

@@ -43,7 +43,7 @@ def rank(
     folds: Annotated[
         int,
         typer.Option(
-            metavar="K", min=2, max=20, help="Train K folds, each scored by the other ones."
+            metavar="K", min=2, max=20, help="Train K networks, each on all folds but one."
         ),
     ] = 5,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="Items to show.")] = 20,
@@ -88,12 +88,13 @@ def print_ranking(found: LabelRanking, top: int, path: Path) -> None:
     )
     for one in found.wrong:
         print_prose(
-            f"{one.label}: about {one.wrong:.0f} of {one.items:,} labels are wrong "
+            f"{one.label}: an estimated {one.wrong:.0f} of {one.items:,} labels are wrong "
             f"({one.low:.0f} to {one.high:.0f} in 95 % of resamples)."
         )
     print_prose(
-        "That is an estimate from the same scores (confident learning): a hard item that is "
-        "labelled right counts as wrong where the networks are sure of the other class."
+        "The estimate (confident learning) rests on the same scores: a hard item that is labelled "
+        "right counts as wrong where the networks are sure of the other class. Where they err often "
+        "that can be several times too many."
     )
     print_line("")
     if found.holders:
