@@ -93,8 +93,8 @@ def print_ranking(found: LabelRanking, top: int, path: Path) -> None:
         )
     print_prose(
         "The estimate (confident learning) rests on the same scores: a hard item that is labelled "
-        "right counts as wrong where the networks are sure of the other class. Where they err often "
-        "that can be several times too many."
+        "right counts as wrong where the networks are sure of the other class. Where they often "
+        "err, that can be several times too many."
     )
     print_line("")
     if found.holders:
