@@ -71,7 +71,7 @@ def test_from_a_run_to_its_ranked_labels(drupe, tmp_path) -> None:
     words = " ".join(text.split())
     assert "labels are wrong (" in words
     assert "several times too many" in words
-    assert "the threshold for recall ≥ 80 % at 95 % confidence" in words
+    assert "for recall ≥ 80 % at 95 % confidence" in words
     assert "voids the certificate" in words
     assert text.splitlines()[1].startswith(rows[0]["path"])
     assert (tmp_path / "mine.csv").read_bytes() == (run / "labels.csv").read_bytes()

@@ -115,8 +115,8 @@ def _print_holders(holders: ThresholdHolders, rank_of: dict[str, int]) -> None:
     count = len(holders.paths)
     these = "This defect" if count == 1 else f"These {count:,} defects"
     print_prose(
-        f"{these} of the run's own calibration hold{'s' if count == 1 else ''} the threshold for "
-        f"{claim} at {certificate.threshold:.4g}, where clean yield is "
+        f"{these} of the run's own calibration hold{'s' if count == 1 else ''} the threshold at "
+        f"{certificate.threshold:.4g} for {claim}, where clean yield is "
         f"{format_percent(certificate.clean_yield.rate)}:"
     )
     places = [(path, rank_of.get(path)) for path in holders.paths]
