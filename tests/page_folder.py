@@ -49,6 +49,7 @@ DONE_BEFORE: Mapping[str, tuple[str, ...]] = {
     "docs/deployment.md": (TRAIN, IMPORT),
     "docs/extending.md": (TRAIN,),
     "docs/faq.md": (TRAIN,),
+    "docs/labels.md": (TRAIN,),
     "docs/quickstart.md": (TRAIN,),
     "docs/report.md": (STUDY,),
     "docs/studies.md": (STUDY,),

@@ -23,6 +23,7 @@ LAYERS: dict[str, set[str]] = {
     "study": {"data", "runs", "evaluation", "models", "training", "deployment"},
     "tuning": {"data", "runs", "evaluation", "models", "training", "deployment", "study"},
 }
+LAYERS["labels"] = LAYERS["tuning"]
 LAYERS["reporting"] = set(LAYERS)
 LAYERS["cli"] = set(LAYERS)
 

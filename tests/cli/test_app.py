@@ -15,7 +15,7 @@ from drupe.cli import app as app_module
 from drupe.cli.app import EXTRA_OF, command_name, main
 from drupe.errors import InputError
 
-GROUPS = ["data", "study"]
+GROUPS = ["data", "labels", "study"]
 COMMANDS = [
     "",
     "train",
@@ -25,6 +25,8 @@ COMMANDS = [
     "data synth",
     "data fetch",
     "data audit",
+    "labels",
+    "labels rank",
     "study",
     "study run",
 ]

@@ -25,6 +25,7 @@ from drupe.cli import (
     evaluate,
     export,
     importing,
+    labels,
     predict,
     study,
     threshold,
@@ -88,6 +89,7 @@ app.command(epilog=predict.PREDICT_EXAMPLES)(predict.predict)
 app.command(epilog=predict.BENCH_EXAMPLES)(predict.bench)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(data.app, name="data")
+app.add_typer(labels.app, name="labels")
 app.add_typer(study.app, name="study")
 app.add_typer(export.app, name="bundle")
 

@@ -71,6 +71,11 @@ class RunFolder:
         return self.path / "trained-on.txt"
 
     @property
+    def label_ranking(self) -> Path:
+        """The items in the order in which a person should look at their labels."""
+        return self.path / "labels.csv"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that works on the run."""
         return self.path / LOCK_FILE

@@ -19,11 +19,14 @@ from drupe.progress import Progress, silent
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record, require_same_data, require_same_splits
 from drupe.training.claim import exclusive
-from drupe.training.config import read_config
+from drupe.training.config import ExperimentConfig, read_config
 from drupe.training.folds import configure_fold
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
+
+CERTIFY_INSTEAD = "certify it on newly collected crops (--data DIR)"
+"""What to do about a run that no folds can be trained for, when a threshold is wanted."""
 
 
 def calibrate_on_folds(
@@ -31,50 +34,84 @@ def calibrate_on_folds(
 ) -> ModelPredictions:
     """Return ``model`` with out-of-fold predictions of all its training items as calibration.
 
-    Trains what is missing of the ``folds`` runs. Logits of all folds are pooled and take the
-    temperature of ``run``: fitting one per fold on the scores to be certified would use them twice.
     A run that has no calibration of its own keeps the pooled predictions as its own.
 
     Raises:
-        InputError: the run is itself a fold, or its data has changed.
+        InputError: as :func:`score_out_of_fold`.
     """
+    pooled = score_out_of_fold(
+        run, folds, store, data_fingerprint=model.data_fingerprint, progress=progress
+    )
+    reason = (
+        f"the scores come from {folds} networks, each trained on {folds - 1} of {folds} folds, and "
+        "not from the network to be deployed: exact certification takes fresh crops (--data)"
+    )
+    if read_config(run).calibration.share is None:
+        _keep(run, model, pooled, reason)
+    return model.with_calibration(pooled, model.data_fingerprint, approximate=reason)
+
+
+def score_out_of_fold(
+    run: Path,
+    folds: int,
+    store: Path,
+    *,
+    data_fingerprint: str,
+    data_root: Path | None = None,
+    instead: str = CERTIFY_INSTEAD,
+    progress: Progress = silent,
+) -> JudgedSplit:
+    """Return out-of-fold predictions of all training items of ``run``, sorted by path.
+
+    Trains what is missing of the ``folds`` runs; ``run`` itself stays as it is. Logits of all folds
+    are pooled and take the temperature of ``run``: fitting one per fold on the scores to be
+    certified would use them twice.
+
+    Args:
+        data_root: where the data of the run lies now; None: where it was trained.
+        instead: what to do about a run that no folds can be trained for, for its message.
+
+    Raises:
+        InputError: the run is itself a fold, an ensemble or imported, or its data has changed.
+    """
+    config = _require_foldable(run, instead)
+    if data_root is not None:
+        data = config.data.model_copy(update={"root": data_root.absolute()})
+        config = config.model_copy(update={"data": data})
+    parts = []
+    for fold in range(folds):
+        fold_config = configure_fold(config, fold, folds)
+        prepared = prepare_data(fold_config, store, progress)
+        require_same_data(config.data.root, data_fingerprint, prepared.dataset.fingerprint)
+        folder = RunFolder(run).fold(fold, folds)
+        with progress(f"fold {fold + 1} of {folds}", 1, "runs") as tracker:
+            train_run(fold_config, folder, store, resume=True, progress=progress)
+            tracker.advance()
+        path = RunFolder(folder).predictions("calibration")
+        parts.append((read_predictions(path, prepared.dataset.classes[1]), prepared))
+    return _pool(parts, load_network(run)[1].temperature)
+
+
+def _require_foldable(run: Path, instead: str) -> ExperimentConfig:
+    """Return the configuration of ``run``, for which folds must be trainable."""
     record = read_record(run)
     if record and record.imported:
         raise InputError(
             f"{run}: was imported, and how it was trained isn't known, so no folds can be trained "
-            "like it: certify it on newly collected crops (--data DIR)"
+            f"like it: {instead}"
         )
     if record:
         require_same_splits(run, record)
     if record and record.members:
         raise InputError(
             f"{run}: is an ensemble of {len(record.members)} runs, which share their own "
-            "calibration: no folds are trained for it; certify it on that, or on newly collected "
-            "crops (--data DIR)"
+            "calibration (drupe threshold RUN certifies it on that): no folds are trained for it; "
+            f"{instead}"
         )
     config = read_config(run)
     if config.calibration.left_out is not None:
         raise InputError(f"{run}: is itself a fold of a cross-fit; give the run that it serves")
-    parts = []
-    for fold in range(folds):
-        fold_config = configure_fold(config, fold, folds)
-        data = prepare_data(fold_config, store, progress)
-        require_same_data(config.data.root, model.data_fingerprint, data.dataset.fingerprint)
-        folder = RunFolder(run).fold(fold, folds)
-        with progress(f"fold {fold + 1} of {folds}", 1, "runs") as tracker:
-            train_run(fold_config, folder, store, resume=True, progress=progress)
-            tracker.advance()
-        path = RunFolder(folder).predictions("calibration")
-        table = read_predictions(path, data.dataset.classes[1])
-        parts.append((table, data))
-    pooled = _pool(parts, load_network(run)[1].temperature)
-    reason = (
-        f"the scores come from {folds} networks, each trained on {folds - 1} of {folds} folds, and "
-        "not from the network to be deployed: exact certification takes fresh crops (--data)"
-    )
-    if config.calibration.share is None:
-        _keep(run, model, pooled, reason)
-    return model.with_calibration(pooled, model.data_fingerprint, approximate=reason)
+    return config
 
 
 def _keep(run: Path, model: ModelPredictions, pooled: JudgedSplit, reason: str) -> None:
