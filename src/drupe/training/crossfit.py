@@ -19,21 +19,27 @@ from drupe.progress import Progress, silent
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record, require_same_data, require_same_splits
 from drupe.training.claim import exclusive
-from drupe.training.config import read_config
 from drupe.training.folds import configure_fold
-from drupe.training.preparation import PreparedData, prepare_data
+from drupe.training.preparation import PreparedData, prepare_data, recorded_config
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
 
 
 def calibrate_on_folds(
-    model: ModelPredictions, run: Path, folds: int, store: Path, progress: Progress = silent
+    model: ModelPredictions,
+    run: Path,
+    folds: int,
+    store: Path,
+    progress: Progress = silent,
+    *,
+    run_data: Path | None = None,
 ) -> ModelPredictions:
     """Return ``model`` with out-of-fold predictions of all its training items as calibration.
 
     Trains what is missing of the ``folds`` runs. Logits of all folds are pooled and take the
     temperature of ``run``: fitting one per fold on the scores to be certified would use them twice.
-    A run that has no calibration of its own keeps the pooled predictions as its own.
+    A run that has no calibration of its own keeps the pooled predictions as its own. ``run_data``
+    says where the run's data lies now.
 
     Raises:
         InputError: the run is itself a fold, or its data has changed.
@@ -52,7 +58,7 @@ def calibrate_on_folds(
             "calibration: no folds are trained for it; certify it on that, or on newly collected "
             "crops (--data DIR)"
         )
-    config = read_config(run)
+    config = recorded_config(run, run_data)
     if config.calibration.left_out is not None:
         raise InputError(f"{run}: is itself a fold of a cross-fit; give the run that it serves")
     parts = []
