@@ -43,12 +43,18 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def run(moved: Path, tmp_path: Path) -> None:
+    """Put a copy of the run where commands are started: what they leave in it is the test's own."""
+    shutil.copytree(moved / "run", tmp_path / "run")
+
+
 def commands(folder: Path) -> dict[str, tuple[str | Path, ...]]:
     return {
-        "cross-fit": ("threshold", folder / "run", "--cross-fit", "2", *EASY),
-        "fresh": ("threshold", folder / "run", "--data", folder / "fresh", *EASY),
-        "export": ("export", folder / "run", "new.bundle", *EASY),
-        "evaluate": ("evaluate", folder / "run"),
+        "cross-fit": ("threshold", "run", "--cross-fit", "2", *EASY),
+        "fresh": ("threshold", "run", "--data", folder / "fresh", *EASY),
+        "export": ("export", "run", "new.bundle", *EASY),
+        "evaluate": ("evaluate", "run"),
     }
 
 
@@ -84,6 +90,6 @@ def test_other_data_is_refused(drupe, moved, tmp_path) -> None:
 
 
 def test_where_nothing_is_read_the_option_is_refused(drupe, moved) -> None:
-    result = drupe("threshold", moved / "run", "--run-data", moved / "there" / "crops")
+    result = drupe("threshold", "run", "--run-data", moved / "there" / "crops")
     assert result.code == 2
     assert "--run-data: only --data and --cross-fit read the run's data" in result.stderr

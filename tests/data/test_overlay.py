@@ -256,6 +256,14 @@ def test_classes_that_do_not_tell_the_defect_are_no_obstacle(make_folder, store,
     assert changes(find_fixes(root, store)) == {"train/a/000.png": "relabel b"}
 
 
+def test_folders_beside_the_classes_are_no_obstacle(make_folder, store, tmp_path) -> None:
+    root = make_folder()
+    (root / "train").rename(root / "Train")
+    (root / "$RECYCLE.BIN").mkdir()
+    apply_fixes(root, store, fix_list(tmp_path, "Train/pit/000.png,exclude,,"))
+    assert changes(find_fixes(root, store)) == {"Train/pit/000.png": "exclude"}
+
+
 def test_an_overlay_of_an_earlier_version_learns_its_pictures(make_folder, store) -> None:
     root = make_folder()
     path = overlay_path(root, store)

@@ -188,7 +188,7 @@ def apply_fixes(
     """
     root, store = Path(root), Path(store)
     wanted = read_fix_list(Path(fix_list))
-    listing = discover(root, defect=_any_class(root))
+    listing = discover(root, either_defect=True)
     digests = file_digests(root, listing.paths, store=store, progress=progress).digests
     _check(wanted, fix_list, root, dict(zip(listing.paths, digests, strict=True)), listing.classes)
     new = {fix.path: fix for fix in with_content(wanted, listing.paths, digests)}
@@ -233,7 +233,7 @@ def find_fixes(root: Path, store: Path, *, progress: Progress = silent) -> FixMa
     Raises :class:`InputError` where the folder is no dataset, or an overlay's file is damaged.
     """
     root, store = Path(root), Path(store)
-    listing = discover(root, defect=_any_class(root))
+    listing = discover(root, either_defect=True)
     digests = file_digests(root, listing.paths, store=store, progress=progress).digests
     return Overlay(root, store).matched(listing.paths, digests)
 
@@ -260,17 +260,6 @@ def write_overlay(root: Path, store: Path, fixes: Sequence[Fix]) -> None:
             ],
         }
         write_json(path, document)
-
-
-def _any_class(root: Path) -> str | None:
-    """Name some class, since which one is the defect doesn't matter here and may be unclear."""
-    top = root / "train" if (root / "train").is_dir() else root
-    try:
-        names = sorted(entry.name for entry in top.iterdir() if entry.is_dir())
-    except OSError:
-        return None  # discover says what is wrong
-    visible = [name for name in names if not name.startswith(".")]
-    return visible[0] if visible else None
 
 
 def _check(

@@ -180,13 +180,7 @@ def export_run(
     manifest = _manifest(evidence, record, metadata, evaluation, files, provenance)
     write_bundle(bundle, manifest, files)
     return Exported(
-        bundle=bundle,
-        manifest=manifest,
-        evaluation=evaluation,
-        quantised=quantised,
-        sizes=sizes,
-        flushed_weights=exported.flushed_weights,
-        fixed=evidence.fixed,
+        bundle, manifest, evaluation, quantised, sizes, exported.flushed_weights, evidence.fixed
     )
 
 
