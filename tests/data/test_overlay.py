@@ -279,6 +279,25 @@ def test_an_overlay_of_an_earlier_version_learns_its_pictures(make_folder, store
     assert changes(find_fixes(root, store)) == {"val/clean/001.png": "relabel pit"}
 
 
+def test_an_overlay_of_an_earlier_version_whose_folder_moved_is_refused_by_name(
+    make_folder, store, tmp_path
+) -> None:
+    root = make_folder()
+    path = overlay_path(tmp_path / "gone", store)
+    path.parent.mkdir(parents=True)
+    old = {"root": str(tmp_path / "gone"), "exclude": ["train/pit/000.png"], "relabel": {}}
+    path.write_text(json.dumps(old))
+    with pytest.raises(InputError) as caught:
+        open_dataset(root, store=store, size=16, fixes=active_fixes(root, store))
+    assert str(caught.value).startswith(f"{path}: holds fixes of {tmp_path / 'gone'} by their path")
+    assert f"drupe data audit {root} --apply FILE" in str(caught.value)
+    apply_fixes(root, store, fix_list(tmp_path, "train/pit/001.png,exclude,,"))
+    dataset = open_dataset(root, store=store, size=16, fixes=active_fixes(root, store))
+    assert dataset.fixed.fixes.exclude == {"train/pit/001.png"}
+    unlike = make_folder("unlike", classes=("a", "b"))
+    open_dataset(unlike, store=store, size=16, defect="b", fixes=active_fixes(unlike, store))
+
+
 @pytest.mark.parametrize(
     "text",
     ['{"exclude": ["../x"], "relabel": {}}', '{"root": "/x", "fixes": [{"path": "a"}]}', "[]"],

@@ -78,6 +78,24 @@ class Overlay:
         own_file = overlay_path(self.root, self.store)
         return match_by_content(unique.values(), paths, digests, own_file)
 
+    def require_known(self, paths: Sequence[str]) -> None:
+        """Refuse an overlay of an earlier version that may be about a folder of these ``paths``.
+
+        Its own folder is gone, so which pictures it is about can't be told.
+        """
+        if overlay_path(self.root, self.store).exists():
+            return
+        here = set(paths)
+        for file, kept in self._other_files():
+            lost = kept.is_old and not kept.root.is_dir()
+            if lost and {fix.path for fix in kept.fixes} <= here:
+                raise InputError(
+                    f"{file}: holds fixes of {kept.root} by their paths alone, as earlier versions "
+                    f"did; that folder is gone, and {self.root} has files of these names. If they "
+                    f"are its pictures: drupe data audit {self.root} --apply FILE with the list; "
+                    "if not, delete this overlay"
+                )
+
     def keep(self, fixes: Sequence[Fix], instead_of: Sequence[Fix]) -> None:
         """Write ``fixes`` as the folder's own; ``instead_of`` are taken out of other overlays."""
         gone = set(instead_of)
@@ -101,9 +119,12 @@ class Overlay:
         return fixes
 
     def _others(self) -> list[_Kept]:
+        return [kept for _, kept in self._other_files() if not kept.is_old]
+
+    def _other_files(self) -> list[tuple[Path, _Kept]]:
         own = overlay_path(self.root, self.store)
         files = sorted(path for path in own.parent.glob("*.json") if path != own)
-        return [kept for kept in map(_read, files) if not kept.is_old]
+        return [(path, _read(path)) for path in files]
 
 
 def active_fixes(root: Path, store: Path) -> Overlay | None:
@@ -118,8 +139,12 @@ def active_fixes(root: Path, store: Path) -> Overlay | None:
 def match_fixes(
     fixes: Overlay | Fixes | None, paths: Sequence[str], digests: Sequence[str]
 ) -> FixMatch:
-    """Return what ``fixes`` change in a folder of files with these paths and SHA-256 (hex)."""
+    """Return what ``fixes`` change in a folder of files with these paths and SHA-256 (hex).
+
+    Raises :class:`InputError` where an overlay is damaged, or what it is about can't be told.
+    """
     if isinstance(fixes, Overlay):
+        fixes.require_known(paths)
         return fixes.matched(paths, digests)
     return FixMatch.by_path(fixes or Fixes(), set(paths))
 
