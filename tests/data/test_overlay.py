@@ -155,6 +155,14 @@ def test_the_copy_that_was_kept_stays_when_the_other_is_deleted(leaked: Path, st
     assert [fix.path for fix, _ in found.unmatched] == ["train/pit/leak.png"]
 
 
+def test_the_copy_that_was_kept_stays_when_it_is_renamed_as_well(leaked: Path, store) -> None:
+    (leaked / "train/pit/leak.png").unlink()
+    (leaked / "val/pit/000.png").rename(leaked / "val/pit/renamed.png")
+    found = find_fixes(leaked, store)
+    assert found.honoured == ()
+    assert "can't be told: val/pit/renamed.png" in found.unmatched[0][1]
+
+
 def test_what_cannot_be_told_is_listed_and_settled_by_a_new_fix(
     leaked: Path, store, tmp_path
 ) -> None:
