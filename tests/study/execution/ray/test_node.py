@@ -45,7 +45,7 @@ def test_a_node_finds_data_fixes_and_pack_and_decodes_nothing(
     def refuse(*_: object) -> None:
         raise AssertionError("decoded or compared again")
 
-    monkeypatch.setattr("drupe.data.pack.open_image", refuse)
+    monkeypatch.setattr("drupe.data.pack.read_file", refuse)
     monkeypatch.setattr("drupe.training.preparation.duplicate_groups", refuse)
     there = prepare_data(config_for(root), node_store)
     assert there.dataset.fingerprint == here.dataset.fingerprint
