@@ -134,3 +134,55 @@ def test_fixes_that_spoil_a_set_are_errors(
     assert "fixes that can't be honoured (correct the list and --apply it): 1" in errors
     assert "gone.png: must be an image of the dataset, got no such image" in errors
     assert "classes without an image: 1\n    val/cherry_pit" in errors
+
+
+def test_fixes_add_up_are_listed_and_taken_back(drupe, tmp_path: Path) -> None:
+    drupe("data", "synth", "crops", "--images", 40, "--size", 32)
+    one, two = sorted((tmp_path / "crops/train/cherry_clean").iterdir())[:2]
+    lists = {"one": f"{one.name},exclude,,blurred", "two": f"{two.name},relabel,cherry_pit,seen"}
+    for name, line in lists.items():
+        text = f"path,action,value,reason\ntrain/cherry_clean/{line}\n"
+        (tmp_path / f"{name}.csv").write_text(text)
+    drupe("data", "audit", "crops", "--apply", "one.csv")
+    second = drupe("data", "audit", "crops", "--apply", "two.csv")
+    assert "fixes: 1 new, 1 earlier ones kept" in second.stderr
+    listed = drupe("data", "fixes", "crops").stdout
+    assert "crops: 1 pictures excluded, 1 relabelled" in listed
+    assert f"exclude  train/cherry_clean/{one.name}: blurred" in listed
+    one.rename(one.with_name("elsewhere.png"))
+    two.unlink()
+    document = json.loads(drupe("data", "fixes", "crops", "--json").stdout)
+    [honoured], [unmatched] = document["honoured"], document["unmatched"]
+    assert honoured["path"] == "train/cherry_clean/elsewhere.png"
+    assert honoured["applied_to"] == f"train/cherry_clean/{one.name}"
+    assert (unmatched["value"], unmatched["reason"]) == ("cherry_pit", "seen")
+    assert f"(applied as train/cherry_clean/{one.name})" in drupe("data", "fixes", "crops").stdout
+    third = drupe("data", "audit", "crops", "--apply", "one.csv")
+    assert third.code == 2
+    assert "got no such image" in third.stderr
+    cleared = drupe("data", "fixes", "crops", "--clear")
+    assert cleared.stdout == "crops: 2 fixes taken back\n"
+    assert json.loads(drupe("data", "fixes", "crops", "--json").stdout)["honoured"] == []
+
+
+def test_replacing_is_asked_for_and_said(drupe, tmp_path: Path) -> None:
+    drupe("data", "synth", "crops", "--images", 40, "--size", 32)
+    alone = drupe("data", "audit", "crops", "--replace")
+    assert alone.code == 2
+    assert "--replace: needs --apply FILE" in alone.stderr
+    first = sorted((tmp_path / "crops/train/cherry_clean").iterdir())[0].name
+    (tmp_path / "one.csv").write_text(f"path,action,value\ntrain/cherry_clean/{first},exclude,\n")
+    (tmp_path / "none.csv").write_text("path,action,value\n")
+    drupe("data", "audit", "crops", "--apply", "one.csv")
+    replaced = drupe("data", "audit", "crops", "--apply", "none.csv", "--replace")
+    assert "fixes: 1 earlier ones taken back" in replaced.stderr
+
+
+def test_a_fix_list_of_one_week_is_refused_for_the_next(drupe, tmp_path: Path) -> None:
+    drupe("data", "synth", "week-46", "--images", 40, "--size", 32, "--blanks", 2)
+    drupe("data", "synth", "week-47", "--images", 40, "--size", 32, "--blanks", 2, "--seed", 1)
+    drupe("data", "audit", "week-46", "--fix-list", "fixes.csv")
+    assert drupe("data", "audit", "week-46", "--apply", "fixes.csv").code == 0
+    result = drupe("data", "audit", "week-47", "--apply", "fixes.csv")
+    assert result.code == 2
+    assert "must be the picture that the list was made for" in result.stderr

@@ -6,10 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drupe.cli.evaluation import SKIPPED_SHOWN, print_evaluation, print_run_json, print_skipped
+from drupe.cli.evaluation import (
+    SKIPPED_SHOWN,
+    print_evaluation,
+    print_fixes,
+    print_run_json,
+    print_skipped,
+)
 from drupe.evaluation.document import evaluation_document
 from drupe.runs.evaluation_file import Evaluation
-from drupe.runs.record import ImportRecord
+from drupe.runs.record import FixesRecord, ImportRecord
 from drupe.runs.training_overlap import Overlap, Seen
 from run_files import decided
 
@@ -41,10 +47,25 @@ def test_the_document_of_a_run_names_what_was_left_out(capsys) -> None:
     assert json.loads(capsys.readouterr().out) == {
         "run": "runs/A",
         "passed_over": [],
+        "fixes": None,
         "notes": [],
         "skipped": [{"path": "train/a.png", "reason": "truncated"}],
         **document().to_json(),
     }
+
+
+def test_fixes_are_counted_on_one_line_of_stderr_if_there_are_any(capsys) -> None:
+    print_fixes(None)
+    print_fixes(FixesRecord())
+    assert capsys.readouterr().err == ""
+    lost = {"path": "a.png", "change": "exclude", "why": "gone"}
+    print_fixes(FixesRecord(excluded=1200, relabelled=3, moved=2, unmatched=[lost]), Path("crops"))
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "crops: fixes honoured: 1,200 excluded, 3 relabelled (2 found under another name); "
+        "1 match no picture, see drupe data fixes\n"
+    )
 
 
 def test_of_an_imported_network_the_document_says_what_it_has_seen(capsys) -> None:

@@ -71,3 +71,5 @@ def test_applied_fixes_are_honoured(drupe, experiment, small_synthetic, tmp_path
     result = drupe("train", "tiny.yaml", "--data", small_synthetic, "--json")
 
     assert json.loads(result.stdout)["test"]["images"] == 49
+    assert "fixes honoured: 1 excluded, 0 relabelled\n" in result.stderr
+    assert json.loads(result.stdout)["fixes"]["excluded"] == 1

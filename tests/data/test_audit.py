@@ -147,7 +147,13 @@ def test_fixes_are_honoured(folder: Path, store: Path, tmp_path: Path) -> None:
     assert document["contradictory_labels"] == document["unreadable"] == 0
     assert document["images"] == 15
     assert document["per_split"]["val"] == {"clean": 5, "pit": 3}
-    assert document["fixes"] == {"excluded": 1, "relabelled": 1, "stale": [], "wrong": []}
+    assert document["fixes"] == {
+        "excluded": 1,
+        "relabelled": 1,
+        "moved": 0,
+        "unmatched": [],
+        "wrong": [],
+    }
 
     write_fix_list(tmp_path / "fixes.csv", audit(folder, store=store).proposed_fixes())
     apply_fixes(folder, store, tmp_path / "fixes.csv")
@@ -156,7 +162,8 @@ def test_fixes_are_honoured(folder: Path, store: Path, tmp_path: Path) -> None:
 
 def test_a_fix_for_a_lost_image_is_stale(folder: Path, store: Path) -> None:
     found = audit(folder, store=store, fixes=Fixes(frozenset({"train/pit/999.png"})))
-    assert found.to_json()["fixes"]["stale"] == ["train/pit/999.png"]
+    [stale] = found.to_json()["fixes"]["unmatched"]
+    assert stale["path"] == "train/pit/999.png"
 
 
 @pytest.mark.parametrize(

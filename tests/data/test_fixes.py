@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from drupe.data.fixes import Fixes, Proposal, read_fixes, write_fix_list
+from drupe.data.fixes import Fix, Fixes, read_fix_list, write_fix_list
 from drupe.errors import InputError
 
 
@@ -19,20 +19,20 @@ def test_a_written_list_reads_back(tmp_path: Path) -> None:
     write_fix_list(
         path,
         [
-            Proposal("train/pit/a, b.png", "exclude", "", 'says "blank"'),
-            Proposal("val/clean/ä.png", "relabel", "pit", "seen by eye"),
+            Fix("train/pit/a, b.png", "exclude", "", 'says "blank"'),
+            Fix("val/clean/ä.png", "relabel", "pit", "seen by eye"),
         ],
     )
-    fixes = read_fixes(path)
+    fixes = Fixes.of(read_fix_list(path))
     assert fixes.exclude == {"train/pit/a, b.png"}
     assert dict(fixes.relabel) == {"val/clean/ä.png": "pit"}
-    assert path.read_text().startswith("path,action,value,reason\n")
+    assert path.read_text().startswith("path,action,value,reason,sha256\n")
 
 
 def test_a_spreadsheet_with_mark_and_further_columns_reads(tmp_path: Path) -> None:
     path = tmp_path / "fixes.csv"
     path.write_bytes(b"\xef\xbb\xbfaction,path,value,seen\r\nexclude,train/pit/1.png,,yes\r\n")
-    assert read_fixes(path).exclude == {"train/pit/1.png"}
+    assert Fixes.of(read_fix_list(path)).exclude == {"train/pit/1.png"}
 
 
 def test_every_mistake_is_in_one_message(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_every_mistake_is_in_one_message(tmp_path: Path) -> None:
         "train/pit/3.png,relabel,clean\n",
     )
     with pytest.raises(InputError) as caught:
-        read_fixes(path)
+        read_fix_list(path)
     problems = caught.value.problems
     assert len(problems) == 6
     assert problems[0].endswith(
@@ -62,23 +62,27 @@ def test_every_mistake_is_in_one_message(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "path,value\n", "a;b;c\n"])
 def test_a_missing_column_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError, match=r"must have the columns path, action, value; .*action"):
-        read_fixes(write(tmp_path, text))
+        read_fix_list(write(tmp_path, text))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        read_fixes(tmp_path / "none.csv")
+        read_fix_list(tmp_path / "none.csv")
 
 
 def test_the_same_fix_twice_is_no_mistake(tmp_path: Path) -> None:
     path = write(tmp_path, "path,action,value\na/1.png,exclude,\na/1.png,exclude,\n")
-    assert read_fixes(path).exclude == {"a/1.png"}
+    assert Fixes.of(read_fix_list(path)).exclude == {"a/1.png"}
 
 
-def test_fingerprint_follows_the_changes_only() -> None:
-    one = Fixes(frozenset({"a", "b"}), {"c": "pit", "d": "clean"})
-    same = Fixes(frozenset({"b", "a"}), {"d": "clean", "c": "pit"})
-    assert one.fingerprint() == same.fingerprint()
-    assert one.fingerprint() != Fixes(frozenset({"a", "b"}), {"c": "pit"}).fingerprint()
-    assert one
-    assert not Fixes()
+def test_names_and_classes_are_taken_as_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path, "path,action,value\n a/1 .png , relabel,pit \n")
+    assert read_fix_list(path) == (Fix(" a/1 .png ", "relabel", "pit "),)
+
+
+def test_a_picture_s_digest_is_read_and_a_wrong_one_named(tmp_path: Path) -> None:
+    text = "path,action,value,sha256\n"
+    [fix] = read_fix_list(write(tmp_path, text + f"a.png,exclude,,{'AB' * 32}\n"))
+    assert fix.sha256 == "ab" * 32
+    with pytest.raises(InputError, match=r"line 2: sha256: must be empty or 64 hex.*got '12'"):
+        read_fix_list(write(tmp_path, text + "a.png,exclude,,12\n"))

@@ -253,6 +253,8 @@ TRAINED: list[tuple[str, Callable[[re.Match[str]], str] | str]] = [
         r"none of its (\d+ defects) is missed",
         lambda m: f"# of {m[1] or m[2]} missed",
     ),
+    # Drawing crops takes sines, whose last bits, so files and splits, depend on the processor.
+    (r"\d+ (further )?calibration defects", r"# \1calibration defects"),
     (r"[+-]?\b\d+(\.\d+)?(-| to )[+-]?\d+(\.\d+)?", r"#\2#"),  # intervals
     (r"[+-]?\d[\d,]*\.\d+(e[+-]\d+)?", "#"),
     (r"(?<!\d)(0|100) %", "# %"),  # rates have decimals, but for these

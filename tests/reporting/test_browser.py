@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drupe.data.fixes import read_fixes
+from drupe.data.fixes import Fixes, read_fix_list
 from drupe.evaluation.intervals import Proportion, format_percent
 from drupe.evaluation.lanes import LaneCounts, LineLoad, Thresholds
 from drupe.evaluation.predictions import Predictions
@@ -190,7 +190,7 @@ def test_what_is_exported_is_what_audit_takes(page, tmp_path):
     file = tmp_path / download.value.suggested_filename
     download.value.save_as(file)
 
-    fixes = read_fixes(file)
+    fixes = Fixes.of(read_fix_list(file))
 
     label = next(csv.DictReader(file.open(encoding="utf-8", newline="")))["reason"]
     assert label.startswith("labelled ")

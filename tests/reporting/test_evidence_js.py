@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drupe.data.fixes import read_fixes
+from drupe.data.fixes import Fixes, read_fix_list
 from drupe.evaluation.intervals import Proportion, clopper_pearson, format_percent, lower_bounds
 from drupe.evaluation.lanes import Costs, LaneCounts, LineLoad, Thresholds
 from drupe.evaluation.predictions import Predictions
@@ -187,7 +187,7 @@ def test_the_fix_list_is_one_that_audit_takes(tmp_path: Path):
     file = tmp_path / "fixes.csv"
     file.write_text(run_js("return fixList(given);", fixes), encoding="utf-8", newline="")
 
-    read = read_fixes(file)
+    read = Fixes.of(read_fix_list(file))
 
     assert dict(read.relabel) == {hostile: 'cle"an'}
     assert read.exclude == {"val/pit/2.png"}

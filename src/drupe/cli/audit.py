@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from drupe.cli.console import print_line, print_prose, stdout, table
 from drupe.data.walk import passing_lines
 from drupe.errors import shortened
+
+if TYPE_CHECKING:
+    from drupe.data.fix_matching import FixMatch
 
 SHOWN = 5
 """Lines shown of each finding; all of them are in the JSON."""
@@ -38,6 +42,25 @@ def print_audit(document: Mapping[str, Any]) -> None:
         print_line("\nNo errors.", style="green")
 
 
+def print_fix_list(folder: Path, found: FixMatch) -> None:
+    """Print the fixes of ``folder`` with their reasons, then those that match no picture."""
+    counted = found.to_json()
+    print_line(
+        f"{folder}: {counted['excluded']:,} pictures excluded, "
+        f"{counted['relabelled']:,} relabelled",
+        style="bold",
+    )
+    for fix, path in found.honoured:
+        was = f" (applied as {fix.path})" if path != fix.path else ""
+        reason = f": {fix.reason}" if fix.reason else ""
+        print_line(f"  {fix.change}  {path}{was}{reason}")
+    if found.unmatched:
+        print_line(f"\nNo picture here for {len(found.unmatched):,} fixes", style="bold yellow")
+    for fix, why in found.unmatched:
+        reason = f" ({fix.reason})" if fix.reason else ""
+        print_line(f"  {fix.change}  {fix.path}{reason}: {why}")
+
+
 def _print_set(document: Mapping[str, Any]) -> None:
     print_line(f"{document['root']}: {document['images']:,} images", style="bold")
     clean, defect = document["classes"]["clean"], document["classes"]["defect"]
@@ -62,6 +85,7 @@ def _print_set(document: Mapping[str, Any]) -> None:
     if fixes["excluded"] or fixes["relabelled"]:
         print_line(
             f"fixes honoured: {fixes['excluded']:,} excluded, {fixes['relabelled']:,} relabelled"
+            + (f" ({fixes['moved']:,} found under another name)" if fixes["moved"] else "")
         )
 
 
@@ -110,7 +134,7 @@ def _warnings(document: Mapping[str, Any]) -> list[Finding]:
     found, group, stale = (
         document["findings"],
         document["largest_group"],
-        document["fixes"]["stale"],
+        [f"{one['path']}: {one['change']}: {one['why']}" for one in document["fixes"]["unmatched"]],
     )
     within = [_near(pair) for pair in found["near_duplicates"] if not pair["cross_split"]]
     other_sizes = [
@@ -129,7 +153,7 @@ def _warnings(document: Mapping[str, Any]) -> list[Finding]:
             group["paths"] if group["images"] > 1 else [],
         ),
         ("images of another size than most", len(other_sizes), other_sizes),
-        ("fixes for images that are no longer there", len(stale), stale),
+        ("fixes that match no picture (drupe data fixes lists all)", len(stale), stale),
         (
             "files not taken, by reason",
             sum(one["files"] for one in document["passed_over"]),

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from drupe.cli.audit import print_audit
+from drupe.cli.audit import print_audit, print_fix_list
 from drupe.cli.console import print_json, print_line, stderr, stdout, table
 from drupe.cli.options import STORE, Defect, Json, Store, examples
 from drupe.cli.progress import progress_on
+from drupe.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="Make, fetch and audit folders of labelled crops.")
 
@@ -117,6 +118,7 @@ def fetch(
         "drupe data audit crops",
         "drupe data audit crops --fix-list fixes.csv",
         "drupe data audit crops --apply fixes.csv",
+        "drupe data audit crops --apply all-fixes.csv --replace",
     )
 )
 def audit(
@@ -127,8 +129,14 @@ def audit(
     ] = None,
     apply: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Honour a fix list from now on; no image is touched."),
+        typer.Option(
+            metavar="FILE",
+            help="Honour a fix list from now on, beside earlier ones; no image is touched.",
+        ),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="With --apply: take all earlier fixes back.")
+    ] = False,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
@@ -140,9 +148,15 @@ def audit(
     from drupe.data.overlay import active_fixes, apply_fixes, audit_path
     from drupe.files import check_replaceable, write_json
 
+    if replace and not apply:
+        raise InputError("--replace: needs --apply FILE, the fixes to put in place of all others")
     if fix_list:
         check_replaceable(fix_list)
-    fixes = apply_fixes(folder, store, apply) if apply else active_fixes(folder, store)
+    if apply:
+        applied = apply_fixes(folder, store, apply, replace_earlier=replace, progress=progress_on())
+        for line in applied.lines():
+            stderr().print(line, markup=False, soft_wrap=True)
+    fixes = active_fixes(folder, store)
     found = examine(folder, defect=defect, fixes=fixes, store=store, progress=progress_on())
     if fix_list:
         proposals = found.proposed_fixes()
@@ -156,3 +170,36 @@ def audit(
         print_audit(document)
     if found.has_errors:
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog=examples(
+        "drupe data fixes crops",
+        "drupe data fixes crops --json",
+        "drupe data fixes crops --clear",
+    )
+)
+def fixes(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="ROOT/{train,val}/CLASS/*")],
+    clear: Annotated[bool, typer.Option("--clear", help="Take all of them back.")] = False,
+    store: Store = STORE,
+    as_json: Json = False,
+) -> None:
+    """List the fixes that hold for a folder, and why. Also those whose picture isn't there.
+
+    A fix holds for a picture, whatever its file is called, and never for another of the same name.
+    """
+    from drupe.data.overlay import clear_fixes, find_fixes
+
+    if clear:
+        count = clear_fixes(folder, store, progress=progress_on())
+        if as_json:
+            print_json({"folder": str(folder), "taken_back": count})
+        else:
+            print_line(f"{folder}: {count:,} fixes taken back")
+        return
+    found = find_fixes(folder, store, progress=progress_on())
+    if as_json:
+        print_json({"folder": str(folder), **found.listed()})
+    else:
+        print_fix_list(folder, found)

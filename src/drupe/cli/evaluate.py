@@ -31,7 +31,12 @@ def evaluate(
 
     A certificate that the run held is gone afterwards: drupe threshold makes it anew.
     """
-    from drupe.cli.evaluation import print_evaluation, print_run_json, print_skipped
+    from drupe.cli.evaluation import (
+        print_evaluation,
+        print_fixes,
+        print_run_json,
+        print_skipped,
+    )
     from drupe.runs.record import read_record
     from drupe.training.saved import evaluate_run
 
@@ -40,6 +45,7 @@ def evaluate(
     skipped = record.data.skipped if record else []
     imported = record.imported if record else None
     print_skipped(skipped)
+    print_fixes(record.data.fixes if record else None)
     if json:
         print_run_json(run, evaluation, skipped, imported)
         return

@@ -14,7 +14,7 @@ from drupe.runs.record import read_record
 
 if TYPE_CHECKING:
     from drupe.runs.evaluation_file import Evaluation, Rate
-    from drupe.runs.record import AncestorRecord, DataRecord, ImportRecord
+    from drupe.runs.record import AncestorRecord, DataRecord, FixesRecord, ImportRecord
     from drupe.training.run import RunOutcome
 
 RATES = {
@@ -44,6 +44,8 @@ def print_run_json(
     document: dict[str, Any] = {"run": str(run), "skipped": left_out}
     record = read_record(run)
     document["passed_over"] = record.data.passed_over if record else []
+    fixes = record.data.fixes if record else None
+    document["fixes"] = fixes.model_dump() if fixes else None
     document["notes"] = record.data.notes if record else []
     document |= evaluation.to_json()
     if imported:
@@ -90,6 +92,20 @@ def print_data(data: DataRecord) -> None:
         lines += [f"  {line}" for line in passing_lines(data.passed_over)]
     for line in lines:
         stderr().print(line, markup=False, soft_wrap=True)
+    print_fixes(data.fixes)
+
+
+def print_fixes(fixes: FixesRecord | None, folder: Path | None = None) -> None:
+    """Say on stderr how many fixes of the run's data, or of ``folder``, were honoured, if any."""
+    if not fixes or not (fixes.excluded or fixes.relabelled or fixes.unmatched):
+        return
+    line = f"fixes honoured: {fixes.excluded:,} excluded, {fixes.relabelled:,} relabelled"
+    line = f"{folder}: {line}" if folder else line
+    if fixes.moved:
+        line += f" ({fixes.moved:,} found under another name)"
+    if fixes.unmatched:
+        line += f"; {len(fixes.unmatched):,} match no picture, see drupe data fixes"
+    stderr().print(line, markup=False, soft_wrap=True)
 
 
 def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from drupe.cli.console import print_error, print_fitting, print_json, print_line, print_prose
-from drupe.cli.options import STORE, Fresh, Json, Store, Threads, examples
+from drupe.cli.options import STORE, Fresh, Json, RunData, Store, Threads, examples
 from drupe.cli.progress import progress_on
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ EXAMPLES = examples(
     "drupe export RUN cherries.bundle --channels bgr  arrays as OpenCV reads them",
     "drupe export drupe-store/runs/train/lite0/seed-42 fast.bundle --precision auto",
     "drupe export RUN new.bundle --data fresh/crops  certified on the line today",
+    "drupe export RUN cherries.bundle --run-data /mnt/moved/crops",
     "drupe bundle verify cherries.bundle",
 )
 
@@ -97,6 +98,7 @@ def export(
         ),
     ] = None,
     data: Fresh = None,
+    run_data: RunData = None,
     min_recall: MinRecall = None,
     confidence: Confidence = None,
     precision: Precision = BundlePrecision.fp32,
@@ -111,8 +113,10 @@ def export(
     --data; one decision turned in fp32, or too few defects in --data, and nothing is written (exit
     code 1).
     """
+    from drupe.cli.evaluation import print_fixes
     from drupe.deployment.export import export_run
     from drupe.deployment.gate import GateError
+    from drupe.runs.record import FixesRecord
 
     try:
         done = export_run(
@@ -120,6 +124,7 @@ def export(
             bundle,
             store,
             fresh=data,
+            run_data=run_data,
             precision=precision.value,
             request=_request(run, min_recall, confidence),
             threads=threads,
@@ -132,10 +137,16 @@ def export(
         if as_json:
             print_json({"bundle": None, "refused": str(error)})
         raise typer.Exit(1) from None
+    for folder, fixed in done.fixed.items():
+        print_fixes(FixesRecord(**fixed.to_json()), folder)
     if as_json:
         print_json(done.to_json())
-        return
-    print_line(f"Bundle: {bundle}", style="bold")
+    else:
+        _print_exported(done)
+
+
+def _print_exported(done: Exported) -> None:
+    print_line(f"Bundle: {done.bundle}", style="bold")
     _print_functions(done)
     _print_calibration(done)
     if not any(one.function.is_certified for one in done.evaluation.functions):
@@ -144,7 +155,7 @@ def export(
             "No function has an exact certificate: predict and load refuse this bundle unless told "
             "to decide all the same (--uncertified, uncertified=True)."
         )
-    print_line(f"\nOn the line PC: drupe bundle verify {bundle}")
+    print_line(f"\nOn the line PC: drupe bundle verify {done.bundle}")
 
 
 def _request(run: Path, min_recall: float | None, confidence: float | None) -> Request | None:

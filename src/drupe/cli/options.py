@@ -36,6 +36,13 @@ Fresh = Annotated[
     ),
 ]
 
+RunData = Annotated[
+    Path | None,
+    typer.Option(
+        "--run-data", metavar="DIR", help="Where the run's own data lies now, if it was moved."
+    ),
+]
+
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drupe.cli.console import print_json
-from drupe.cli.options import STORE, Defect, Fresh, Json, Logits, Store, examples
+from drupe.cli.options import STORE, Defect, Fresh, Json, Logits, RunData, Store, examples
 from drupe.cli.progress import progress_on
 from drupe.errors import InputError
 
@@ -22,6 +22,7 @@ EXAMPLES = examples(
     "drupe threshold RUN --review-budget 0.05 --prevalence 0.02 --costs 40,0.1,0.5",
     "drupe threshold RUN --cross-fit 5       more defects, approximate guarantee",
     "drupe threshold RUN --data fresh/crops  before going live",
+    "drupe threshold RUN --cross-fit 5 --run-data /mnt/moved/crops",
     "drupe threshold RUN --low 0.1 --high 0.9",
 )
 
@@ -72,6 +73,7 @@ High = Annotated[float | None, typer.Option(metavar="T", help="Reject from this 
 def threshold(
     source: Source,
     data: Fresh = None,
+    run_data: RunData = None,
     min_recall: MinRecall = 0.99,
     confidence: Confidence = 0.95,
     candidates: Candidates = 1,
@@ -106,7 +108,7 @@ def threshold(
         low=low,
         high=high,
     )
-    model = _model(source, data, cross_fit, defect, logits, store)
+    model = _model(source, data, run_data, cross_fit, defect, logits, store)
     point = operating_point(model, request)
     if point.certificate and model.seed is not None:
         record_certificate(source, point.certified_figures())
@@ -133,16 +135,25 @@ def _costs(text: str | None) -> Costs | None:
 def _model(
     source: Path,
     data: Path | None,
+    run_data: Path | None,
     cross_fit: int | None,
     defect: str | None,
     logits: bool,
     store: Path,
 ) -> ModelPredictions:
+    from drupe.cli.evaluation import print_fixes
+    from drupe.data.overlay import find_fixes
     from drupe.evaluation.candidates import LOGITS_OF_RUNS
     from drupe.evaluation.model_predictions import read_csv, read_run_predictions
+    from drupe.runs.record import FixesRecord, read_record
 
     if data and cross_fit:
         raise InputError("--data, --cross-fit: only one of them can give the calibration items")
+    if run_data and not (data or cross_fit):
+        raise InputError(
+            "--run-data: only --data and --cross-fit read the run's data; without them the "
+            "predictions in its folder are enough"
+        )
     if not source.is_dir():
         if data or cross_fit:
             raise InputError(
@@ -156,9 +167,15 @@ def _model(
     if data:
         from drupe.training.fresh import calibrate_on_fresh
 
-        return calibrate_on_fresh(model, source, data, store, progress_on())
+        model = calibrate_on_fresh(model, source, data, store, progress_on(), run_data=run_data)
+        print_fixes(FixesRecord(**find_fixes(data, store).to_json()), data)
+        return model
     if cross_fit:
         from drupe.training.crossfit import calibrate_on_folds
 
-        return calibrate_on_folds(model, source, cross_fit, store, progress_on())
+        model = calibrate_on_folds(
+            model, source, cross_fit, store, progress_on(), run_data=run_data
+        )
+    record = read_record(source)
+    print_fixes(record.data.fixes if record else None)
     return model

@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 from drupe.data.copies.copy_rule import complete_linkage, identical_groups, join
 from drupe.data.copies.near_duplicates import NearPairs, Pairs, Sketches, find_near_duplicates
 from drupe.data.discover import Listing, discover
+from drupe.data.file_digests import file_digests
 from drupe.data.fingerprint import fingerprint_items
-from drupe.data.fixes import Fixes, Proposal
+from drupe.data.fix_matching import FixMatch
+from drupe.data.fixes import Fix, Fixes
 from drupe.data.inspection import Inspection, fetch_window, inspect_files
+from drupe.data.overlay import Overlay, match_fixes
 from drupe.data.store_errors import writing_to
 from drupe.progress import Progress, silent
 
@@ -36,8 +39,8 @@ class Audit:
     copies: int32 [N], images with identical bytes share the smallest index among them; turned:
     likewise for identical pixels, after a quarter turn or a flip too; groups: likewise for those
     joined by near duplicates, complete linkage; near: pairs between ``turned`` groups.
-    Unreadable files are alone in their groups, unless their bytes are identical. stale_fixes: paths
-    to leave out that aren't there; wrong_fixes: (path, reason) of relabels that can't be honoured.
+    Unreadable files are alone in their groups, unless their bytes are identical. fixed: the fixes,
+    and what became of them; wrong_fixes: (path, reason) of relabels that can't be honoured.
     """
 
     listing: Listing
@@ -48,7 +51,7 @@ class Audit:
     near: NearPairs
     excluded: int
     relabelled: int
-    stale_fixes: tuple[str, ...]
+    fixed: FixMatch
     wrong_fixes: tuple[tuple[str, str], ...]
 
     @property
@@ -121,7 +124,7 @@ class Audit:
             [self.inspection.digests[i] for i in kept],
         )
 
-    def proposed_fixes(self) -> list[Proposal]:
+    def proposed_fixes(self) -> list[Fix]:
         """Return fixes for all errors and for copies within a split, sorted by path.
 
         Excluded are unreadable and blank files, both sides of contradictory labels, the train
@@ -146,7 +149,12 @@ class Audit:
             index: f"unreadable: {reason}" for index, reason in self.inspection.unreadable.items()
         }
         return [
-            Proposal(listing.paths[index], "exclude", "", reasons[index])
+            Fix(
+                listing.paths[index],
+                "exclude",
+                reason=reasons[index],
+                sha256=self.inspection.digests[index],
+            )
             for index in sorted(reasons)
         ]
 
@@ -191,9 +199,9 @@ class Audit:
             "notes": list(listing.notes),
             "passed_over": listing.passed.to_json(),
             "fixes": {
+                **self.fixed.to_json(),
                 "excluded": self.excluded,
                 "relabelled": self.relabelled,
-                "stale": list(self.stale_fixes),
                 "wrong": [{"path": path, "reason": reason} for path, reason in self.wrong_fixes],
             },
             "search": {
@@ -307,7 +315,7 @@ def audit(
     *,
     store: Path,
     defect: str | None = None,
-    fixes: Fixes | None = None,
+    fixes: Overlay | Fixes | None = None,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Audit:
@@ -325,10 +333,15 @@ def audit(
     """
     listing = discover(Path(root), defect)
     before = len(listing.paths)
-    fixes = fixes or Fixes()
-    known = frozenset(listing.paths)
-    wrong = fixes.wrong_relabels(known, listing.classes)
-    listing, relabelled = _with_fixes(listing, fixes, {path for path, _ in wrong})
+    digests: Sequence[str] = [""] * before
+    if isinstance(fixes, Overlay):
+        digests = file_digests(
+            listing.root, listing.paths, store=Path(store), workers=workers, progress=progress
+        ).digests
+    fixed = match_fixes(fixes, listing.paths, digests)
+    changes = fixes if isinstance(fixes, Fixes) else fixed.fixes
+    wrong = changes.wrong_relabels(frozenset(listing.paths), listing.classes)
+    listing, relabelled = _with_fixes(listing, changes, {path for path, _ in wrong})
     scratch = Path(store) / "audit"
     with writing_to(Path(store)):
         scratch.mkdir(parents=True, exist_ok=True)
@@ -356,7 +369,7 @@ def audit(
         near=near,
         excluded=before - len(listing.paths),
         relabelled=relabelled,
-        stale_fixes=tuple(sorted(fixes.exclude - known)),
+        fixed=fixed,
         wrong_fixes=tuple(wrong),
     )
 

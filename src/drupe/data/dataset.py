@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from drupe.data.discover import Listing, discover
 from drupe.data.file_digests import file_digests
 from drupe.data.fingerprint import fingerprint_items
+from drupe.data.fix_matching import FixMatch
+from drupe.data.fixes import Fixes
 from drupe.data.image_contract import Sizes
+from drupe.data.overlay import Overlay, match_fixes
 from drupe.data.pack import Unreadable, open_pack
 from drupe.data.walk import PassedOver
 from drupe.errors import InputError, shortened
 from drupe.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from drupe.data.fixes import Fixes
 
 SHOWN = 20
 """Problems of one kind that a message names before it only counts."""
@@ -36,7 +36,7 @@ class Dataset:
     digest of all items; images: uint8 [N, S, S, 3], a read-only memory map; skipped: (path,
     reason) of files left out because they couldn't be read; cache: the folder of the pack, where
     what derives from the pixels may be kept; test_name, notes and passed: as a
-    :class:`drupe.data.discover.Listing` has them.
+    :class:`drupe.data.discover.Listing` has them; fixed: the fixes, and what became of them.
     """
 
     root: Path
@@ -53,6 +53,7 @@ class Dataset:
     test_name: str = "val"
     notes: tuple[str, ...] = ()
     passed: PassedOver = field(default_factory=PassedOver)
+    fixed: FixMatch = field(default_factory=FixMatch)
 
 
 def open_dataset(
@@ -63,7 +64,7 @@ def open_dataset(
     defect: str | None = None,
     unreadable: Unreadable = "error",
     sizes: Sizes = "refuse",
-    fixes: Fixes | None = None,
+    fixes: Overlay | Fixes | None = None,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Dataset:
@@ -86,8 +87,9 @@ def open_dataset(
         "refuse" wants every image to be ``size`` × ``size``; "resize" and "pad" take the others,
         see :class:`drupe.data.image_contract.ImageContract`.
     fixes
-        Paths to leave out and labels to change; the files stay as they are. A path to leave out
-        that isn't there is ignored, a label to change is not.
+        Images to leave out and labels to change; the files stay as they are. Those of an overlay
+        are found by content, and what isn't there is listed in ``Dataset.fixed``. Of mere paths, a
+        label to change must be there.
     workers
         Threads; None: a few more than there are cores.
 
@@ -99,14 +101,17 @@ def open_dataset(
     root, store = Path(root), Path(store)
     listing = discover(root, defect)
     root = listing.root
+    found = file_digests(root, listing.paths, store=store, workers=workers, progress=progress)
+    fixed = match_fixes(fixes, listing.paths, found.digests)
+    digest_at = dict(zip(listing.paths, found.digests, strict=True))
     if fixes is not None:
-        listing = _fixed(listing, fixes)
+        listing = _fixed(listing, fixes if isinstance(fixes, Fixes) else fixed.fixes)
         _check_classes(listing, "after the fixes")
-    digests = file_digests(root, listing.paths, store=store, workers=workers, progress=progress)
+    digests = [digest_at[path] for path in listing.paths]
     pack = open_pack(
         root,
         listing.paths,
-        digests.digests,
+        digests,
         store=store,
         size=size,
         unreadable=unreadable,
@@ -120,7 +125,7 @@ def open_dataset(
     listing = listing.select(kept)
     if skipped:
         _check_classes(listing, f"after skipping {len(skipped):,} unreadable files", skipped)
-    kept_digests = tuple(digests.digests[index] for index in np.flatnonzero(kept))
+    kept_digests = tuple(digests[index] for index in np.flatnonzero(kept))
     return Dataset(
         root=root,
         classes=listing.classes,
@@ -138,6 +143,7 @@ def open_dataset(
         test_name=listing.test_name,
         notes=listing.notes,
         passed=listing.passed,
+        fixed=fixed,
     )
 
 

@@ -102,7 +102,7 @@ def joined_note(test: str, val: str) -> str:
     return f"{test} is the test split; the items of {val} join those of training"
 
 
-def discover(root: Path, defect: str | None = None) -> Listing:
+def discover(root: Path, defect: str | None = None, *, either_defect: bool = False) -> Listing:
     """List the images below ``root``, or those that a table names.
 
     Class folders may hold further folders; linked folders are followed. Whatever isn't taken is
@@ -115,6 +115,9 @@ def discover(root: Path, defect: str | None = None) -> Listing:
         ``valid`` or ``validation``, and only ``train`` must be there.
     defect
         Name of the defect class; None: found by name, see :func:`find_defect_class`.
+    either_defect
+        Take the second class for the defect, whatever the names say: for what is the same whichever
+        it is.
 
     Raises
     ------
@@ -152,7 +155,8 @@ def discover(root: Path, defect: str | None = None) -> Listing:
         raise InputError(problems)
     test = next((split for split in ("test", "val") if split in layout.splits), None)
     sizes = [len(paths) for paths in taken]
-    classes = find_defect_class(layout.classes["train"], defect)
+    names = layout.classes["train"]
+    classes = (names[0], names[1]) if either_defect else find_defect_class(names, defect)
     listing = Listing(
         root=root,
         classes=classes,

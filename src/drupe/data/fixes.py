@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from drupe.configuration import fingerprint
 from drupe.errors import InputError, shortened, suggest
 from drupe.files import write_text
 
-COLUMNS = ("path", "action", "value", "reason")
+COLUMNS = ("path", "action", "value", "reason", "sha256")
 ACTIONS = ("exclude", "relabel")
 SHOWN = 20
 """Mistakes named in a message before it only counts."""
+
+
+@dataclass(frozen=True)
+class Fix:
+    """One fix of one picture: a line of a fix list.
+
+    path: POSIX, relative to the dataset folder; action: one of :data:`ACTIONS`; value: the class
+    name of a relabel, else empty; sha256 (hex): of the picture's file, empty where that couldn't be
+    read, None where it isn't known. copies: paths of the same bytes that stayed as they were when
+    the fix was applied.
+    """
+
+    path: str
+    action: str
+    value: str = ""
+    reason: str = ""
+    sha256: str | None = None
+    copies: tuple[str, ...] = ()
+
+    @property
+    def change(self) -> str:
+        """What is done to the picture, such as ``relabel pit``."""
+        return f"{self.action} {self.value}".strip()
 
 
 @dataclass(frozen=True)
@@ -30,6 +53,14 @@ class Fixes:
     exclude: frozenset[str] = frozenset()
     relabel: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     kept_in: Path | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, fixes: Iterable[Fix], kept_in: Path | None = None) -> Fixes:
+        """Return the changes that ``fixes`` ask for, each path once."""
+        listed = sorted(fixes, key=lambda fix: fix.path)
+        exclude = frozenset(fix.path for fix in listed if fix.action == "exclude")
+        relabel = {fix.path: fix.value for fix in listed if fix.action == "relabel"}
+        return cls(exclude, MappingProxyType(relabel), kept_in)
 
     def __bool__(self) -> bool:
         """Return whether anything is to be changed."""
@@ -53,32 +84,22 @@ class Fixes:
                 )
         return wrong
 
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) of what is changed, independent of order and reasons."""
-        return fingerprint({"exclude": sorted(self.exclude), "relabel": dict(self.relabel)})
 
-
-@dataclass(frozen=True)
-class Proposal:
-    """One line of a fix list; ``value`` is the class name of a relabel, else empty."""
-
-    path: str
-    action: str
-    value: str
-    reason: str
-
-
-def write_fix_list(path: Path, proposals: Iterable[Proposal]) -> None:
-    """Write ``proposals`` as CSV with the columns path, action, value, reason, atomically."""
+def write_fix_list(path: Path, fixes: Iterable[Fix]) -> None:
+    """Write ``fixes`` as CSV with the columns :data:`COLUMNS`, atomically."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
-    table.writerows((line.path, line.action, line.value, line.reason) for line in proposals)
+    table.writerows(
+        (fix.path, fix.action, fix.value, fix.reason, fix.sha256 or "") for fix in fixes
+    )
     write_text(path, text.getvalue())
 
 
-def read_fixes(path: Path) -> Fixes:
-    """Read a fix list; the column reason, and any further ones, are optional and ignored.
+def read_fix_list(path: Path) -> tuple[Fix, ...]:
+    """Read a fix list: one fix for each path, in the list's order, names exactly as written.
+
+    The columns reason and sha256 are optional, further ones are ignored.
 
     Raises
     ------
@@ -108,42 +129,45 @@ def read_fixes(path: Path) -> Fixes:
     return _collect(path, rows)
 
 
-def _collect(source: Path, rows: list[tuple[int, dict[str, str]]]) -> Fixes:
+def _collect(source: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[Fix, ...]:
     problems: list[str] = []
-    seen: dict[str, tuple[str, str, int]] = {}
+    seen: dict[str, tuple[Fix, int]] = {}
     for line, row in rows:
-        item, action, value = (row[name].strip() for name in COLUMNS[:3])
-        wrong = _row_problem(item, action, value)
-        if not wrong and item in seen and seen[item][:2] != (action, value):
-            first = " ".join(filter(None, seen[item][:2]))
-            second = " ".join(filter(None, (action, value)))
+        fix = Fix(
+            path=row["path"],
+            action=row["action"].strip(),
+            value=row["value"],
+            reason=row.get("reason", ""),
+            sha256=row.get("sha256", "").strip().lower() or None,
+        )
+        wrong = _problem(fix)
+        first = seen.get(fix.path)
+        if not wrong and first and first[0].change != fix.change:
             wrong = (
-                f"{item}: must be fixed in one way, got '{first}' (line {seen[item][2]}) "
-                f"and '{second}'"
+                f"{fix.path}: must be fixed in one way, got '{first[0].change}' (line {first[1]}) "
+                f"and '{fix.change}'"
             )
         if wrong:
             problems.append(f"{source}, line {line}: {wrong}")
         else:
-            seen.setdefault(item, (action, value, line))
+            seen.setdefault(fix.path, (fix, line))
     if problems:
         raise InputError(shortened(problems, SHOWN))
-    return Fixes(
-        exclude=frozenset(item for item, fix in seen.items() if fix[0] == "exclude"),
-        relabel=MappingProxyType(
-            {item: fix[1] for item, fix in sorted(seen.items()) if fix[0] == "relabel"}
-        ),
-    )
+    return tuple(fix for fix, _ in seen.values())
 
 
-def _row_problem(item: str, action: str, value: str) -> str:
+def _problem(fix: Fix) -> str:
+    action = fix.action
     if action not in ACTIONS:
         return f"action: must be {' or '.join(ACTIONS)}, got {action!r}{suggest(action, ACTIONS)}"
-    if not is_inside(item):
-        return f"path: must be relative to the dataset folder and without '..', got {item!r}"
-    if action == "relabel" and not value:
-        return f"value: must name the right class of {item}, got nothing"
-    if action == "exclude" and value:
-        return f"value: must be empty for exclude, got {value!r}"
+    if not is_inside(fix.path):
+        return f"path: must be relative to the dataset folder and without '..', got {fix.path!r}"
+    if action == "relabel" and not fix.value:
+        return f"value: must name the right class of {fix.path}, got nothing"
+    if action == "exclude" and fix.value:
+        return f"value: must be empty for exclude, got {fix.value!r}"
+    if fix.sha256 and not re.fullmatch("[0-9a-f]{64}", fix.sha256):
+        return f"sha256: must be empty or 64 hexadecimal digits, got {fix.sha256!r}"
     return ""
 
 

@@ -1,18 +1,26 @@
-"""Fixes that stay: kept in the store for a dataset folder, whose images are never touched."""
+"""Fixes that stay: kept in the store for a dataset folder, whose images are never touched.
+
+The overlay of a folder is a file in ``STORE/overlays/``. A fix holds in the folder that it was
+applied to and, once its picture is no longer there, wherever the picture has gone.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from drupe.data.discover import discover
-from drupe.data.fixes import SHOWN, Fixes, is_inside, read_fixes
+from drupe.data.file_digests import file_digests
+from drupe.data.fix_matching import FixMatch, match_by_content
+from drupe.data.fixes import ACTIONS, SHOWN, Fix, Fixes, is_inside, read_fix_list
 from drupe.data.store_errors import writing_to
 from drupe.errors import InputError, shortened, suggest
 from drupe.files import read_json, write_json
+from drupe.progress import Progress, silent
 
 
 def overlay_path(root: Path, store: Path) -> Path:
@@ -29,89 +37,338 @@ def _key(root: Path) -> str:
     return hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
 
 
-def active_fixes(root: Path, store: Path) -> Fixes | None:
-    """Return the fixes that were applied to the dataset folder ``root``, None where none were.
+@dataclass(frozen=True)
+class _Kept:
+    """One overlay: the folder that its fixes were applied to, and the fixes.
 
-    Raises :class:`InputError` where the overlay's file is damaged.
+    is_old: it was written before fixes named their pictures by content.
     """
-    path = overlay_path(Path(root), Path(store))
-    if not path.exists():
-        return None
-    document = read_json(path)
-    if not _is_overlay(document):
-        raise InputError(
-            f"{path}: must be an overlay with exclude and relabel; delete it and apply the "
-            "fix list again"
-        )
-    return Fixes(
-        frozenset(document["exclude"]), MappingProxyType(document["relabel"]), kept_in=path
+
+    root: Path
+    fixes: tuple[Fix, ...]
+    is_old: bool = False
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """The fixes in ``store`` that may be about pictures of the dataset folder ``root``."""
+
+    root: Path
+    store: Path
+
+    def matched(self, paths: Sequence[str], digests: Sequence[str]) -> FixMatch:
+        """Return the fixes for a folder of files with these paths and SHA-256 (hex).
+
+        The folder's own fixes come first. Those of other folders count for pictures without one,
+        and only where the other folder no longer has the picture in its place. An overlay of an
+        earlier version learns here which pictures it is about.
+
+        Raises :class:`InputError` where an overlay's file is damaged.
+        """
+        own = self._own(paths, digests)
+        taken = {fix.sha256 for fix in own}
+        here = {digest for digest in digests if digest} - taken
+        others = [
+            fix
+            for kept in self._others()
+            for fix in kept.fixes
+            if fix.sha256 in here and not _is_in_place(kept.root, fix)
+        ]
+        unique = {(fix.path, fix.change, fix.sha256): fix for fix in (*own, *others)}
+        own_file = overlay_path(self.root, self.store)
+        return match_by_content(unique.values(), paths, digests, own_file)
+
+    def require_known(self, paths: Sequence[str]) -> None:
+        """Refuse an overlay of an earlier version that may be about a folder of these ``paths``.
+
+        Its own folder is gone, so which pictures it is about can't be told.
+        """
+        if overlay_path(self.root, self.store).exists():
+            return
+        here = set(paths)
+        for file, kept in self._other_files():
+            lost = kept.is_old and not kept.root.is_dir()
+            if lost and {fix.path for fix in kept.fixes} <= here:
+                raise InputError(
+                    f"{file}: holds fixes of {kept.root} by their paths alone, as earlier versions "
+                    f"did; that folder is gone, and {self.root} has files of these names. If they "
+                    f"are its pictures: drupe data audit {self.root} --apply FILE with the list; "
+                    "if not, delete this overlay"
+                )
+
+    def keep(self, fixes: Sequence[Fix], instead_of: Sequence[Fix]) -> None:
+        """Write ``fixes`` as the folder's own; ``instead_of`` are taken out of other overlays."""
+        gone = set(instead_of)
+        write_overlay(self.root, self.store, fixes)
+        for kept in self._others():
+            if gone & set(kept.fixes):
+                left = [
+                    fix for fix in kept.fixes if fix not in gone or _is_in_place(kept.root, fix)
+                ]
+                write_overlay(kept.root, self.store, left)
+
+    def _own(self, paths: Sequence[str], digests: Sequence[str]) -> tuple[Fix, ...]:
+        path = overlay_path(self.root, self.store)
+        if not path.exists():
+            return ()
+        kept = _read(path)
+        if not kept.is_old:
+            return kept.fixes
+        fixes = with_content(kept.fixes, paths, digests)
+        write_overlay(self.root, self.store, fixes)
+        return fixes
+
+    def _others(self) -> list[_Kept]:
+        return [kept for _, kept in self._other_files() if not kept.is_old]
+
+    def _other_files(self) -> list[tuple[Path, _Kept]]:
+        own = overlay_path(self.root, self.store)
+        files = sorted(path for path in own.parent.glob("*.json") if path != own)
+        return [(path, _read(path)) for path in files]
+
+
+def active_fixes(root: Path, store: Path) -> Overlay | None:
+    """Return the fixes that may hold in the dataset folder ``root``, None where the store has none.
+
+    Which of them do is known when the folder's files are: :meth:`Overlay.matched`.
+    """
+    root, store = Path(root), Path(store)
+    return Overlay(root, store) if any((store / "overlays").glob("*.json")) else None
+
+
+def match_fixes(
+    fixes: Overlay | Fixes | None, paths: Sequence[str], digests: Sequence[str]
+) -> FixMatch:
+    """Return what ``fixes`` change in a folder of files with these paths and SHA-256 (hex).
+
+    Raises :class:`InputError` where an overlay is damaged, or what it is about can't be told.
+    """
+    if isinstance(fixes, Overlay):
+        fixes.require_known(paths)
+        return fixes.matched(paths, digests)
+    return FixMatch.by_path(fixes or Fixes(), set(paths))
+
+
+def with_content(
+    fixes: Sequence[Fix], paths: Sequence[str], digests: Sequence[str]
+) -> tuple[Fix, ...]:
+    """Return ``fixes`` with the SHA-256 of the files at their paths, and the paths of copies.
+
+    Those whose path isn't among ``paths`` stay as they are.
+    """
+    digest_at = dict(zip(paths, digests, strict=True))
+    fixed = {fix.path for fix in fixes}
+    copies: dict[str, list[str]] = {digest_at.get(fix.path, ""): [] for fix in fixes}
+    for path, digest in digest_at.items():
+        if digest and digest in copies and path not in fixed:
+            copies[digest].append(path)
+    return tuple(
+        replace(fix, sha256=digest_at[fix.path], copies=tuple(copies[digest_at[fix.path]]))
+        if fix.path in digest_at
+        else fix
+        for fix in fixes
     )
 
 
-def apply_fixes(root: Path, store: Path, fix_list: Path) -> Fixes:
-    """Make ``fix_list`` the overlay of the dataset folder ``root``, in place of an earlier one.
+@dataclass(frozen=True)
+class Applied:
+    """What became of a fix list: how many of its fixes are ``new`` and how many were ``known``.
 
-    An empty fix list removes the overlay.
+    changed: contradictions with earlier fixes, in words; kept, taken_back: counts of earlier ones.
+    """
+
+    new: int
+    known: int
+    changed: tuple[str, ...]
+    kept: int
+    taken_back: int
+
+    def lines(self) -> list[str]:
+        """Say what became of the list, then each contradiction."""
+        counts = {"new": self.new, "known before": self.known, "changed": len(self.changed)}
+        counts |= {"earlier ones kept": self.kept, "earlier ones taken back": self.taken_back}
+        words = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        lines = [f"fixes: {words or 'none'}"]
+        return lines + [f"the newer fix counts: {one}" for one in self.changed]
+
+
+def apply_fixes(
+    root: Path,
+    store: Path,
+    fix_list: Path,
+    *,
+    replace_earlier: bool = False,
+    progress: Progress = silent,
+) -> Applied:
+    """Add ``fix_list`` to the fixes of the dataset folder ``root``, or put it in their place.
+
+    Where an earlier fix of a picture says otherwise, the new one wins.
 
     Raises
     ------
     InputError
-        The fix list is wrong (see :func:`drupe.data.fixes.read_fixes`), names images that the
-        folder doesn't hold or classes that it doesn't have, or the store can't be written to.
+        The fix list is wrong (see :func:`drupe.data.fixes.read_fix_list`), names images that the
+        folder doesn't hold, others than it was made for, or classes that the folder doesn't have,
+        or the store can't be written to.
     """
     root, store = Path(root), Path(store)
-    fixes = read_fixes(Path(fix_list))
-    listing = discover(root, defect=_any_class(root))
-    _check(fixes, fix_list, root, set(listing.paths), listing.classes)
+    wanted = read_fix_list(Path(fix_list))
+    listing = discover(root, either_defect=True)
+    digests = file_digests(root, listing.paths, store=store, progress=progress).digests
+    _check(wanted, fix_list, root, dict(zip(listing.paths, digests, strict=True)), listing.classes)
+    new = {fix.path: fix for fix in with_content(wanted, listing.paths, digests)}
+    overlay = Overlay(root, store)
+    found = overlay.matched(listing.paths, digests)
+    earlier = {path: fix for fix, path in found.honoured}
+    again = [path for path in new if path in earlier and not replace_earlier]
+    differing = [path for path in again if earlier[path].change != new[path].change]
+    kept: list[Fix] = []
+    if not replace_earlier:
+        kept = [replace(fix, path=path) for path, fix in earlier.items() if path not in new]
+    # Paths count as of today for what was found; what wasn't keeps what it knows.
+    fixes = list(with_content([*kept, *new.values()], listing.paths, digests))
+    if not replace_earlier:
+        settled = {fix.sha256 for fix in new.values()}
+        lost = [fix for fix, _ in found.unmatched if fix.sha256 not in settled]
+        kept, fixes = [*kept, *lost], [*fixes, *lost]
+    overlay.keep(fixes, instead_of=found.all)
+    return Applied(
+        new=len(new) - len(again),
+        known=len(again) - len(differing),
+        changed=tuple(
+            f"{path}: {new[path].change}, was {earlier[path].change}" for path in differing
+        ),
+        kept=len(kept),
+        taken_back=len(found.all) if replace_earlier else 0,
+    )
+
+
+def clear_fixes(root: Path, store: Path, *, progress: Progress = silent) -> int:
+    """Take back all fixes of the dataset folder ``root``, and return how many there were."""
+    root, store = Path(root), Path(store)
+    overlay = Overlay(root, store)
+    found = find_fixes(root, store, progress=progress)
+    overlay.keep([], instead_of=found.all)
+    return len(found.all)
+
+
+def find_fixes(root: Path, store: Path, *, progress: Progress = silent) -> FixMatch:
+    """Return the fixes of the dataset folder ``root``, those that hold there and those that don't.
+
+    Raises :class:`InputError` where the folder is no dataset, or an overlay's file is damaged.
+    """
+    root, store = Path(root), Path(store)
+    listing = discover(root, either_defect=True)
+    digests = file_digests(root, listing.paths, store=store, progress=progress).digests
+    return Overlay(root, store).matched(listing.paths, digests)
+
+
+def write_overlay(root: Path, store: Path, fixes: Sequence[Fix]) -> None:
+    """Write ``fixes`` as the overlay of the dataset folder ``root``; none removes it."""
     path = overlay_path(root, store)
     with writing_to(store):
-        if fixes:
-            document = {
-                "root": str(root.resolve()),
-                "exclude": sorted(fixes.exclude),
-                "relabel": dict(fixes.relabel),
-            }
-            write_json(path, document)
-        else:
+        if not fixes:
             path.unlink(missing_ok=True)
-    return fixes
-
-
-def _any_class(root: Path) -> str | None:
-    """Name some class, since which one is the defect doesn't matter here and may be unclear."""
-    top = root / "train" if (root / "train").is_dir() else root
-    try:
-        names = sorted(entry.name for entry in top.iterdir() if entry.is_dir())
-    except OSError:
-        return None  # discover says what is wrong
-    visible = [name for name in names if not name.startswith(".")]
-    return visible[0] if visible else None
+            return
+        document = {
+            "root": str(root.resolve()),
+            "fixes": [
+                {
+                    "path": fix.path,
+                    "action": fix.action,
+                    "value": fix.value,
+                    "reason": fix.reason,
+                    "sha256": fix.sha256,
+                    "copies": list(fix.copies),
+                }
+                for fix in sorted(fixes, key=lambda fix: (fix.path, fix.sha256 or ""))
+            ],
+        }
+        write_json(path, document)
 
 
 def _check(
-    fixes: Fixes, fix_list: Path, root: Path, known: set[str], classes: tuple[str, str]
+    fixes: Sequence[Fix],
+    fix_list: Path,
+    root: Path,
+    digest_at: dict[str, str],
+    classes: tuple[str, str],
 ) -> None:
-    problems = [
-        f"{fix_list}: {path}: must be an image of {root}, got no such image"
-        for path in sorted({*fixes.exclude, *fixes.relabel} - known)
-    ]
-    problems += [
-        f"{fix_list}: {path}: class must be one of {', '.join(classes)}, "
-        f"got {name!r}{suggest(name, classes)}"
-        for path, name in sorted(fixes.relabel.items())
-        if name not in classes
-    ]
+    problems = []
+    for fix in fixes:
+        where = f"{fix_list}: {fix.path}"
+        if fix.path not in digest_at:
+            problems.append(f"{where}: must be an image of {root}, got no such image")
+        elif fix.sha256 and fix.sha256 != digest_at[fix.path]:
+            problems.append(
+                f"{where}: must be the picture that the list was made for (sha256 "
+                f"{fix.sha256[:12]}), got another picture of that name in {root}"
+            )
+        if fix.action == "relabel" and fix.value not in classes:
+            problems.append(
+                f"{where}: class must be one of {', '.join(classes)}, "
+                f"got {fix.value!r}{suggest(fix.value, classes)}"
+            )
     if problems:
         raise InputError(shortened(problems, SHOWN))
 
 
-def _is_overlay(document: Any) -> bool:
-    if not isinstance(document, dict):
+def _is_in_place(root: Path, fix: Fix) -> bool:
+    """Return whether the folder ``root`` still has the picture of ``fix`` where it was."""
+    try:
+        with (root / fix.path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == fix.sha256
+    except OSError:
         return False
-    exclude, relabel = document.get("exclude"), document.get("relabel")
+
+
+def _read(path: Path) -> _Kept:
+    document = read_json(path)
+    kept = _new_form(document) or _old_form(document)
+    if kept is None:
+        raise InputError(
+            f"{path}: must be an overlay of a folder and its fixes; delete it and apply the fix "
+            "list again"
+        )
+    return kept
+
+
+def _new_form(document: Any) -> _Kept | None:
+    if not isinstance(document, dict) or not isinstance(document.get("root"), str):
+        return None
+    listed = document.get("fixes")
+    if not isinstance(listed, list) or not all(_is_fix(one) for one in listed):
+        return None
+    fixes = tuple(Fix(**{**one, "copies": tuple(one["copies"])}) for one in listed)
+    return _Kept(Path(document["root"]), fixes)
+
+
+def _is_fix(document: Any) -> bool:
+    names = {"path", "action", "value", "reason", "sha256", "copies"}
     return (
-        isinstance(exclude, list)
-        and isinstance(relabel, dict)
-        and all(isinstance(text, str) and is_inside(text) for text in (*exclude, *relabel))
-        and all(isinstance(name, str) for name in relabel.values())
+        isinstance(document, dict)
+        and set(document) == names
+        and all(isinstance(document[name], str) for name in names - {"sha256", "copies"})
+        and isinstance(document["sha256"], str | None)
+        and isinstance(document["copies"], list)
+        and all(isinstance(path, str) for path in document["copies"])
+        and is_inside(document["path"])
+        and document["action"] in ACTIONS
     )
+
+
+def _old_form(document: Any) -> _Kept | None:
+    """Read what earlier versions wrote: paths alone, the root not always."""
+    if not isinstance(document, dict):
+        return None
+    exclude, relabel = document.get("exclude"), document.get("relabel")
+    if not isinstance(exclude, list) or not isinstance(relabel, dict):
+        return None
+    names = (*exclude, *relabel)
+    if not all(isinstance(text, str) and is_inside(text) for text in names):
+        return None
+    if not all(isinstance(name, str) for name in relabel.values()):
+        return None
+    fixes = [Fix(path, "exclude") for path in exclude]
+    fixes += [Fix(path, "relabel", name) for path, name in relabel.items()]
+    return _Kept(Path(str(document.get("root", ""))), tuple(fixes), is_old=True)

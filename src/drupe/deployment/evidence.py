@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.data.fix_matching import FixMatch
 from drupe.data.image_contract import Channels, ImageContract, read_images
+from drupe.data.overlay import find_fixes
 from drupe.deployment.gate import Crops
 from drupe.errors import InputError
 from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions, read_run_predictions
@@ -18,7 +21,7 @@ from drupe.progress import Progress
 from drupe.runs.record import read_record, require_same_data, require_same_splits
 from drupe.training.config import read_config
 from drupe.training.fresh import calibrate_on_fresh
-from drupe.training.preparation import PreparedData, prepare_data
+from drupe.training.preparation import PreparedData, prepare_data, recorded_config
 
 OWN_CALIBRATION = "the run's own calibration"
 """Name of the split that is compared, but certifies nothing where new crops do."""
@@ -29,7 +32,8 @@ class Evidence:
     """The tested ``model``, whose calibration certifies, and all ``splits`` to compare on.
 
     ``contract``: how their images come from files to the graph; ``data`` are the run's;
-    ``is_new``: the calibration was collected after the run was trained.
+    ``is_new``: the calibration was collected after the run was trained; ``fixed``: what became of
+    the fixes, by folder.
     """
 
     model: ModelPredictions
@@ -37,6 +41,7 @@ class Evidence:
     splits: tuple[Crops, ...]
     is_new: bool
     contract: ImageContract
+    fixed: Mapping[Path, FixMatch]
 
     @property
     def fit_images(self) -> NDArray[np.uint8]:
@@ -73,11 +78,13 @@ def gather_evidence(
     store: Path,
     progress: Progress,
     channels: Channels = "rgb",
+    run_data: Path | None = None,
 ) -> Evidence:
     """Read a finished run, its data and the labelled crops in ``fresh``, if any.
 
     The crops are decoded from their files anew, as the line will: what stands in the store could
-    hide a difference. ``channels``: their order in the graph's input.
+    hide a difference. ``channels``: their order in the graph's input. ``run_data`` says where the
+    run's data lies now.
 
     Raises:
         InputError: no finished run, other data, nothing to certify on, or ``fresh`` crops that
@@ -86,18 +93,20 @@ def gather_evidence(
     own = read_run_predictions(run)
     if fresh is None:
         _require_own_calibration(run, own)
-    data = _data(run, own, store, progress)
+    data = _data(run, own, store, progress, run_data)
     config = read_config(run)
     contract = ImageContract(config.input.size, config.data.sizes, channels)
     reading = _Reading(data.dataset.root, contract, progress)
+    fixed = {data.dataset.root: data.dataset.fixed}
     if fresh is None:
         splits = _own_crops(own, reading, "calibration")
-        return Evidence(own, data, splits, is_new=False, contract=contract)
-    new = calibrate_on_fresh(own, run, fresh, store, progress)
+        return Evidence(own, data, splits, is_new=False, contract=contract, fixed=fixed)
+    new = calibrate_on_fresh(own, run, fresh, store, progress, run_data=run_data)
     assert new.calibration is not None
     crops = _Reading(fresh, contract, progress).crops("calibration", new.calibration)
     splits = (crops, *_own_crops(own, reading, OWN_CALIBRATION))
-    return Evidence(new, data, splits, is_new=True, contract=contract)
+    fixed[fresh] = find_fixes(fresh, store)
+    return Evidence(new, data, splits, is_new=True, contract=contract, fixed=fixed)
 
 
 def _require_own_calibration(run: Path, own: ModelPredictions) -> None:
@@ -115,12 +124,14 @@ def _require_own_calibration(run: Path, own: ModelPredictions) -> None:
         )
 
 
-def _data(run: Path, own: ModelPredictions, store: Path, progress: Progress) -> PreparedData:
+def _data(
+    run: Path, own: ModelPredictions, store: Path, progress: Progress, run_data: Path | None
+) -> PreparedData:
     """Return the run's data, which must be what it was when the run was trained."""
     record = read_record(run)
     assert record is not None
     require_same_splits(run, record)
-    config = read_config(run)
+    config = recorded_config(run, run_data)
     data = prepare_data(config, store, progress)
     require_same_data(config.data.root, own.data_fingerprint, data.dataset.fingerprint)
     return data

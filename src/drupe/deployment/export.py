@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from drupe.data.fix_matching import FixMatch
 from drupe.data.image_contract import Channels
 from drupe.deployment.answers import ExportAnswer, ExportedFunction
 from drupe.deployment.backends import available, default_threads, installed, runs_here
@@ -58,7 +59,10 @@ Precision = Literal["fp32", "bf16", "int8", "auto"]
 
 @dataclass(frozen=True)
 class Exported:
-    """The bundle that was written, and what was found for each of its functions."""
+    """The bundle that was written, and what was found for each of its functions.
+
+    fixed: what became of the fixes of the run's data and of new crops, by folder.
+    """
 
     bundle: Path
     manifest: Manifest
@@ -66,6 +70,7 @@ class Exported:
     quantised: QuantisedGraph | None
     sizes: dict[str, int]
     flushed_weights: int
+    fixed: Mapping[Path, FixMatch]
 
     @property
     def refusal(self) -> NotCertifiableError | None:
@@ -108,6 +113,7 @@ def export_run(
     store: Path,
     *,
     fresh: Path | None = None,
+    run_data: Path | None = None,
     precision: Precision = "fp32",
     request: Request | None = None,
     threads: int | None = None,
@@ -122,10 +128,10 @@ def export_run(
     and puts first the fastest that is certified and wastes no clean items. The thresholds are those
     of ``request`` (by default those that the run's certificate was made for), certified on the
     calibration crops, or on newly collected ones in the folder ``fresh``, labelled as ``drupe
-    threshold --data`` takes them. Where calibration has too few defects the bundle is written
-    without a certificate, at the threshold 0.5. ``state_dict`` adds the plain weights under
-    torchvision's names. ``channels``: the order in which graphs take them; the network sees the
-    same.
+    threshold --data`` takes them; ``run_data`` says where the run's own data lies now, if it was
+    moved. Where calibration has too few defects the bundle is written without a certificate, at the
+    threshold 0.5. ``state_dict`` adds the plain weights under torchvision's names. ``channels``:
+    the order in which graphs take them; the network sees the same.
 
     Raises:
         InputError: no finished run, other data, a ``bundle`` that exists, crops in ``fresh`` that
@@ -136,7 +142,7 @@ def export_run(
     """
     require_new(bundle)
     _require_computable(precision)
-    evidence = gather_evidence(run, fresh, store, progress, channels)
+    evidence = gather_evidence(run, fresh, store, progress, channels, run_data)
     record = read_record(run)
     assert record is not None
     request = request or read_recorded(run).request
@@ -174,12 +180,7 @@ def export_run(
     manifest = _manifest(evidence, record, metadata, evaluation, files, provenance)
     write_bundle(bundle, manifest, files)
     return Exported(
-        bundle=bundle,
-        manifest=manifest,
-        evaluation=evaluation,
-        quantised=quantised,
-        sizes=sizes,
-        flushed_weights=exported.flushed_weights,
+        bundle, manifest, evaluation, quantised, sizes, exported.flushed_weights, evidence.fixed
     )
 
 

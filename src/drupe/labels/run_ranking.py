@@ -76,7 +76,8 @@ def rank_run(
         folds,
         store,
         data_fingerprint=model.data_fingerprint,
-        data_root=data_root,
+        run_data=data_root,
+        option="--data",
         instead=RANK_INSTEAD,
         progress=progress,
     )

@@ -25,12 +25,25 @@ TRAINING_VERSION = 2
 LIBRARIES = ("drupe", "numpy", "pillow", "safetensors", "scipy", "timm", "torch")
 
 
+class FixesRecord(BaseModel):
+    """The fixes that a run's data had: counts of images left out, relabelled, found as ``moved``.
+
+    unmatched: the path, the change and why it couldn't be made.
+    """
+
+    excluded: int = 0
+    relabelled: int = 0
+    moved: int = 0
+    unmatched: list[dict[str, str]] = []
+
+
 class DataRecord(BaseModel):
     """The data that a run saw: counts of images per split, and files left out with their reasons.
 
     ``calibration`` counts the items of ``predictions/calibration.csv``. ``approximate`` says why
     they give no exact guarantee, if they don't: cross-fitting wrote them. ``passed_over``: files in
-    the folder that aren't taken as images, by reason; ``notes``: what isn't as usual about it.
+    the folder that aren't taken as images, by reason; ``fixes``: what became of the fixes, None in
+    records of earlier versions; ``notes``: what isn't as usual about the data.
     """
 
     fingerprint: str
@@ -42,6 +55,7 @@ class DataRecord(BaseModel):
     skipped: list[tuple[str, str]]
     approximate: str | None = None
     passed_over: list[dict[str, Any]] = []
+    fixes: FixesRecord | None = None
     notes: list[str] = []
 
 

@@ -21,7 +21,7 @@ from drupe.runs.record import read_record, require_same_data, require_same_split
 from drupe.training.claim import exclusive
 from drupe.training.config import ExperimentConfig, read_config
 from drupe.training.folds import configure_fold
-from drupe.training.preparation import PreparedData, prepare_data
+from drupe.training.preparation import PreparedData, prepare_data, recorded_config
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
 
@@ -30,17 +30,29 @@ CERTIFY_INSTEAD = "certify it on newly collected crops (--data DIR)"
 
 
 def calibrate_on_folds(
-    model: ModelPredictions, run: Path, folds: int, store: Path, progress: Progress = silent
+    model: ModelPredictions,
+    run: Path,
+    folds: int,
+    store: Path,
+    progress: Progress = silent,
+    *,
+    run_data: Path | None = None,
 ) -> ModelPredictions:
     """Return ``model`` with out-of-fold predictions of all its training items as calibration.
 
-    A run that has no calibration of its own keeps the pooled predictions as its own.
+    A run that has no calibration of its own keeps the pooled predictions as its own. ``run_data``
+    says where the run's data lies now.
 
     Raises:
         InputError: as :func:`score_out_of_fold`.
     """
     pooled = score_out_of_fold(
-        run, folds, store, data_fingerprint=model.data_fingerprint, progress=progress
+        run,
+        folds,
+        store,
+        data_fingerprint=model.data_fingerprint,
+        run_data=run_data,
+        progress=progress,
     )
     reason = (
         f"the scores come from {folds} networks, each trained on {folds - 1} of {folds} folds, and "
@@ -57,7 +69,8 @@ def score_out_of_fold(
     store: Path,
     *,
     data_fingerprint: str,
-    data_root: Path | None = None,
+    run_data: Path | None = None,
+    option: str = "--run-data",
     instead: str = CERTIFY_INSTEAD,
     progress: Progress = silent,
 ) -> JudgedSplit:
@@ -68,16 +81,14 @@ def score_out_of_fold(
     certified would use them twice.
 
     Args:
-        data_root: where the data of the run lies now; None: where it was trained.
+        run_data: where the data of the run lies now; None: where it was trained.
+        option: the option that gives it, for the message of data that isn't found.
         instead: what to do about a run that no folds can be trained for, for its message.
 
     Raises:
         InputError: the run is itself a fold, an ensemble or imported, or its data has changed.
     """
-    config = _require_foldable(run, instead)
-    if data_root is not None:
-        data = config.data.model_copy(update={"root": data_root.absolute()})
-        config = config.model_copy(update={"data": data})
+    config = _require_foldable(run, run_data, option, instead)
     parts = []
     for fold in range(folds):
         fold_config = configure_fold(config, fold, folds)
@@ -92,7 +103,9 @@ def score_out_of_fold(
     return _pool(parts, load_network(run)[1].temperature)
 
 
-def _require_foldable(run: Path, instead: str) -> ExperimentConfig:
+def _require_foldable(
+    run: Path, run_data: Path | None, option: str, instead: str
+) -> ExperimentConfig:
     """Return the configuration of ``run``, for which folds must be trainable."""
     record = read_record(run)
     if record and record.imported:
@@ -108,7 +121,7 @@ def _require_foldable(run: Path, instead: str) -> ExperimentConfig:
             "calibration (drupe threshold RUN certifies it on that): no folds are trained for it; "
             f"{instead}"
         )
-    config = read_config(run)
+    config = recorded_config(run, run_data, option=option)
     if config.calibration.left_out is not None:
         raise InputError(f"{run}: is itself a fold of a cross-fit; give the run that it serves")
     return config

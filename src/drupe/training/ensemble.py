@@ -33,7 +33,7 @@ from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import judge
 from drupe.training.learnt import read_digests, write_digests
 from drupe.training.members import Member, ensemble_identity, item_paths, read_members
-from drupe.training.preparation import PreparedData, prepare_data
+from drupe.training.preparation import PreparedData, prepare_data, recorded_config
 from drupe.training.run import RunOutcome
 from drupe.training.saved import EnsembleMetadata, NetworkMetadata, load_network, save_ensemble
 
@@ -108,14 +108,14 @@ def make_ensemble(
 
 def _config(request: EnsembleRequest, first: Member) -> ExperimentConfig:
     """Return what is needed to read the data again, under the ensemble's name."""
+    recorded = recorded_config(first.folder, request.data_root, option="--data")
     changes: dict[str, Any] = {"defect": request.defect} if request.defect else {}
-    changes |= {"root": request.data_root.absolute()} if request.data_root else {}
     document = {
         "name": request.name,
         "seed": 0,
         "model": {"architecture": ARCHITECTURE, "pretrained": False},
         "input": {"size": first.config.input.size},
-        "data": first.config.data.model_copy(update=changes),
+        "data": recorded.data.model_copy(update=changes),
         "calibration": first.config.calibration,
     }
     return validate(ExperimentConfig, document, "ensemble")

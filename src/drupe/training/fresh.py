@@ -16,28 +16,34 @@ from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.progress import Progress, silent
 from drupe.runs.record import require_same_data
 from drupe.training.claim import check_store
-from drupe.training.config import read_config
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import defect_logits
 from drupe.training.learnt import read_digests
-from drupe.training.preparation import prepare_data
+from drupe.training.preparation import prepare_data, recorded_config
 from drupe.training.saved import load_network
 
 
 def calibrate_on_fresh(
-    model: ModelPredictions, run: Path, root: Path, store: Path, progress: Progress = silent
+    model: ModelPredictions,
+    run: Path,
+    root: Path,
+    store: Path,
+    progress: Progress = silent,
+    *,
+    run_data: Path | None = None,
 ) -> ModelPredictions:
     """Return ``model`` with the run's predictions on the crops in ``root`` as calibration.
 
     ``root`` is a folder of labelled crops with the run's classes; train/ and val/ in it, if any,
-    are taken together. Scores are computed on the CPU in fp32 by the run's own weights.
+    are taken together. ``run_data`` says where the run's own data lies now.
+    Scores are computed on the CPU in fp32 by the run's own weights.
 
     Raises:
         InputError: other classes, crops that the run was trained or judged on, or a folder whose
             images can't be read.
     """
     check_store(store)
-    config = read_config(run)
+    config = recorded_config(run, run_data)
     network, metadata = load_network(run)
     fresh = open_dataset(
         root,

@@ -21,8 +21,8 @@ from drupe.files import replacing
 from drupe.models.geometry import Geometry
 from drupe.models.zoo import check_input
 from drupe.progress import Progress, silent
-from drupe.runs.record import AncestorRecord, DataRecord
-from drupe.training.config import DataConfig, ExperimentConfig
+from drupe.runs.record import AncestorRecord, DataRecord, FixesRecord
+from drupe.training.config import DataConfig, ExperimentConfig, read_config
 from drupe.training.learnt import without_learnt
 
 GROUPS_VERSION = 1
@@ -70,6 +70,7 @@ class PreparedData:
             dropped=len(split.dropped),
             skipped=list(dataset.skipped),
             passed_over=dataset.passed.to_json(),
+            fixes=FixesRecord(**dataset.fixed.to_json()),
             notes=list(dataset.notes),
         )
 
@@ -79,6 +80,30 @@ def require_root(data: DataConfig) -> Path:
     if data.root is None:
         raise InputError("data.root: required: give --data DIR, or data.root in the file")
     return data.root
+
+
+def recorded_config(
+    run: Path, data_root: Path | None = None, *, option: str = "--run-data"
+) -> ExperimentConfig:
+    """Read the configuration of a finished ``run``, with the folder where its data lies now.
+
+    ``data_root``: None where that is the folder it was trained from. ``option`` is what names it on
+    the command line.
+
+    Raises:
+        InputError: the folder isn't there.
+    """
+    config = read_config(run)
+    if data_root is not None:
+        data = config.data.model_copy(update={"root": data_root.absolute()})
+        return config.model_copy(update={"data": data})
+    root = require_root(config.data)
+    if not root.exists():
+        raise InputError(
+            f"{root}: must be the folder that {run} was trained from, got no such folder; if it "
+            f"was moved, say where it lies now: {option} DIR"
+        )
+    return config
 
 
 def prepare_data(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, Field
@@ -20,12 +20,12 @@ from drupe.runs.evaluation_file import Evaluation
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record, require_done, require_same_data, require_same_splits
 from drupe.training.claim import check_store, exclusive
-from drupe.training.config import AncestorConfig, ExperimentConfig, Side, read_config
+from drupe.training.config import AncestorConfig, ExperimentConfig, Side
 from drupe.training.distributed import World
 from drupe.training.execution import choose_device, set_threads
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import judge
-from drupe.training.preparation import prepare_data
+from drupe.training.preparation import prepare_data, recorded_config
 from drupe.training.tensor_file import (
     Tensors,
     load_tensors,
@@ -210,10 +210,10 @@ def evaluate_run(
         raise InputError(f"{folder}: must be a run directory, but it holds no run.json")
     require_done(folder, record.status)
     require_same_splits(folder, record)
-    config = read_config(folder)
-    changes: dict[str, Any] = {"defect": defect} if defect else {}
-    changes |= {"root": data_root} if data_root else {}
-    config = config.model_copy(update={"data": config.data.model_copy(update=changes)})
+    config = recorded_config(folder, data_root, option="--data")
+    if defect:
+        data_config = config.data.model_copy(update={"defect": defect})
+        config = config.model_copy(update={"data": data_config})
     data = prepare_data(config, store, progress)
     if data.dataset.classes != record.data.classes:
         trained, got = (" / ".join(names) for names in (record.data.classes, data.dataset.classes))
@@ -231,5 +231,6 @@ def evaluate_run(
     with exclusive(folder), torch.inference_mode():
         evaluation = judge(network.to(device), data, source, folder, progress, temperature)
         record.data.calibration, record.data.approximate = len(data.split.calibration), None
+        record.data.fixes = data.record.fixes
         record.write(folder)
     return evaluation

@@ -76,7 +76,7 @@ def test_what_is_sent_are_the_images_and_their_pack(small_synthetic, tmp_path, o
     pack = objects.files(sent.pack, tmp_path / "pack")
     assert pack["images.npy"] == (dataset.cache / "images.npy").read_bytes()
     assert any(name.startswith("groups-") for name in pack)
-    assert sent.fixes is None
+    assert sent.fixes == ()
     assert sent.files.place == f"{sent.key}/data"
     assert sent.pack.place == f"{sent.key}/store/packed/{dataset.cache.name}"
 
@@ -97,7 +97,10 @@ def test_fixes_travel_and_make_other_data_of_the_same_files(
 
     fixed = Sender(store, objects.put).data(config_for(small_synthetic))
 
-    assert fixed.fixes == {"exclude": [names[0]], "relabel": {names[1]: other}}
+    assert [(fix.path, fix.change) for fix in fixed.fixes] == [
+        (names[0], "exclude"),
+        (names[1], f"relabel {other}"),
+    ]
     assert fixed.key != plain.key
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from drupe.data.fixes import Fixes
-from drupe.data.overlay import active_fixes, apply_fixes, overlay_path
+from drupe.data.overlay import apply_fixes, find_fixes, overlay_path
 from drupe.study.definition.plan import Task
 from drupe.study.execution.ray import node as ray_node
 from drupe.study.execution.ray.data import Sender
@@ -46,15 +45,13 @@ def test_a_node_finds_data_fixes_and_pack_and_decodes_nothing(
     def refuse(*_: object) -> None:
         raise AssertionError("decoded or compared again")
 
-    monkeypatch.setattr("drupe.data.pack.open_image", refuse)
+    monkeypatch.setattr("drupe.data.pack.read_file", refuse)
     monkeypatch.setattr("drupe.training.preparation.duplicate_groups", refuse)
     there = prepare_data(config_for(root), node_store)
     assert there.dataset.fingerprint == here.dataset.fingerprint
     assert there.groups.tolist() == here.groups.tolist()
     assert overlay_path(root, node_store) != overlay_path(small_synthetic, store)
-    found = active_fixes(root, node_store)
-    assert isinstance(found, Fixes)
-    assert found.exclude == {first}
+    assert find_fixes(root, node_store).fixes.exclude == {first}
 
 
 def test_a_node_with_another_version_refuses_the_run(tmp_path) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from drupe.data.discover import discover
 from drupe.data.file_digests import file_digests
-from drupe.data.overlay import active_fixes
+from drupe.data.fixes import Fix
 from drupe.evaluation.model_predictions import file_hash
 from drupe.models.weights import find_in_folder
 from drupe.study.execution.ray.file_chunks import Parcel, Put, content_key, files_below, pack
@@ -34,27 +32,24 @@ class Sender:
     def data(self, config: ExperimentConfig) -> Data:
         """Return the data of a run; all runs of a study have the same files and fixes."""
         root = require_root(config.data)
-        fixes = active_fixes(root, self.store)
-        overlay = None
-        if fixes is not None:
-            overlay = {"exclude": sorted(fixes.exclude), "relabel": dict(fixes.relabel)}
-        if self._files is None:
-            self._files = self._send_files(root, config.data.defect, overlay)
-        key, files = self._files
         dataset = prepare_data(config, self.store).dataset  # with the groups of duplicates
+        fixes = dataset.fixed.all
+        if self._files is None:
+            self._files = self._send_files(root, config.data.defect, fixes)
+        key, files = self._files
         self.fingerprint = dataset.fingerprint
         name = dataset.cache.name
         if name not in self._packs:
             place = f"{key}/store/packed/{name}"
             self._packs[name] = pack(files_below(dataset.cache), self.put, place)
-        return Data(key, files, self._packs[name], overlay)
+        return Data(key, files, self._packs[name], fixes)
 
     def _send_files(
-        self, root: Path, defect: str | None, overlay: Mapping[str, Any] | None
+        self, root: Path, defect: str | None, fixes: tuple[Fix, ...]
     ) -> tuple[str, Parcel]:
         paths = discover(root, defect).paths
         digests = file_digests(root, paths, store=self.store).digests
-        key = content_key([*paths, *digests, repr(overlay)])
+        key = content_key([*paths, *digests, repr(fixes)])
         return key, pack(((path, root / path) for path in paths), self.put, f"{key}/data")
 
     def weights(self, config: ExperimentConfig) -> Parcel | None:

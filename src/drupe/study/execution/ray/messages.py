@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from drupe.data.fixes import Fix
 from drupe.study.definition.plan import Task
 from drupe.study.execution.ray.file_chunks import Parcel
 
@@ -17,7 +17,7 @@ class Data:
     key: str
     files: Parcel
     pack: Parcel
-    fixes: Mapping[str, Any] | None = None
+    fixes: tuple[Fix, ...] = ()
 
 
 @dataclass(frozen=True)

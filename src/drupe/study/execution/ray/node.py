@@ -15,9 +15,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from drupe import __version__
-from drupe.data.overlay import overlay_path
+from drupe.data.overlay import write_overlay
 from drupe.errors import InputError
-from drupe.files import write_json, write_text
+from drupe.files import write_text
 from drupe.runs.layout import RunFolder
 from drupe.study.definition.plan import Task
 from drupe.study.execution.executor import Ended, Job
@@ -121,8 +121,7 @@ def receive_data(data: Data, cache: Path) -> tuple[Path, Path]:
     root = receive(data.files, cache, _get)
     receive(data.pack, cache, _get)
     store = cache / data.key / "store"
-    if data.fixes is not None:
-        write_json(overlay_path(root, store), {**data.fixes, "root": str(root)})
+    write_overlay(root, store, data.fixes)
     return root, store
 
 
