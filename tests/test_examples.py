@@ -45,7 +45,7 @@ def crops(tmp_path) -> Path:
 
 
 def test_each_frame_gets_its_decision(line_integration, crops, monkeypatch) -> None:
-    monkeypatch.setattr(drupe, "load", lambda bundle, threads: Stub(lambda frame: "accept"))
+    monkeypatch.setattr(drupe, "load", lambda bundle, order, threads: Stub(lambda frame: "accept"))
     assert line_integration.main("bundle", str(crops), 5) == {"accept": 5}
 
 
@@ -53,7 +53,7 @@ def test_a_fault_never_accepts(line_integration, crops, monkeypatch) -> None:
     def fail(frame):
         raise drupe.InputError("no image")
 
-    monkeypatch.setattr(drupe, "load", lambda bundle, threads: Stub(fail))
+    monkeypatch.setattr(drupe, "load", lambda bundle, order, threads: Stub(fail))
     assert line_integration.main("bundle", str(crops), 3) == {"reject": 3}
 
 
@@ -65,7 +65,7 @@ def test_a_frame_that_failed_is_decided_as_a_fault(line_integration, crops, monk
         frames.append(frame)
         raise drupe.InputError("images: must be a path, got NoneType")
 
-    monkeypatch.setattr(drupe, "load", lambda bundle, threads: Stub(decide))
+    monkeypatch.setattr(drupe, "load", lambda bundle, order, threads: Stub(decide))
     assert line_integration.main("bundle", str(crops), 2) == {"reject": 2}
     assert frames == [None, None]
     (crops / "crop.png").unlink()
@@ -80,5 +80,5 @@ def test_a_missed_deadline_never_accepts(line_integration, crops, monkeypatch) -
         time.sleep(0.1)
         return "accept"
 
-    monkeypatch.setattr(drupe, "load", lambda bundle, threads: Stub(slow))
+    monkeypatch.setattr(drupe, "load", lambda bundle, order, threads: Stub(slow))
     assert line_integration.main("bundle", str(crops), 2) == {"reject": 2}
