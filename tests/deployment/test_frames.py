@@ -10,10 +10,11 @@ import pytest
 from drupe.data.synthetic.rendering import render_crops
 from drupe.deployment.frames import (
     FEWEST,
-    IMPLAUSIBLE,
     NUMBERS,
     SWAPPED,
+    TORN,
     FrameCheck,
+    equal_last_rows,
     frame_numbers,
     read_frames,
 )
@@ -53,7 +54,7 @@ def test_wrong_channels_are_caught(check) -> None:
 
 @pytest.mark.parametrize("level", [0, 90, 255])
 def test_empty_frames_are_caught(check, level) -> None:
-    assert check.faults(np.full((1, SIDE, SIDE, 3), level, np.uint8)) == [IMPLAUSIBLE]
+    assert check.faults(np.full((1, SIDE, SIDE, 3), level, np.uint8)) == [TORN]
 
 
 def test_noise_negatives_and_tiny_values_are_caught(check) -> None:
@@ -64,6 +65,24 @@ def test_noise_negatives_and_tiny_values_are_caught(check) -> None:
     noisy = np.clip(images + random.normal(0, 12, images.shape), 0, 255).astype(np.uint8)
     assert caught(check, noisy) > 0.99
     assert caught(check, (images / 255).astype(np.uint8)) == 1, "a picture in [0, 1], cast"
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.4])
+@pytest.mark.parametrize("level", [0, 128])
+def test_torn_pictures_are_caught(check, kept, level) -> None:
+    images = crops(100, 11)
+    images[:, int(kept * SIDE) :] = level
+    assert caught(check, images) == 1
+    assert set(check.faults(images)) <= {TORN, SWAPPED}
+
+
+def test_equal_last_rows_are_counted() -> None:
+    images = crops(3, 12)
+    images[0, 30:] = images[0, -1:]
+    images[0, 29, :, 0] = images[0, -1, :, 0] + 1
+    images[1] = 7
+    images[2, -2, :, 0] = images[2, -1, :, 0] + 1
+    assert equal_last_rows(images).tolist() == [18 / SIDE, 1.0, 1 / SIDE]
 
 
 def test_good_frames_pass_at_the_stated_rate() -> None:
@@ -79,7 +98,7 @@ def test_good_frames_pass_at_the_stated_rate() -> None:
         rates.append(check.false_alarm_rate)
     error = np.std(alarms) / np.sqrt(len(alarms))
     assert np.mean(alarms) <= rates[0] + 3 * error
-    assert rates[0] == pytest.approx(2 / 201)
+    assert rates[0] == pytest.approx(3 / 201)
     assert np.mean(alarms) > rates[0] / 10, "the limits are not far too wide"
 
 

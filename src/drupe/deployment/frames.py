@@ -3,12 +3,14 @@
 A network gives a score to anything: an array in OpenCV's channel order, one channel copied into
 three, a black or flat frame, noise. What a frame looks like is summed up by twenty-odd numbers per
 picture (means, deviations, sharpness and third moments of its channels, their correlations, the
-share of white pixels), and two questions are asked of them:
+share of white pixels), and three questions are asked:
 
 - *implausible*: is it further from the fit split's pictures (Mahalanobis distance) than those of
   the calibration split are?
 - *swapped*: does it fit the fit split's pictures better once its channels change places, by more
   than calibration's do? (Twice a log-likelihood ratio of normal distributions.)
+- *torn*: are more of its last rows equal than in calibration's pictures? So ends a file that was
+  left half written; formats without a checksum (BMP, TIFF, JPEG) decode it without an error.
 
 Location and shape come from fit, limits from calibration, whose pictures the former have never
 seen. So a picture like theirs lies beyond a limit that is the k-th largest of n with a probability
@@ -40,10 +42,13 @@ from drupe.errors import InputError
 FRAMES_FILE = "frames.json"
 
 FALSE_ALARMS = 0.005
-"""Share of good frames that may be called implausible or swapped: half of it for each question."""
+"""Share of good frames that may be called a fault: a third of it for each question."""
 
 SURPRISE = 0.001
 """Probability under which faults among good images are no longer put down to false alarms."""
+
+QUESTIONS = 3
+"""Asked of each frame."""
 
 FEWEST = 100
 """With fewer images in fit or in calibration, nothing is checked."""
@@ -78,6 +83,7 @@ Without it one speck in a channel that is otherwise empty would lie further off 
 Vector = NDArray[np.float64]
 
 IMPLAUSIBLE = "doesn't look like the pictures that the certificate rests on"
+TORN = "its last rows are all alike, as in a file that was torn in writing"
 SWAPPED = "its channels look swapped (red and blue?)"
 
 
@@ -107,6 +113,16 @@ def frame_numbers(images: NDArray[np.uint8]) -> Vector:
     return np.concatenate(parts, axis=1).astype(np.float64)
 
 
+def equal_last_rows(images: NDArray[np.uint8]) -> Vector:
+    """Return the share of rows at the lower edge that equal the last one, float64 [N]."""
+    step = max(1, images.shape[2] // SAMPLED_SIDE)
+    columns = images[:, :, ::step]
+    differs = (columns != columns[:, -1:]).any((2, 3))[:, ::-1]
+    rows = images.shape[1]
+    equal: Vector = np.where(differs.any(1), differs.argmax(1), rows) / rows
+    return equal
+
+
 def _places(order: Sequence[int]) -> list[int]:
     """Return which number takes each number's place when channels come in another ``order``.
 
@@ -131,7 +147,8 @@ class FrameCheck(BaseModel):
 
     Vectors have F numbers. ``low`` and ``high`` are the edges of what fit shows; ``centre``,
     ``spread`` and ``precision`` ([F, F], the inverse of the correlations) its location and shape;
-    ``most_distance`` and ``most_gain`` the limits of the two questions. ``images``: n.
+    ``most_distance``, ``most_gain`` and ``most_equal_rows`` the limits of the three questions.
+    ``images``: n.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -144,6 +161,7 @@ class FrameCheck(BaseModel):
     precision: tuple[tuple[float, ...], ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
     most_distance: float
     most_gain: float
+    most_equal_rows: float
 
     @classmethod
     def of(cls, fit: NDArray[np.uint8], calibration: NDArray[np.uint8]) -> Self | None:
@@ -167,35 +185,36 @@ class FrameCheck(BaseModel):
             precision=tuple(map(tuple, np.linalg.inv(shape).tolist())),
             most_distance=0,
             most_gain=0,
+            most_equal_rows=0,
         )
         numbers = _in_parts(calibration)
         return check.model_copy(
             update={
                 "most_distance": _limit(check._distance(numbers)),
                 "most_gain": _limit(check._gain(numbers)),
+                "most_equal_rows": _limit(equal_last_rows(calibration)),
             }
         )
 
     @property
     def false_alarm_rate(self) -> float:
         """The probability that a picture like calibration's is called a fault: at most this."""
-        return 2 * _rank(self.images) / (self.images + 1)
+        return QUESTIONS * _rank(self.images) / (self.images + 1)
 
     def faults(self, images: NDArray[np.uint8]) -> list[str | None]:
         """Return what is wrong with each of images uint8 [N, S, S, 3]; None where nothing."""
         numbers = frame_numbers(images)
-        swapped = self._gain(numbers) > self.most_gain
-        distance = self._distance(numbers)
-        odd = distance > self.most_distance
-        if not (odd.any() or swapped.any()):
+        distance, gain = self._distance(numbers), self._gain(numbers)
+        torn = equal_last_rows(images) > self.most_equal_rows
+        swapped, odd = gain > self.most_gain, distance > self.most_distance
+        if not (torn.any() or swapped.any() or odd.any()):
             return [None] * len(images)
-        in_order = distance - self._gain(numbers) <= self.most_distance
-        return [
-            SWAPPED if turned and fits else IMPLAUSIBLE if turned or far else None
-            for turned, fits, far in zip(
-                swapped.tolist(), in_order.tolist(), odd.tolist(), strict=True
-            )
-        ]
+        faults = np.full(len(images), None, object)
+        faults[odd | swapped] = IMPLAUSIBLE
+        faults[torn] = TORN
+        faults[swapped & (distance - gain <= self.most_distance)] = SWAPPED
+        found: list[str | None] = faults.tolist()
+        return found
 
     def explains(self, faults: int, images: int) -> bool:
         """Return whether so many faults among ``images`` good ones are no surprise.
@@ -245,7 +264,7 @@ def read_frames(content: bytes, source: str) -> FrameCheck:
 
 def _rank(images: int) -> int:
     """Return k: the limit is the k-th largest of what ``images`` calibration images show."""
-    return max(1, int(FALSE_ALARMS / 2 * (images + 1)))
+    return max(1, int(FALSE_ALARMS / QUESTIONS * (images + 1)))
 
 
 def _limit(values: Vector) -> float:
