@@ -14,7 +14,7 @@ from drupe.deployment.frames import (
     SWAPPED,
     TORN,
     FrameCheck,
-    equal_last_rows,
+    equal_edge_rows,
     frame_numbers,
     read_frames,
 )
@@ -69,20 +69,24 @@ def test_noise_negatives_and_tiny_values_are_caught(check) -> None:
 
 @pytest.mark.parametrize("kept", [0.2, 0.4])
 @pytest.mark.parametrize("level", [0, 128])
-def test_torn_pictures_are_caught(check, kept, level) -> None:
+@pytest.mark.parametrize("is_bmp", [False, True])
+def test_torn_pictures_are_caught(check, kept, level, is_bmp) -> None:
     images = crops(100, 11)
     images[:, int(kept * SIDE) :] = level
+    if is_bmp:  # its first row is the lowest
+        images = np.ascontiguousarray(images[:, ::-1])
     assert caught(check, images) == 1
     assert set(check.faults(images)) <= {TORN, SWAPPED}
 
 
-def test_equal_last_rows_are_counted() -> None:
+def test_equal_edge_rows_are_counted() -> None:
     images = crops(3, 12)
     images[0, 30:] = images[0, -1:]
     images[0, 29, :, 0] = images[0, -1, :, 0] + 1
     images[1] = 7
+    images[2, 1, :, 0] = images[2, 0, :, 0] + 1
     images[2, -2, :, 0] = images[2, -1, :, 0] + 1
-    assert equal_last_rows(images).tolist() == [18 / SIDE, 1.0, 1 / SIDE]
+    assert equal_edge_rows(images).tolist() == [18 / SIDE, 1.0, 1 / SIDE]
 
 
 def test_good_frames_pass_at_the_stated_rate() -> None:

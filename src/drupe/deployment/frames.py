@@ -9,8 +9,9 @@ share of white pixels), and three questions are asked:
   the calibration split are?
 - *swapped*: does it fit the fit split's pictures better once its channels change places, by more
   than calibration's do? (Twice a log-likelihood ratio of normal distributions.)
-- *torn*: are more of its last rows equal than in calibration's pictures? So ends a file that was
-  left half written; formats without a checksum (BMP, TIFF, JPEG) decode it without an error.
+- *torn*: are more rows at its upper or lower edge equal than in calibration's pictures? So looks a
+  file that was left half written (BMP begins below); formats without a checksum (BMP, TIFF, JPEG)
+  decode it without an error.
 
 Location and shape come from fit, limits from calibration, whose pictures the former have never
 seen. So a picture like theirs lies beyond a limit that is the k-th largest of n with a probability
@@ -83,7 +84,7 @@ Without it one speck in a channel that is otherwise empty would lie further off 
 Vector = NDArray[np.float64]
 
 IMPLAUSIBLE = "doesn't look like the pictures that the certificate rests on"
-TORN = "its last rows are all alike, as in a file that was torn in writing"
+TORN = "many rows at an edge are all alike, as in a file that was torn in writing"
 SWAPPED = "its channels look swapped (red and blue?)"
 
 
@@ -113,11 +114,15 @@ def frame_numbers(images: NDArray[np.uint8]) -> Vector:
     return np.concatenate(parts, axis=1).astype(np.float64)
 
 
-def equal_last_rows(images: NDArray[np.uint8]) -> Vector:
-    """Return the share of rows at the lower edge that equal the last one, float64 [N]."""
+def equal_edge_rows(images: NDArray[np.uint8]) -> Vector:
+    """Return the larger share of rows, float64 [N], that equal the first or the last one."""
     step = max(1, images.shape[2] // SAMPLED_SIDE)
     columns = images[:, :, ::step]
-    differs = (columns != columns[:, -1:]).any((2, 3))[:, ::-1]
+    return np.maximum(_equal_first_rows(columns), _equal_first_rows(columns[:, ::-1]))
+
+
+def _equal_first_rows(images: NDArray[np.uint8]) -> Vector:
+    differs = (images != images[:, :1]).any((2, 3))
     rows = images.shape[1]
     equal: Vector = np.where(differs.any(1), differs.argmax(1), rows) / rows
     return equal
@@ -192,7 +197,7 @@ class FrameCheck(BaseModel):
             update={
                 "most_distance": _limit(check._distance(numbers)),
                 "most_gain": _limit(check._gain(numbers)),
-                "most_equal_rows": _limit(equal_last_rows(calibration)),
+                "most_equal_rows": _limit(equal_edge_rows(calibration)),
             }
         )
 
@@ -205,7 +210,7 @@ class FrameCheck(BaseModel):
         """Return what is wrong with each of images uint8 [N, S, S, 3]; None where nothing."""
         numbers = frame_numbers(images)
         distance, gain = self._distance(numbers), self._gain(numbers)
-        torn = equal_last_rows(images) > self.most_equal_rows
+        torn = equal_edge_rows(images) > self.most_equal_rows
         swapped, odd = gain > self.most_gain, distance > self.most_distance
         if not (torn.any() or swapped.any() or odd.any()):
             return [None] * len(images)
