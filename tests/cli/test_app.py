@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -140,19 +141,48 @@ def test_what_the_system_refuses_is_one_clear_line(
     assert printed.count("\n") == 1
 
 
-def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    for error in (
-        ValueError("ours"),
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("ours\non two lines"),
         OSError("no number"),
         ModuleNotFoundError("x", name="drupe.x"),
-    ):
+        RecursionError("x" * 5000),
+        MemoryError(),
+    ],
+)
+def test_a_mistake_of_ours_is_never_an_answer(
+    failing: Callable[[BaseException], int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: Exception,
+) -> None:
+    """Exit code 3, one line, and a report that holds what it takes to mend it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert failing(error) == 3
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert f"a mistake in Drupe, not in what you gave it: {type(error).__name__}" in printed
+    (report,) = tmp_path.iterdir()
+    assert str(report) in printed
+    text = report.read_text(encoding="utf-8")
+    for words in ("Traceback", "Python 3.", "numpy ", "command: ", type(error).__name__):
+        assert words in text
+    assert report.stat().st_mode & 0o077 == 0
 
-        def app(error: Exception = error) -> NoReturn:
-            raise error
 
-        monkeypatch.setattr(app_module, "app", app)
-        with pytest.raises(type(error)):
-            main()
+def test_a_mistake_where_no_report_can_be_written(
+    failing: Callable[[BaseException], int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    assert failing(ValueError("ours")) == 3
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed
+    assert "a mistake in Drupe, not in what you gave it: ValueError: ours\n" in printed
 
 
 def test_a_missing_package_names_the_extra(

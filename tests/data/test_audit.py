@@ -80,7 +80,7 @@ def test_faults_made_by_hand_are_reported_and_fixed(folder: Path, store: Path) -
     assert document["contradictory_labels"] == 1
     assert document["unreadable"] == 1
     assert document["findings"]["unreadable"] == [
-        {"path": "train/pit/002.png", "reason": "not a PNG, JPEG, BMP or TIFF image"}
+        {"path": "train/pit/002.png", "reason": "not a PNG, JPEG, BMP, TIFF or WebP image"}
     ]
     assert document["findings"]["blank_or_tiny"] == ["train/pit/003.png", "val/pit/003.png"]
     assert document["findings"]["other_sizes"] == [{"path": "val/pit/003.png", "size": [20, 30]}]
@@ -89,7 +89,7 @@ def test_faults_made_by_hand_are_reported_and_fixed(folder: Path, store: Path) -
         "train/clean/001.png": "copy of train/clean/000.png",
         "train/clean/003.png": "turned copy of val/clean/000.png, which is in val",
         "train/pit/001.png": "identical to val/pit/000.png, which is in val",
-        "train/pit/002.png": "unreadable: not a PNG, JPEG, BMP or TIFF image",
+        "train/pit/002.png": "unreadable: not a PNG, JPEG, BMP, TIFF or WebP image",
         "train/pit/003.png": "blank or tiny content",
         "val/clean/002.png": "same image as val/pit/002.png, of the other class",
         "val/pit/002.png": "same image as val/clean/002.png, of the other class",

@@ -152,7 +152,7 @@ def spoil(root: Path) -> dict[str, str]:
     (root / "train/pit/001.png").write_bytes(whole[: len(whole) // 2])
     Image.new("RGBA", (16, 16)).save(root / "val/pit/000.png")
     return {
-        "train/clean/000.png": "not a PNG, JPEG, BMP or TIFF image",
+        "train/clean/000.png": "not a PNG, JPEG, BMP, TIFF or WebP image",
         "train/pit/001.png": "truncated file",
         "val/pit/000.png": "transparency (alpha down to 0), must be opaque",
     }

@@ -110,7 +110,7 @@ def test_several_frames_are_refused(kind: str) -> None:
 
 
 def test_other_content_under_an_image_name() -> None:
-    wrong = "not a PNG, JPEG, BMP or TIFF image"
+    wrong = "not a PNG, JPEG, BMP, TIFF or WebP image"
     frames = [Image.fromarray(GREY), Image.fromarray(GREY[::-1])]
     assert reason(encode(frames[0], "GIF", save_all=True, append_images=frames[1:])) == wrong
     assert reason(b"these are notes, not pixels") == wrong
@@ -192,3 +192,15 @@ def test_files_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(decode_module, "open", refuse, raising=False)
     with pytest.raises(UnreadableImageError, match=r"^permission denied$"):
         decode(path)
+
+
+def test_webp_is_read_and_an_animated_one_refused() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "WEBP", lossless=True, exact=True)
+    assert np.array_equal(decode_bytes(stream.getvalue()), image)
+    frames = [Image.fromarray(image), Image.fromarray(255 - image)]
+    stream = io.BytesIO()
+    frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    with pytest.raises(UnreadableImageError, match="2 frames or pages"):
+        decode_bytes(stream.getvalue())

@@ -95,7 +95,7 @@ def test_a_file_that_gives_no_image_is_a_finding(tmp_path: Path) -> None:
     assert found.unreadable == {
         1: "truncated file",
         2: "empty file (0 bytes)",
-        3: "not a PNG, JPEG, BMP or TIFF image",
+        3: "not a PNG, JPEG, BMP, TIFF or WebP image",
         4: "is a directory",
         5: "no such file or directory",
     }

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Annotated, NoReturn
@@ -33,11 +34,13 @@ from drupe.cli import (
     tune,
 )
 from drupe.cli.console import print_error, print_line, stderr
+from drupe.cli.crash import one_line, write_crash_report
 from drupe.cli.options import examples
 from drupe.errors import DrupeError, InputError, MissingExtraError
 from drupe.host import share_cores
 
 INPUT_IS_WRONG = 2
+MISTAKE_OF_OURS = 3
 INTERRUPTED = 130
 """The shell's number for a command that Ctrl-C ended: 128 + SIGINT."""
 
@@ -129,33 +132,51 @@ def _show_any_character() -> None:
 
 
 def main() -> None:
-    """Run the command line; every error that a person can mend is one message and exit code 2."""
+    """Run the command line.
+
+    Every error that a person can mend is one message and exit code 2; a mistake of Drupe's own is
+    one line, a report and exit code 3: never taken for "the answer is no", which is 1.
+    """
     share_cores()
     _show_any_character()
     try:
         app()
-    except InputError as error:
-        _stop(*error.problems)
-    except DrupeError as error:
-        _stop(str(error))
-    except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        if module not in EXTRA_OF:
-            raise
-        _stop(str(MissingExtraError(command_name(sys.argv[1:]), EXTRA_OF[module], module)))
     except SystemExit as stopped:
         if stopped.code == INTERRUPTED:
             stderr().print("Interrupted.")
         raise
-    except OSError as error:
-        if error.errno is None:  # not the operating system's answer but a library's own mistake
-            raise
-        _stop(describe_os_error(error))
     except Exception as error:
-        reason = foreign_os_error(error)
-        if reason is None:
-            raise
-        _stop(reason)
+        messages = mendable(error)
+        if messages:
+            _stop(*messages)
+        _crash(error)
+
+
+def mendable(error: Exception) -> Sequence[str]:
+    """Return what a person is told to mend; nothing where the mistake is Drupe's own."""
+    if isinstance(error, InputError):
+        return error.problems
+    if isinstance(error, DrupeError):
+        return (str(error),)
+    if isinstance(error, ModuleNotFoundError):
+        module = (error.name or "").partition(".")[0]
+        if module in EXTRA_OF:
+            missing = MissingExtraError(command_name(sys.argv[1:]), EXTRA_OF[module], module)
+            return (str(missing),)
+    # Without a number it isn't the operating system's answer but a library's own mistake.
+    if isinstance(error, OSError) and error.errno is not None:
+        return (describe_os_error(error),)
+    reason = foreign_os_error(error)
+    return (reason,) if reason else ()
+
+
+def _crash(error: Exception) -> NoReturn:
+    report = write_crash_report(error)
+    if report is None:
+        traceback.print_exception(error)
+    where = f"; a report to send is in {report}" if report else ""
+    print_error(f"a mistake in Drupe, not in what you gave it: {one_line(error)}{where}")
+    raise SystemExit(MISTAKE_OF_OURS) from None
 
 
 def _stop(*messages: str) -> NoReturn:

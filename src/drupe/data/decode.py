@@ -67,7 +67,7 @@ def decode(path: Path | str) -> NDArray[np.uint8]:
     Raises
     ------
     UnreadableImageError
-        Not a PNG, JPEG, BMP or TIFF; damaged or truncated; more than 8 bits a channel;
+        Not a PNG, JPEG, BMP, TIFF or WebP; damaged or truncated; more than 8 bits a channel;
         transparency; CMYK and other colour spaces; several frames; more than 64 megapixels;
         a file that can't be opened.
     """
@@ -91,7 +91,7 @@ def open_image(data: bytes) -> Image.Image:
     except (UnreadableImageError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise UnreadableImageError("not a PNG, JPEG, BMP or TIFF image") from None
+        raise UnreadableImageError("not a PNG, JPEG, BMP, TIFF or WebP image") from None
     except Image.DecompressionBombError:
         raise UnreadableImageError(_too_large("more than 150 megapixels")) from None
     except Exception as error:  # Pillow's parsers raise a dozen types on damaged bytes
