@@ -130,7 +130,7 @@ def test_a_frame_that_is_no_picture_of_the_line_has_no_score(line) -> None:
     black, white = np.zeros_like(good[0]), np.full_like(good[0], 255)
     classifier = load(bundle, order="rgb", threads=1)
     assert classifier.decide(white) == "review"
-    with pytest.raises(InputError, match="image: has no score: many rows at an edge"):
+    with pytest.raises(InputError, match=r"image: has no score: (many rows|doesn't look)"):
         classifier.scores(white)
     with pytest.raises(InputError, match="image 5: has no score"):
         classifier.scores([*good, white])

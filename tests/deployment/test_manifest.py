@@ -58,7 +58,7 @@ def test_damaged_bundles_are_refused(copied, tmp_path) -> None:
         load(copied)
     for version in ("1", True, 0, 1.0, None):
         change(copied, schema_version=version)
-        with pytest.raises(InputError, match="schema_version: must be 1, got"):
+        with pytest.raises(InputError, match="schema_version: must be 1 or 2, got"):
             load(copied)
     (copied / "bundle.json").write_text("{")
     with pytest.raises(InputError, match="not valid JSON"):

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 
+from drupe.data.synthetic.rendering import render_crops
 from drupe.reporting.pdf import find_browser
 from drupe.study.definition.loading import load_study
 from drupe.training.config import load_experiment
@@ -129,7 +130,7 @@ class Reader:
         self.names: dict[str, Any] = {"path": Path("their_calibration.csv")}
         for module in BORROWED.get(page, ()):
             self.names |= vars(importlib.import_module(module))
-        images = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
+        images = render_crops(np.array([False, True, False]), 128, np.random.default_rng(0))
         self.names |= {"image": images[0], "images": images}
         self.names |= {"pixels": torch.from_numpy(images).permute(0, 3, 1, 2).float()}
 
@@ -255,6 +256,8 @@ TRAINED: list[tuple[str, Callable[[re.Match[str]], str] | str]] = [
     ),
     # Drawing crops takes sines, whose last bits, so files and splits, depend on the processor.
     (r"\d+ (further )?calibration defects", r"# \1calibration defects"),
+    (r"^(as it is|holdout [\d.]+, trained anew|--cross-fit \d+, approximate) +\d+", r"\1 #"),
+    (r"^\d+ more defects +\d+", "# more defects #"),
     (r"[+-]?\b\d+(\.\d+)?(-| to )[+-]?\d+(\.\d+)?", r"#\2#"),  # intervals
     (r"[+-]?\d[\d,]*\.\d+(e[+-]\d+)?", "#"),
     (r"(?<!\d)(0|100) %", "# %"),  # rates have decimals, but for these
