@@ -257,6 +257,8 @@ TRAINED: list[tuple[str, Callable[[re.Match[str]], str] | str]] = [
     # Drawing crops takes sines, whose last bits, so files and splits, depend on the processor.
     (r"\d+ (further )?calibration defects", r"# \1calibration defects"),
     (r"^(as it is|holdout [\d.]+, trained anew|--cross-fit \d+, approximate) +\d+", r"\1 #"),
+    (r"(decisions turned +\d+) of \d+", r"\1 of #"),
+    (r"^\d+ distinct defects in", "# distinct defects in"),
     (r"^\d+ more defects +\d+", "# more defects #"),
     (r"[+-]?\b\d+(\.\d+)?(-| to )[+-]?\d+(\.\d+)?", r"#\2#"),  # intervals
     (r"[+-]?\d[\d,]*\.\d+(e[+-]\d+)?", "#"),
