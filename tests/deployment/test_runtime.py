@@ -76,6 +76,13 @@ def test_wrong_images_are_errors_never_decisions(classifier, images, message) ->
             call(images)
 
 
+def test_a_wrong_array_in_a_list_is_named_by_its_place(classifier, crops) -> None:
+    with pytest.raises(InputError, match=r"image 2: must be uint8 \[64, 64, 3\], got uint8 \[9, 9"):
+        classifier.decide([crops[0], crops[1], np.zeros((9, 9, 3), np.uint8)])
+    with pytest.raises(InputError, match="image 1: must be a path or a uint8 array, got NoneType"):
+        classifier.decide([crops[0], None])
+
+
 def test_an_answer_that_is_no_number_is_an_error(classifier, crops) -> None:
     classifier._session = lambda images: np.full(len(images), np.nan, np.float32)
     with pytest.raises(InputError, match="got nan from the graph"):

@@ -185,14 +185,16 @@ class Classifier:
             )
         if len(images) == 0:
             raise InputError("images: must hold at least one, got none")
-        return False, np.stack([self._checked(image) for image in images])
+        named = ((image, f"image {place}") for place, image in enumerate(images))
+        return False, np.stack([self._checked(image, where) for image, where in named])
 
-    def _checked(self, image: Any) -> NDArray[np.uint8]:
-        """Return one image as the graph takes it, uint8 [S, S, 3]."""
+    def _checked(self, image: Any, where: str = "image") -> NDArray[np.uint8]:
+        """Return one image as the graph takes it, uint8 [S, S, 3]; ``where`` names it."""
         if isinstance(image, (str, Path)):
             return self._read(image)
         if not isinstance(image, np.ndarray):
-            raise InputError(f"image: must be a path or a uint8 array, got {type(image).__name__}")
+            got = type(image).__name__
+            raise InputError(f"{where}: must be a path or a uint8 array, got {got}")
         takes_any = self._contract.sizes != "refuse"
         shaped = image.ndim == 3 and image.shape[2] == 3 and 0 not in image.shape
         if image.dtype != np.uint8 or not (shaped if takes_any else image.shape == self._shape):
