@@ -200,7 +200,7 @@ class Classifier:
         if image.dtype != np.uint8 or not (shaped if takes_any else image.shape == self._shape):
             wanted = "[H, W, 3]" if takes_any else "[{}, {}, {}]".format(*self._shape)
             raise InputError(
-                f"image: must be uint8 {wanted}, got {image.dtype} {list(image.shape)}"
+                f"{where}: must be uint8 {wanted}, got {image.dtype} {list(image.shape)}"
             )
         return self._turned(self._contract.of_array(image))
 
