@@ -19,12 +19,16 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: study test test-slow lint docs
 .DELETE_ON_ERROR:
 
+# What is recommended becomes a bundle. That nothing can be recommended (exit code 1) is an answer.
 ifdef DATA
 study: $(VENV)/installed-train
 	$(BIN)/drupe study run "$(STUDY)" --data "$(DATA)" --store "$(STORE)"
+	@$(BIN)/drupe study deliver "$(STUDY)" --store "$(STORE)" --open || [ $$? = 1 ]
 else
 study: $(VENV)/installed-train $(SYNTHETIC)/truth.json
 	$(BIN)/drupe study run "$(STUDY)" --data $(SYNTHETIC) --store "$(STORE)/synthetic"
+	@$(BIN)/drupe study deliver "$(STUDY)" --store "$(STORE)/synthetic" --open || [ $$? = 1 ]
+	@echo "On your own crops: make study DATA=my/crops"
 endif
 
 # Fails below the coverage that pyproject.toml asks for; lines: `python -m coverage report -m`.

@@ -71,6 +71,7 @@ FORBIDDEN: dict[str, set[str]] = {
 NOT_AT_ONCE: dict[str, set[str]] = {"cli": TORCH | {"scipy", "numpy", "PIL", "onnxruntime"}}
 
 READS_ENVIRONMENT = {
+    "cli.study_deliver",  # is there a screen to open a page on?
     "host",  # tells OpenMP how to wait before torch is loaded
     "study.execution.ray.cluster",  # asks Ray to keep its warnings to itself
     "study.execution.process",  # gives a process the environment that it is told

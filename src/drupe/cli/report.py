@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from drupe.cli.console import print_json, print_line
 from drupe.cli.options import STORE, Json, Store, examples
+
+if TYPE_CHECKING:
+    from drupe.reporting.report import Report
+    from drupe.study.definition.loading import Study
 
 EXAMPLES = examples(
     "drupe study report studies/quickstart.yaml",
@@ -43,19 +47,13 @@ def report(
 ) -> None:
     """Write a study's report. One HTML file: verdict, threshold explorer, errors, curves, data."""
     from drupe.configuration import parse_overrides
-    from drupe.files import check_replaceable, write_text
     from drupe.reporting.pdf import write_pdf
-    from drupe.reporting.report import Source, build_report, render
     from drupe.study.definition.loading import load_study
-    from drupe.study.definition.plan import study_folder
 
     words = tuple(overrides or ())
-    loaded = load_study(study, parse_overrides(words))
-    folder = study_folder(loaded, store)
-    page = out or folder / "report.html"
-    check_replaceable(page)
-    built = build_report(folder, Source(str(study), words, data, store))
-    write_text(page, render(built))
+    page, built = write_study_page(
+        load_study(study, parse_overrides(words)), study, words, data, store, out
+    )
     printed = page.with_suffix(".pdf") if pdf else None
     if printed:
         write_pdf(page, printed)
@@ -73,3 +71,24 @@ def report(
     print_line(f"Report: {page} ({page.stat().st_size / 1e6:.1f} MB)", style="bold")
     if printed:
         print_line(f"PDF: {printed}")
+
+
+def write_study_page(
+    loaded: Study,
+    study: Path,
+    words: tuple[str, ...],
+    data: Path | None,
+    store: Path,
+    out: Path | None = None,
+) -> tuple[Path, Report]:
+    """Write the page of a study that was loaded from the file ``study`` with the keys ``words``."""
+    from drupe.files import check_replaceable, write_text
+    from drupe.reporting.report import Source, build_report, render
+    from drupe.study.definition.plan import study_folder
+
+    folder = study_folder(loaded, store)
+    page = out or folder / "report.html"
+    check_replaceable(page)
+    built = build_report(folder, Source(str(study), words, data, store))
+    write_text(page, render(built))
+    return page, built

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drupe.cli import report, study_certify
+from drupe.cli import report, study_certify, study_deliver
 from drupe.cli.console import print_json, print_line, print_text
 from drupe.cli.executors import Address, ExecutorName, choose_executor
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
@@ -224,6 +224,7 @@ def status(
 
 
 app.command(epilog=report.EXAMPLES)(report.report)
+app.command(epilog=study_deliver.EXAMPLES)(study_deliver.deliver)
 app.command(hidden=True)(study_certify.certify)
 
 

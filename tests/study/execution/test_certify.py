@@ -40,7 +40,9 @@ def test_a_certificate_that_is_no_longer_granted_is_withdrawn(tmp_path) -> None:
     outcome = certify(work, "A certify")
 
     assert outcome.is_done
-    assert outcome.reason.startswith("not certified: ")
+    assert outcome.reason.startswith(
+        "not certified as the one chosen of 8 (by itself it would be): "
+    )
     document = json.loads(evaluation.read_text())
     assert document["certificate"] is None
     assert document["test"]["certified"] is None

@@ -51,7 +51,7 @@ def test_the_fastest_within_the_margin_of_the_best_is_taken(candidate) -> None:
     assert (found.experiment, found.run) == ("NEAR", near.run)
     assert found.text.startswith(
         "Take NEAR further: it fails no criterion and accepts 98.5 % of clean test items at the "
-        "threshold certified for 99.0 % recall, 5 ms."
+        "threshold certified for 99 % recall, 5 ms."
     )
     assert "BEST accepts 99.0 %, but is slower" in " ".join(found.text.split())
     assert found.changes_with == "nothing: every criterion is met"

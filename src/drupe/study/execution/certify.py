@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from drupe.errors import DrupeError, InputError
-from drupe.evaluation.model_predictions import read_run_predictions
+from drupe.evaluation.model_predictions import ModelPredictions, read_run_predictions
 from drupe.evaluation.operating_point import Request, operating_point
 from drupe.files import read_json, write_json
 from drupe.runs.evaluation_file import read_evaluation, record_certificate
@@ -25,7 +26,8 @@ def certify(
         if folds is not None:
             # Again each time: the folds may be others than those that were pooled before.
             calibrate_on_folds(read_run_predictions(run), run, folds, store)
-        point = operating_point(read_run_predictions(run), request)
+        model = read_run_predictions(run)
+        point = operating_point(model, request)
         keeps = point.refusal is not None and _holds_another_certificate(run, answer)
     except DrupeError as error:
         return Outcome("failed", str(error))
@@ -35,10 +37,17 @@ def certify(
         record_certificate(run, point.certified_figures())
     if point.refusal:
         kept = "; the run keeps the certificate it was given outside the study" if keeps else ""
-        return Outcome("done", f"not certified: {point.refusal}{kept}")
+        return Outcome("done", f"not certified{_alone(model, request)}: {point.refusal}{kept}")
     assert point.certificate is not None
     kind = "certified" if point.certificate.is_exact else "certified approximately"
     return Outcome("done", f"{kind} at {point.certificate.threshold:.4g}")
+
+
+def _alone(model: ModelPredictions, request: Request) -> str:
+    """Say that a run would be certified if it weren't one of several to choose from."""
+    if request.candidates == 1 or operating_point(model, replace(request, candidates=1)).refusal:
+        return ""
+    return f" as the one chosen of {request.candidates} (by itself it would be)"
 
 
 def _holds_another_certificate(run: Path, answer: Path) -> bool:

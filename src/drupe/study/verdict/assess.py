@@ -66,6 +66,7 @@ def assess(
             criteria=item.criteria,
             point=joint[item.id],
             p50_ms=item.bench.first.p50_ms if item.bench and item.bench.first else None,
+            alone=assessor.point(item.id, alone=True),
         )
         for item in experiments
         if item.kind in MODELS and item.runs

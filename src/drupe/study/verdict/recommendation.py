@@ -6,6 +6,7 @@ threshold is within ``margin`` of the best one's, by the lower bound of the pair
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.evaluation.criterion_verdict import CriterionVerdict
-from drupe.evaluation.intervals import format_percent
+from drupe.evaluation.intervals import format_percent, format_target
 from drupe.evaluation.operating_point import OperatingPoint
 from drupe.evaluation.paired import paired_difference
 from drupe.study.definition.spec import Baseline
@@ -33,7 +34,7 @@ class RecommendationCandidate:
     """An experiment with its verdicts, and the median milliseconds of its run.
 
     ``run`` is the run's folder, relative to the study's; ``point`` is where it would operate as the
-    one chosen of all candidates.
+    one chosen of all candidates, ``alone`` where as the only one there is.
     """
 
     name: str
@@ -41,6 +42,7 @@ class RecommendationCandidate:
     criteria: tuple[CriterionVerdict, ...]
     point: OperatingPoint | None
     p50_ms: float | None
+    alone: OperatingPoint | None = None
 
     @property
     def fails(self) -> tuple[str, ...]:
@@ -124,7 +126,7 @@ def _recommendation_text(
     text = (
         f"Take {chosen.name} further: it fails no criterion and accepts "
         f"{format_percent(yields[chosen.name])} of clean test items at the threshold certified for "
-        f"{format_percent(certificate.min_recall)} recall{kind}, {speed}."
+        f"{format_target(certificate.min_recall)} recall{kind}, {speed}."
     )
     if chosen is not best:
         text += (
@@ -184,7 +186,15 @@ def _uncertified(one: RecommendationCandidate) -> str:
     """Say why a candidate has no certificate that holds for the one chosen of all."""
     if one.point is None or one.point.refusal is None:
         return "has no certificate"
-    return f"can't be certified as the one chosen of {one.point.request.candidates}"
+    joint = f"can't be certified as the one chosen of {one.point.request.candidates}"
+    alone = one.alone
+    if alone is None or alone.certificate is None or alone.test is None:
+        return joint
+    accepted = alone.test.counts.clean_yield().rate
+    return (
+        f"is certified by itself for {format_target(alone.certificate.min_recall)} recall and "
+        f"accepts {format_percent(accepted)} of clean test items there, but {joint}"
+    )
 
 
 def _needed_for_any(candidates: Sequence[RecommendationCandidate]) -> str:
@@ -195,6 +205,10 @@ def _needed_for_any(candidates: Sequence[RecommendationCandidate]) -> str:
             (one.name, what) for one in candidates for what in _needed_for(one)
         ).items()
     ]
+    if any(one.alone and one.alone.certificate and not one.is_certified for one in candidates):
+        said.append(
+            "or one model settled on before its results are seen: its own certificate holds"
+        )
     return "; ".join(said) or "finished runs"
 
 
@@ -208,4 +222,15 @@ def _needed_for(one: RecommendationCandidate) -> Iterator[str]:
     if one.point and one.point.refusal and not one.fails:
         refusal = one.point.refusal
         missing = refusal.needed_defects - (0 if refusal.in_sample else refusal.defects)
-        yield f"to be the one chosen: {missing:,} further calibration defects"
+        labelled = _labelled(one, missing)
+        yield f"to be the one chosen: {missing:,} further calibration defects{labelled}"
+
+
+def _labelled(one: RecommendationCandidate, missing: int) -> str:
+    """Say how many labelled defects it takes, where only a share of them is set aside."""
+    model = one.point.model if one.point else None
+    if model is None or model.calibration is None or not model.fit_items or model.approximate:
+        return ""
+    held = len(model.calibration.table)
+    share = held / (held + model.fit_items)
+    return f" (about {math.ceil(missing / share):,} labelled ones, of which a share is set aside)"
