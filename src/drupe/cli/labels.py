@@ -13,7 +13,7 @@ from drupe.cli.progress import progress_on
 from drupe.errors import shortened
 
 if TYPE_CHECKING:
-    from drupe.labels.holding import ThresholdHolders
+    from drupe.evaluation.holding import ThresholdHolders
     from drupe.labels.run_ranking import LabelRanking
 
 app = typer.Typer(no_args_is_help=True, help="Find labels that may be wrong.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, Context
 
 from drupe.cli.console import print_fitting, print_line, print_prose
@@ -12,11 +13,15 @@ from drupe.evaluation.intervals import (
     format_percent,
     format_target,
 )
+from drupe.evaluation.next_steps import NextStep
 from drupe.evaluation.operating_point import OperatingPoint, SplitFigures
 
+CHANGES_SET = ("as it is", "crops", "share", "cross-fit")
+"""Kinds of calibration sets whose defects are told."""
 
-def print_operating_point(point: OperatingPoint) -> None:
-    """Print the thresholds, what they do on each split, and what that means."""
+
+def print_operating_point(point: OperatingPoint, steps: Sequence[NextStep]) -> None:
+    """Print the thresholds, what they do on each split, what that means, and ways to more."""
     request = point.request
     claim = f"recall ≥ {format_target(request.min_recall)}"
     sure = format_confidence(request.confidence)
@@ -26,7 +31,7 @@ def print_operating_point(point: OperatingPoint) -> None:
         print_prose(f"{point.model.name}: {caveat}.", style="yellow")
     if point.refusal:
         _print_refusal(point, point.refusal, f"{claim} at {sure} confidence")
-        _print_offers(point)
+        _print_steps(steps)
         return
     assert point.thresholds is not None
     assert point.calibration is not None
@@ -65,33 +70,35 @@ def print_operating_point(point: OperatingPoint) -> None:
     if request.prevalence is not None:
         _print_load(splits[-1], request.prevalence)
     _print_meaning(point, claim)
-    _print_offers(point)
+    _print_steps(steps)
 
 
-def _print_offers(point: OperatingPoint) -> None:
-    """Print what other calibration sets would bring, the present one first."""
-    offers = point.offers
-    if not offers:
+def _print_steps(steps: Sequence[NextStep]) -> None:
+    """Print what other calibration sets and requests would bring, the present one first."""
+    if not steps:
         return
     print_line("")
     print_prose(
-        "What calibration sets allow and bring, from these scores: misses, clean items accepted "
-        "on average and in 9 of 10 sets drawn anew. That a network then learns from fewer is not "
-        "priced."
+        "Next steps, by the clean yield that they bring on average, and in 9 of 10 calibration "
+        "sets drawn anew, from these scores (the commands: --json, or the report):"
     )
-    rows = [
-        (
-            offer.way,
-            f"{offer.defects:,}",
-            "too few" if offer.misses_allowed is None else f"{offer.misses_allowed:,}",
-            "" if offer.clean_yield is None else format_percent(offer.clean_yield),
-            ""
-            if offer.low is None or offer.high is None
-            else format_interval(offer.low, offer.high, dash="-", sign=""),
-        )
-        for offer in offers
-    ]
-    print_fitting(("", "defects", "misses", "clean yield", "9 of 10"), rows, texts=(0,))
+    for step in steps:
+        figures = "too few" if step.clean_yield is None else format_percent(step.clean_yield)
+        spread = ""
+        if step.low is not None and step.high is not None:
+            spread = format_interval(step.low, step.high, dash="-", sign="")
+        print_prose(f"{figures:>7}  {spread:>9}  {_told(step)}", indent=" " * 20)
+    print_prose(
+        "What scores don't tell: more detail, views or several networks (docs/training.md: when "
+        "clean yield is poor)."
+    )
+
+
+def _told(step: NextStep) -> str:
+    misses = "" if step.misses_allowed is None else f", {step.misses_allowed:,} may be missed"
+    if step.kind in CHANGES_SET:
+        return f"{step.what}: {step.defects:,} defects{misses}"
+    return step.what
 
 
 def _print_refusal(point: OperatingPoint, refusal: NotCertifiableError, asked: str) -> None:

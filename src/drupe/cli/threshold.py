@@ -94,6 +94,7 @@ def threshold(
     Exit code 1: there are too few defects for a certificate; the answer says how many it takes.
     """
     from drupe.cli.operating_point import print_operating_point
+    from drupe.evaluation.next_steps import next_steps
     from drupe.evaluation.operating_point import Request, operating_point
     from drupe.runs.evaluation_file import record_certificate
 
@@ -112,10 +113,11 @@ def threshold(
     point = operating_point(model, request)
     if point.certificate and model.seed is not None:
         record_certificate(source, point.certified_figures())
+    steps = next_steps(point, str(source))
     if as_json:
-        print_json(point.to_json())
+        print_json({**point.to_json(), "next_steps": [step.to_json() for step in steps]})
     else:
-        print_operating_point(point)
+        print_operating_point(point, steps)
     if point.refusal:
         raise typer.Exit(1)
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from drupe.errors import InputError
 from drupe.evaluation.certificate import NotCertifiableError
+from drupe.evaluation.holding import ThresholdHolders, threshold_holders
 from drupe.evaluation.metrics import auroc
 from drupe.evaluation.model_predictions import JudgedSplit, read_run_predictions
 from drupe.evaluation.operating_point import read_recorded
-from drupe.labels.holding import ThresholdHolders, threshold_holders
 from drupe.labels.noise import WrongLabels, estimate_wrong_labels
 from drupe.labels.ranking import RankedLabel, ScoredLabels, class_probabilities, rank_labels
 from drupe.progress import Progress, silent

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from drupe.evaluation.certificate import NotCertifiableError, certify_threshold
+from drupe.evaluation.holding import threshold_holders
 from drupe.evaluation.operating_point import Request
 from drupe.evaluation.predictions import Predictions
-from drupe.labels.holding import threshold_holders
 from run_files import predictions
 
 REQUEST = Request(min_recall=0.95, confidence=0.9)
