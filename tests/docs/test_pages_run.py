@@ -256,10 +256,18 @@ TRAINED: list[tuple[str, Callable[[re.Match[str]], str] | str]] = [
     ),
     # Drawing crops takes sines, whose last bits, so files and splits, depend on the processor.
     (r"\d+ (further )?calibration defects", r"# \1calibration defects"),
-    (r"^(as it is|holdout [\d.]+, trained anew|--cross-fit \d+, approximate) +\d+", r"\1 #"),
+    # Next steps: their order and figures.
+    (r"^(?: *[\d.]+ % +[\d.-]*|too few) {2,}.*(?:\n {20}.*)*", "a step"),
+    (r"(?:a step\s+(?:\.\.\.\s+)?)+", "steps "),
+    # What a study recommends, and what its bundle says of single crops.
+    (r"^val/\S+ .*", ""),
+    (r"\b(Take|Proven:) [A-Z]+", r"\1 #"),
+    (r"of\s+\d+\s+defects\s+set\s+aside\s+for\s+this,\s+\d+\s+may", "of # defects, # may"),
+    (r"of\s+\d+\s+clean\s+test\s+crops\s+it\s+accepts\s+\d+", "of # clean it accepts #"),
+    (r"of\s+\d+\s+defects\s+\d+\s+slip", "of # defects # slip"),
+    (r"misses \d+ of \d+", "misses #"),
     (r"(decisions turned +\d+) of \d+", r"\1 of #"),
     (r"^\d+ distinct defects in", "# distinct defects in"),
-    (r"^\d+ more defects +\d+", "# more defects #"),
     (r"[+-]?\b\d+(\.\d+)?(-| to )[+-]?\d+(\.\d+)?", r"#\2#"),  # intervals
     (r"[+-]?\d[\d,]*\.\d+(e[+-]\d+)?", "#"),
     (r"(?<!\d)(0|100) %", "# %"),  # rates have decimals, but for these
