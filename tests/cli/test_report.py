@@ -80,3 +80,23 @@ def test_a_missing_extra_is_named(drupe, study):
     result = drupe("study", "report", "small.yaml", blocked=("plotly",))
     assert result.code == 2
     assert "pip install 'drupe[train]'" in result.stderr
+
+
+def test_runs_and_the_folder_of_a_study_have_reports_too(quick, study, tmp_path):
+    second = write_study_run(study, "A", 2)
+    folder = "drupe-store/runs/small"
+    one = quick("report", f"{folder}/A/seed-1", "--json")
+    assert (one.code, one.stderr) == (0, "")
+    assert json.loads(one.stdout)["report"].endswith(f"{folder}/A/seed-1-report.html")
+    assert json.loads(one.stdout)["runs"] == 1
+    two = quick("report", f"{folder}/A/seed-1", second, "--out", "change.html", columns=60)
+    assert re.fullmatch(r"Report: change\.html \(5\.\d MB\)\n", two.stdout)
+    page = (tmp_path / "change.html").read_text(encoding="utf-8")
+    assert f"drupe report {folder}/A/seed-1 {second}" in page
+    whole = quick("report", folder, "--json")
+    assert json.loads(whole.stdout)["runs"] == 1  # the verdict is about seed 1
+    assert (study / "report.html").exists()
+    assert quick("report", "small.yaml", "--json").code == 0
+    nothing = quick("report", "nowhere")
+    assert (nothing.code, nothing.stdout) == (2, "")
+    assert "nowhere: must be a run directory, a bundle, a study's file" in nothing.stderr

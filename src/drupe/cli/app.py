@@ -28,6 +28,7 @@ from drupe.cli import (
     importing,
     labels,
     predict,
+    report,
     study,
     threshold,
     train,
@@ -88,6 +89,7 @@ app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=threshold.EXAMPLES)(threshold.threshold)
 app.command(epilog=export.EXAMPLES)(export.export)
+app.command(epilog=report.EXAMPLES)(report.report)
 app.command(epilog=predict.PREDICT_EXAMPLES)(predict.predict)
 app.command(epilog=predict.BENCH_EXAMPLES)(predict.bench)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)

@@ -223,7 +223,7 @@ def status(
     print_status(rows, alive)
 
 
-app.command(epilog=report.EXAMPLES)(report.report)
+app.command(name="report", epilog=report.STUDY_EXAMPLES)(report.study_report)
 app.command(epilog=study_deliver.EXAMPLES)(study_deliver.deliver)
 app.command(hidden=True)(study_certify.certify)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,12 @@ from drupe.evaluation.metrics import Counts
 from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.pricing import Offer, price
-from drupe.runs.evaluation_file import CertifiedFigures, RecordedReview, read_evaluation
+from drupe.runs.evaluation_file import (
+    CertifiedFigures,
+    RecordedCertificate,
+    RecordedReview,
+    read_evaluation,
+)
 
 CHOOSES_HIGH = ("review_budget", "reject_precision", "prevalence", "high")
 """The fields of a :class:`Request` that :attr:`Thresholds.high` follows from."""
@@ -275,17 +280,19 @@ def read_recorded(run: Path) -> Recorded:
     certificate = read_evaluation(run).certificate
     if certificate is None:
         return Recorded()
-    confidence, candidates = certificate.confidence, certificate.candidates
-    if candidates > 1:  # whoever certifies anew raises it again
-        confidence = 1 - (1 - confidence) * candidates
     review = certificate.review or RecordedReview()
-    request = Request(
-        min_recall=certificate.min_recall,
-        confidence=confidence,
-        candidates=candidates,
-        **{name: getattr(review, name) for name in CHOOSES_HIGH},
+    request = replace(
+        request_for(certificate), **{name: getattr(review, name) for name in CHOOSES_HIGH}
     )
     return Recorded(request, certificate.data_fingerprint)
+
+
+def request_for(certificate: Certificate | RecordedCertificate) -> Request:
+    """Return the request that a certificate answers; whoever certifies anew raises it again."""
+    confidence, candidates = certificate.confidence, certificate.candidates
+    if candidates > 1:
+        confidence = 1 - (1 - confidence) * candidates
+    return Request(certificate.min_recall, confidence, candidates)
 
 
 def _figures(table: Predictions, certificate: Certificate) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drupe.reporting.study_files import StudyFiles, StudyRun
-from drupe.runs.layout import CONFIG_FILE
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,6 @@ class RunOrigin:
     device: str
     finished: str
     seconds: float | None
-    command: str
 
 
 @dataclass(frozen=True)
@@ -43,13 +41,33 @@ class Provenance:
         return sum(run.seconds or 0.0 for run in self.runs)
 
 
-def provenance(
-    study: StudyFiles, study_argument: str, overrides: Sequence[str], data: str, store: str
-) -> Provenance:
-    """Collect the section; the arguments are those that the report was asked for with."""
+Words = Sequence[str]
+
+
+def study_commands(
+    study_argument: str, overrides: Sequence[str], data: str, store: str
+) -> tuple[Words, ...]:
+    """Return what makes a study's report again, from the audit on."""
+    common = [study_argument, *overrides, "--data", data, "--store", store]
+    return (
+        ["data", "audit", data, "--store", store],
+        ["study", "run", *common],
+        ["study", "report", *common],
+    )
+
+
+def report_commands(targets: Sequence[str], data: str, store: str) -> tuple[Words, ...]:
+    """Return what makes the report of runs, or of a study's folder, again."""
+    return (
+        ["data", "audit", data, "--store", store],
+        ["report", *targets, "--data", data, "--store", store],
+    )
+
+
+def provenance(study: StudyFiles, commands: Sequence[Words]) -> Provenance:
+    """Collect the section; ``commands`` make the report again."""
     first = study.runs[0].record
     names = dict.fromkeys(name for run in study.runs for name in run.record.versions)
-    common = [study_argument, *overrides, "--data", data, "--store", store]
     return Provenance(
         data_fingerprint=first.data.fingerprint,
         training_version=first.training_version,
@@ -58,15 +76,8 @@ def provenance(
             for name in names
         ),
         hosts=tuple(dict.fromkeys(_host(run) for run in study.runs)),
-        runs=tuple(_origin(run, data, store) for run in study.runs),
-        commands=tuple(
-            shlex.join(["drupe", *words])
-            for words in (
-                ["data", "audit", data, "--store", store],
-                ["study", "run", *common],
-                ["study", "report", *common],
-            )
-        ),
+        runs=tuple(_origin(run) for run in study.runs),
+        commands=tuple(shlex.join(["drupe", *words]) for words in commands),
         protocol=json.dumps(study.protocol, indent=2, ensure_ascii=False)
         if study.protocol
         else None,
@@ -83,11 +94,10 @@ def _host(run: StudyRun) -> str:
     return ", ".join([*filter(None, words), f"device {run.record.device}"])
 
 
-def _origin(run: StudyRun, data: str, store: str) -> RunOrigin:
+def _origin(run: StudyRun) -> RunOrigin:
     record = run.record
     spent = [record.train_seconds, record.judge_seconds]
     known = [seconds for seconds in spent if seconds is not None]
-    config = f"{store}/runs/STUDY/{run.key}/{CONFIG_FILE}"
     return RunOrigin(
         name=run.name,
         key=run.key,
@@ -96,5 +106,4 @@ def _origin(run: StudyRun, data: str, store: str) -> RunOrigin:
         device=record.device,
         finished=record.finished or "",
         seconds=sum(known) if known else None,
-        command=shlex.join(["drupe", "train", config, "--data", data, "--out", "RUN"]),
     )

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that needs nothing else, neither a network nor a server.
+"""The report of a study or of runs: one HTML file that needs neither a network nor a server.
 
 Data first (:func:`build_report`), template second (:func:`render`). Scripts are named by their hash
 in the page's content security policy, so nothing that a path or a class name smuggles in can run.
@@ -6,11 +6,12 @@ in the page's content security policy, so nothing that a path or a class name sm
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from drupe.deployment.manifest import Manifest
 from drupe.evaluation.intervals import (
     format_confidence,
     format_interval,
@@ -33,8 +34,15 @@ from drupe.reporting.gallery import Gallery, find_mistakes
 from drupe.reporting.history import training_charts
 from drupe.reporting.page_parts import page_parts
 from drupe.reporting.pictures import Pictures
-from drupe.reporting.provenance import Provenance, provenance
-from drupe.reporting.study_files import StudyFiles, read_study_files
+from drupe.reporting.provenance import Provenance, provenance, report_commands, study_commands
+from drupe.reporting.run_section import (
+    BeforeAfter,
+    RunAnswer,
+    before_after,
+    bundle_certificate,
+    run_answer,
+)
+from drupe.reporting.study_files import StudyFiles, read_single_runs, read_study_files
 from drupe.reporting.verdict import evidence_text
 from drupe.study.verdict.document import StudyVerdict
 from drupe.templates import template_environment
@@ -45,7 +53,7 @@ CRITERIA = ("accuracy", "recall", "latency", "size")
 
 @dataclass(frozen=True)
 class Source:
-    """The request that the report answers: shown as the command that makes it again.
+    """The request that a study's report answers: shown as the command that makes it again.
 
     ``data`` and ``store`` are folders; ``data`` None: no dataset was named and none can be reached.
     """
@@ -58,7 +66,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the page shows, in the order in which it does."""
+    """Everything that the page shows, in the order in which it does.
+
+    ``answers`` are those of runs that are reported by themselves, in the place of a verdict;
+    ``change`` is what differs between two of them.
+    """
 
     name: str
     classes: tuple[str, str]
@@ -71,6 +83,8 @@ class Report:
     training: tuple[Chart, ...]
     data: DataSection
     provenance: Provenance
+    answers: tuple[RunAnswer, ...] = ()
+    change: BeforeAfter | None = None
 
     @property
     def criteria(self) -> tuple[str, ...]:
@@ -114,11 +128,50 @@ def build_report(folder: Path, source: Source) -> Report:
     Raises:
         InputError: no finished run, or damaged files.
     """
+    study, store = read_study_files(folder), str(source.store)
+    data = _named(study, source.data)
+    commands = study_commands(source.study_argument, source.overrides, data, store)
+    return _report(study, source.data, source.store, commands)
+
+
+def build_stored_report(folder: Path, data: Path | None, store: Path) -> Report:
+    """Collect the report of the study in ``folder``, wherever its file lies."""
     study = read_study_files(folder)
-    root = _reachable(study, source.data)
+    commands = report_commands([str(folder)], _named(study, data), str(store))
+    return _report(study, data, store, commands)
+
+
+def build_run_report(
+    runs: Sequence[Path], data: Path | None, store: Path, bundle: Manifest | None = None
+) -> Report:
+    """Collect the report of one run, or of two to compare.
+
+    ``data``: the folder of the crops, None where the runs say. ``bundle``: what was made from the
+    run, if the report is about that.
+
+    Raises:
+        InputError: no finished run, damaged files, or no common test items.
+    """
+    study, common = read_single_runs(runs)
+    if bundle is not None:
+        (run,) = study.runs
+        study = replace(study, runs=(replace(run, certificate=bundle_certificate(bundle)),))
+    commands = report_commands([str(run) for run in runs], _named(study, data), str(store))
+    report = _report(study, data, store, commands)
+    answers = tuple(
+        run_answer(run, folder, bundle) for run, folder in zip(study.runs, runs, strict=True)
+    )
+    pictures = Pictures(_reachable(study, data))
+    change = before_after(study, common, pictures) if len(runs) > 1 else None
+    return replace(report, answers=answers, change=change)
+
+
+def _report(
+    study: StudyFiles, data: Path | None, store: Path, commands: Sequence[Sequence[str]]
+) -> Report:
+    root = _reachable(study, data)
     pictures = Pictures(root)
     items = study.runs[0].test.distinct
-    gallery = find_mistakes(study, pictures)
     return Report(
         name=study.name,
         classes=study.classes,
@@ -126,18 +179,17 @@ def build_report(folder: Path, source: Source) -> Report:
         defects=int(items.is_defect.sum()),
         verdict=study.verdict,
         explorer=explorer_runs(study),
-        gallery=gallery,
+        gallery=find_mistakes(study, pictures),
         comparison=tuple(_comparison(study)),
         training=training_charts(study),
-        data=data_section(study, root, source.store, Pictures(root)),
-        provenance=provenance(
-            study,
-            source.study_argument,
-            source.overrides,
-            str(source.data or study.runs[0].config.data.root or "DIR"),
-            str(source.store),
-        ),
+        data=data_section(study, root, store, Pictures(root)),
+        provenance=provenance(study, commands),
     )
+
+
+def _named(study: StudyFiles, data: Path | None) -> str:
+    """Return the crops' folder as a command names it."""
+    return str(data or study.runs[0].config.data.root or "DIR")
 
 
 def _reachable(study: StudyFiles, data: Path | None) -> Path | None:

@@ -1,4 +1,4 @@
-"""A study's folder, read once: its verdict and everything that its finished runs left behind.
+"""A study's folder or a run's, read once: the verdict, and all that finished runs left behind.
 
 STORE/runs/STUDY/
   verdict.json, protocol.lock.json
@@ -7,6 +7,7 @@ STORE/runs/STUDY/
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,21 +68,17 @@ class Model:
 
 @dataclass(frozen=True)
 class StudyFiles:
-    """All that a study left on the disk.
+    """All that a study left on the disk, or one or two runs that are reported by themselves.
 
-    All runs hold the same test items in the same order (N of them). ``protocol`` is the protocol
-    that was fixed before the first run; ``verdict`` and ``protocol`` are None until there is one.
+    ``name``: the study's, or the runs'. All runs hold the same test items in the same order (N of
+    them). ``protocol`` is the protocol that was fixed before the first run; ``verdict`` and
+    ``protocol`` are None until there is one.
     """
 
-    folder: Path
+    name: str
     verdict: StudyVerdict | None
     protocol: dict[str, Any] | None
     runs: tuple[StudyRun, ...]
-
-    @property
-    def name(self) -> str:
-        """The study's name."""
-        return self.folder.name
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -116,20 +113,76 @@ def read_study_files(folder: Path) -> StudyFiles:
     """
     verdict_file, protocol_file = folder / VERDICT_FILE, folder / LOCK
     verdict = read_verdict(verdict_file) if verdict_file.exists() else None
-    runs = [_read_run(folder, key, verdict) for key in _run_keys(folder, verdict)]
+    runs = [
+        _read_run(folder / key, key, _certificate(folder / key, key, verdict))
+        for key in _run_keys(folder, verdict)
+    ]
     if not runs:
         raise InputError(f"{folder}: must hold a finished run of the study, got none")
-    tables = align([run.test.table for run in runs], [run.name for run in runs])
-    groups = runs[0].test.groups  # of the same items: copies are a matter of the images alone
     return StudyFiles(
-        folder=folder,
+        name=folder.name,
         verdict=verdict,
         protocol=read_json(protocol_file) if protocol_file.exists() else None,
-        runs=tuple(
-            replace(run, test=JudgedSplit(table, groups))
-            for run, table in zip(runs, tables, strict=True)
-        ),
+        runs=_aligned(runs),
     )
+
+
+def _aligned(runs: Sequence[StudyRun]) -> tuple[StudyRun, ...]:
+    """Return the runs with their test items in one order; other items are an ``InputError``."""
+    tables = align([run.test.table for run in runs], [run.name for run in runs])
+    groups = runs[0].test.groups  # of the same items: copies are a matter of the images alone
+    return tuple(
+        replace(run, test=JudgedSplit(table, groups))
+        for run, table in zip(runs, tables, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class CommonItems:
+    """Test items that two runs share, and those that only one of them has or labels so."""
+
+    common: int
+    only_before: int
+    only_after: int
+    relabelled: int
+
+
+def read_single_runs(folders: Sequence[Path]) -> tuple[StudyFiles, CommonItems]:
+    """Read one run, or two to compare on the test items that both have with the same label.
+
+    Raises:
+        InputError: no finished runs, or two without a common test item of each class.
+    """
+    runs = [
+        _read_run(folder, folder.as_posix(), _recorded_certificate(folder)) for folder in folders
+    ]
+    labels = [
+        dict(zip(run.test.table.paths, run.test.table.is_defect, strict=True)) for run in runs
+    ]
+    first, last = labels[0], labels[-1]
+    shared = first.keys() & last.keys()
+    same = {path for path in shared if first[path] == last[path]}
+    found = CommonItems(
+        len(same), len(first) - len(shared), len(last) - len(shared), len(shared) - len(same)
+    )
+    kept = [_restricted(run, same) for run in runs]
+    if len({bool(first[path]) for path in same}) < 2:
+        raise InputError(
+            f"{folders[0]}, {folders[-1]}: must share test items of both classes, "
+            f"got {found.common:,} in common"
+        )
+    names = [run.name for run in runs]
+    return StudyFiles(" → ".join(names), None, None, _aligned(kept)), found
+
+
+def _restricted(run: StudyRun, paths: Set[str]) -> StudyRun:
+    """Return the run with those of its test items alone."""
+    table = run.test.table
+    places = np.array([place for place, path in enumerate(table.paths) if path in paths], np.intp)
+    if len(places) == len(table):
+        return run
+    _, groups = np.unique(run.test.groups[places], return_inverse=True)
+    return replace(run, test=JudgedSplit(table.take(places), groups))
 
 
 def _run_keys(folder: Path, verdict: StudyVerdict | None) -> list[str]:
@@ -141,9 +194,8 @@ def _run_keys(folder: Path, verdict: StudyVerdict | None) -> list[str]:
     return [key for key in dict.fromkeys(listed) if is_done(folder / key)]
 
 
-def _read_run(folder: Path, key: str, verdict: StudyVerdict | None) -> StudyRun:
-    run = folder / key
-    record, model = read_record(run), read_run_predictions(run)
+def _read_run(run: Path, key: str, certificate: Certificate | None) -> StudyRun:
+    model, record = read_run_predictions(run), read_record(run)
     assert record is not None
     assert model.test is not None
     return StudyRun(
@@ -152,17 +204,21 @@ def _read_run(folder: Path, key: str, verdict: StudyVerdict | None) -> StudyRun:
         config=read_config(run),
         model=model,
         test=model.test,
-        certificate=_certificate(run, key, verdict),
+        certificate=certificate,
         epochs=read_epochs(run),
     )
 
 
 def _certificate(run: Path, key: str, verdict: StudyVerdict | None) -> Certificate | None:
-    """Return the verdict's for a deployed run, also where it has none; else the run's own."""
+    """Return the verdict's for a deployed run; else the one that the run itself records."""
     deploying = [one for one in verdict.experiments if one.deployed == key] if verdict else []
-    if deploying:
-        # That of a model is raised for the choice between all.
-        deploying.sort(key=lambda one: one.kind == "threshold")
-        return next((one.certificate for one in deploying if one.certificate), None)
+    # That of a model is raised for the choice between all.
+    deploying.sort(key=lambda one: one.kind == "threshold")
+    granted = next((one.certificate for one in deploying if one.certificate), None)
+    return granted or _recorded_certificate(run)
+
+
+def _recorded_certificate(run: Path) -> Certificate | None:
+    """Return what ``drupe threshold``, or a study, certified the run for last."""
     found = read_evaluation(run).certificate
     return TypeAdapter(Certificate).validate_python(found.without_review()) if found else None
