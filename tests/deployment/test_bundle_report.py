@@ -36,5 +36,5 @@ def test_a_bundle_is_reported_by_its_own_promise(deployed, tmp_path) -> None:
 
 def test_a_bundle_whose_run_is_elsewhere_says_how_to_find_it(deployed, tmp_path) -> None:
     bundle = deployed[2]
-    with pytest.raises(InputError, match="isn't in .*: name the store with --store DIR"):
+    with pytest.raises(InputError, match=r"isn.t in .*: name the store with --store DIR"):
         find_target([bundle], tmp_path)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from drupe.errors import InputError
 from drupe.evaluation.candidates import read_lineup
 from drupe.evaluation.certificate import certify_threshold
-from drupe.evaluation.comparison import compare_with_number
+from drupe.evaluation.comparison import compare
+from drupe.evaluation.historic import compare_with_number
 from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.predictions_csv import write_predictions
 from run_files import predictions, write_run
@@ -99,3 +102,51 @@ def test_logits_are_a_matter_of_csv_files(tmp_path) -> None:
     run = write_run(tmp_path / "run")
     with pytest.raises(InputError, match="a run's scores are never logits"):
         read_lineup([run, run], score_is_logit=True)
+
+
+def test_runs_before_and_after_a_fix_list_are_compared_on_what_both_have(tmp_path) -> None:
+    table = predictions(800, 2)
+    write_run(tmp_path / "before", test=table)
+    changed = table.take(np.arange(30, 800))  # 30 left out, the next 7 relabelled
+    labels = changed.is_defect.copy()
+    labels[:7] = ~labels[:7]
+    write_run(tmp_path / "after", test=replace(changed, is_defect=labels), seed=43)
+
+    lineup = read_lineup([tmp_path / "before", tmp_path / "after"])
+
+    first, second = (one.tables[0] for one in lineup.candidates)
+    assert first.paths == second.paths == table.paths[37:]
+    assert len(lineup.groups) == 763
+    assert lineup.caveats == (
+        "compared on the 763 test images that all have with the same label; left out: 30 that not "
+        "all have, 7 whose label differs",
+    )
+
+
+def test_runs_on_other_data_are_refused_all_the_same(tmp_path) -> None:
+    table = predictions(800, 2)
+    write_run(tmp_path / "a", test=table)
+    write_run(tmp_path / "b", test=table.take(np.arange(500, 800)), seed=43)
+    with pytest.raises(InputError):
+        read_lineup([tmp_path / "a", tmp_path / "b"])
+
+
+def test_a_clean_yield_that_hangs_on_calibration_is_not_shown(tmp_path) -> None:
+    """One crop of another calibration sets the threshold: the same network, another draw."""
+    calibration = predictions(1000, 1, quality=3.0, prefix="train")
+    scores = calibration.scores.copy()
+    scores[np.flatnonzero(calibration.is_defect)[:3]] = 0.002
+    write_run(tmp_path / "a", calibration=calibration)
+    write_run(tmp_path / "b", calibration=replace(calibration, scores=scores, logits=None), seed=43)
+    lineup = read_lineup([tmp_path / "a", tmp_path / "b"], min_recall=0.99)
+
+    found = compare(
+        lineup.candidates, groups=lineup.groups, metrics=["clean_yield"], min_recall=0.99
+    )
+
+    (pair,) = found.pairs
+    assert pair.p_adjusted < 0.001
+    assert pair.drawn is not None
+    assert pair.drawn.p_value > 0.05
+    assert not pair.is_shown(0.95)
+    assert found.to_json()["pairs"][0]["drawn"]["over"] == ["test items", "calibration items"]

@@ -10,10 +10,10 @@ from drupe.errors import InputError
 from drupe.evaluation.comparison import (
     Candidate,
     compare,
-    compare_with_number,
     detectable_difference,
     holm,
 )
+from drupe.evaluation.historic import compare_with_number
 from drupe.evaluation.metrics import auroc
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 

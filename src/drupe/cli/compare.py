@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,8 @@ from drupe.cli.options import Defect, Json, Logits, examples
 from drupe.errors import InputError
 
 if TYPE_CHECKING:
-    from drupe.evaluation.comparison import Comparison, HistoricComparison, PairResult
+    from drupe.evaluation.comparison import Comparison, PairResult
+    from drupe.evaluation.historic import HistoricComparison
 
 EXAMPLES = examples(
     "drupe compare runs/quickstart/PLAIN runs/quickstart/SMOOTH     seeds averaged",
@@ -59,6 +60,13 @@ def compare(
     metric: Metrics = None,
     min_recall: MinRecall = 0.99,
     number: Number = None,
+    draw_seeds: Annotated[
+        bool,
+        typer.Option(
+            "--draw-seeds",
+            help="Of clean yield: count which seeds were drawn too, not only which calibration.",
+        ),
+    ] = False,
     logits: Logits = False,
     defect: Defect = None,
     as_json: Json = False,
@@ -73,8 +81,8 @@ def compare(
         METRICS,
         check_comparison,
         compare,
-        compare_with_number,
     )
+    from drupe.evaluation.historic import compare_with_number
 
     if len(sources) == 1 and number is None:
         raise InputError("compare: needs two models, or one and --number, got one model")
@@ -96,6 +104,8 @@ def compare(
             metrics=[name for name in METRICS if name in metric] if metric else None,
             confidence=confidence,
             margin=margin,
+            min_recall=min_recall,
+            draw_seeds=draw_seeds,
         )
     historic = [
         compare_with_number(one, number, groups=lineup.groups, confidence=confidence)
@@ -139,7 +149,7 @@ def print_comparison(found: Comparison) -> None:
         rows = [_row(pair) for pair in pairs]
         columns = ("", "difference", "interval", "p", "adjusted", "detectable", margin)
         print_fitting(columns, rows)
-        for line in _seed_lines(pairs):
+        for line in (*_seed_lines(pairs), *_drawn_lines(pairs)):
             print_prose(line, indent="    ")
         print_line("")
         print_prose(_meaning(pairs, found.confidence))
@@ -180,11 +190,30 @@ def _seed_lines(pairs: list[PairResult]) -> list[str]:
     ]
 
 
+def _drawn_lines(pairs: list[PairResult]) -> Iterator[str]:
+    """Yield what of a difference of clean yields is left when calibration is drawn anew."""
+    from drupe.evaluation.intervals import format_points_interval
+
+    for pair in pairs:
+        if pair.drawn:
+            over = ", ".join(pair.drawn.over)
+            yield (
+                f"  clean yield, over {pair.drawn.draws:,} draws of {over}: "
+                f"{format_points_interval(pair.drawn.low, pair.drawn.high)} "
+                f"(p = {_chance(pair.drawn.p_value)})"
+            )
+
+
 def _meaning(pairs: list[PairResult], confidence: float) -> str:
-    shown = [pair for pair in pairs if pair.p_adjusted <= 1 - confidence]
-    if not shown:
+    shown = [pair for pair in pairs if pair.is_shown(confidence)]
+    lucky = [pair for pair in pairs if pair.p_adjusted <= 1 - confidence and pair not in shown]
+    sentences = [
+        f"The clean yields of {pair.a} and {pair.b} differ on these items, but another draw of "
+        "calibration could turn that: not shown."
+        for pair in lucky
+    ]
+    if not shown and not lucky:
         return "No difference is shown; the intervals say which are not excluded."
-    sentences = []
     for pair in shown:
         better, worse = (pair.a, pair.b) if pair.difference > 0 else (pair.b, pair.a)
         sentences.append(f"{better} has a higher {pair.metric.replace('_', ' ')} than {worse}.")
@@ -193,7 +222,7 @@ def _meaning(pairs: list[PairResult], confidence: float) -> str:
 
 def print_historic(found: HistoricComparison) -> None:
     """Print a model's accuracy against a bare number."""
-    from drupe.evaluation.comparison import UNPAIRED
+    from drupe.evaluation.historic import UNPAIRED
     from drupe.evaluation.intervals import describe_interval, format_percent, format_points
 
     rate = found.rate

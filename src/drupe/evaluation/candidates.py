@@ -13,7 +13,11 @@ from drupe.errors import InputError
 from drupe.evaluation.certificate import NotCertifiableError, certify_threshold
 from drupe.evaluation.comparison import Candidate, align_candidates
 from drupe.evaluation.model_predictions import ModelPredictions, read_csv, read_run_predictions
+from drupe.evaluation.predictions import Predictions
 from drupe.runs.layout import RunFolder, runs_below
+
+COMMON_SHARE = 0.5
+"""Runs that share fewer of their test items are of different data, and are not compared."""
 
 LOGITS_OF_RUNS = "--logits: is for CSV files; a run's scores are never logits"
 
@@ -56,6 +60,7 @@ def read_lineup(
             problems += error.problems
     if problems:
         raise InputError(problems)
+    models, left_out = _on_common_items(models)
     notes: list[str] = []
     candidates = [_candidate(seeds, min_recall, confidence, notes) for seeds in models]
     named = [
@@ -63,11 +68,44 @@ def read_lineup(
         for one, name in zip(candidates, _distinct_names(candidates, paths), strict=True)
     ]
     caveats = [f"{one.name}: {text}" for seeds in models for one in seeds for text in one.caveats]
+    caveats += [left_out] if left_out else []
     return Lineup(
         tuple(align_candidates(named)),
         _groups(models),
         tuple(dict.fromkeys(notes)),
         tuple(dict.fromkeys(caveats)),
+    )
+
+
+def _on_common_items(
+    models: list[list[ModelPredictions]],
+) -> tuple[list[list[ModelPredictions]], str]:
+    """Return the models on the test items that all have with the same label, and what was left out.
+
+    That is for runs before and after a fix list. Items that differ by more than half, and those of
+    CSV files, are left to the comparison, which refuses them.
+    """
+    splits = [one.test for seeds in models for one in seeds]
+    if any(split is None for split in splits) or any(one.seed is None for (one, *_) in models):
+        return models, ""
+    labelled = [
+        dict(zip(split.table.paths, split.table.is_defect.tolist(), strict=True))
+        for split in splits
+        if split is not None
+    ]
+    everywhere = set.intersection(*(set(labels) for labels in labelled))
+    common = {path for path in everywhere if len({labels[path] for labels in labelled}) == 1}
+    most = max(map(len, labelled))
+    if len(common) == most or len(common) < COMMON_SHARE * most:
+        return models, ""
+    kept = [
+        [replace(one, test=one.test.of_paths(common)) for one in seeds if one.test is not None]
+        for seeds in models
+    ]
+    return kept, (
+        f"compared on the {len(common):,} test images that all have with the same label; left out: "
+        f"{most - len(everywhere):,} that not all have, {len(everywhere) - len(common):,} whose "
+        "label differs"
     )
 
 
@@ -110,7 +148,8 @@ def _candidate(
     seeds: Sequence[ModelPredictions], min_recall: float, confidence: float, notes: list[str]
 ) -> Candidate:
     first = seeds[0]
-    thresholds = []
+    thresholds: list[float] = []
+    calibrations: list[Predictions] = []
     for model in seeds:
         if model.seed is None or model.calibration is None:
             notes.append(f"{model.name}: a CSV brings no threshold certified on calibration items")
@@ -127,12 +166,14 @@ def _candidate(
             notes.append(f"{model.name}: {refusal}")
             break
         thresholds.append(certificate.threshold)
+        calibrations.append(table)
     numbers = tuple(model.seed for model in seeds if model.seed is not None)
     return Candidate(
         name=first.experiment if len(seeds) > 1 and first.experiment else first.name,
         tables=tuple(model.test.table for model in seeds if model.test is not None),
         seeds=numbers or None,
         thresholds=tuple(thresholds) if len(thresholds) == len(seeds) else None,
+        calibrations=tuple(calibrations) if len(thresholds) == len(seeds) else None,
     )
 
 

@@ -19,15 +19,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, gammaincinv, ndtr
+from scipy.special import gammaincinv, ndtr
 from scipy.stats import binomtest
 
 from drupe.errors import InputError
+from drupe.evaluation.draws import CertifiedScores, DrawnDifference, drawn_yield_difference
 from drupe.evaluation.metrics import ARGMAX_THRESHOLD, auroc
 from drupe.evaluation.paired import (
-    ClusteredMean,
     align,
-    clustered_mean_interval,
     paired_difference,
     z_quantile,
 )
@@ -48,13 +47,15 @@ class Candidate:
     """A model to compare: test predictions of one or more seeds, all on the same items.
 
     ``thresholds`` gives each seed's certified threshold, at which clean yield is taken; None where
-    there is none. Accuracy and recall are those of the argmax (threshold 0.5).
+    there is none. ``calibrations`` holds the distinct items that each was certified on, if they are
+    at hand. Accuracy and recall are those of the argmax (threshold 0.5).
     """
 
     name: str
     tables: tuple[Predictions, ...]
     seeds: tuple[int, ...] | None = None
     thresholds: tuple[float, ...] | None = None
+    calibrations: tuple[Predictions, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class PairResult:
     ``low`` and ``high`` are two-sided bounds; ``p_value`` is two-sided, ``p_adjusted`` Holm's over
     the family. ``detectable``: the true difference that this test set would have shown with 80 %
     power at the family's first Holm step. ``non_inferior``: whether the one-sided lower bound, not
-    adjusted for the family, lies above −margin.
+    adjusted for the family, lies above −margin. ``drawn``: of certified clean yields the difference
+    over draws of calibration as well (:mod:`drupe.evaluation.draws`); None where there is none.
     """
 
     a: str
@@ -101,10 +103,20 @@ class PairResult:
     non_inferior: bool
     method: str
     mcnemar: tuple[SeedDiscordance, ...] = ()
+    drawn: DrawnDifference | None = None
+
+    def is_shown(self, confidence: float) -> bool:
+        """Return whether the difference is significant in its family, and not a draw's luck."""
+        level = 1 - confidence
+        return self.p_adjusted <= level and (self.drawn is None or self.drawn.p_value <= level)
 
     def to_json(self) -> dict[str, Any]:
         """Return every field."""
-        return {**vars(self), "mcnemar": [item.to_json() for item in self.mcnemar]}
+        return {
+            **vars(self),
+            "mcnemar": [item.to_json() for item in self.mcnemar],
+            "drawn": self.drawn.to_json() if self.drawn else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -135,6 +147,8 @@ def compare(
     family_size: int | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    min_recall: float = 0.99,
+    draw_seeds: bool = False,
 ) -> Comparison:
     """Compare ``candidates`` on the items that all of them were tested on.
 
@@ -158,6 +172,10 @@ def compare(
         Of Holm's correction where more comparisons were planned than are made; None: those made.
     resamples, seed
         Of the bootstrap for AUROC.
+    min_recall
+        What the candidates' thresholds are certified for.
+    draw_seeds
+        Whether :attr:`PairResult.drawn` counts the draw of seeds beside that of items.
 
     Raises
     ------
@@ -169,7 +187,7 @@ def compare(
     aligned = _checked(candidates)
     images = len(aligned[0].tables[0])
     if groups is not None:
-        aligned = [_distinct(one, np.asarray(groups)) for one in aligned]
+        aligned = [distinct_items(one, np.asarray(groups)) for one in aligned]
     chosen = list(metrics) if metrics is not None else _shared_metrics(aligned)
     planned = list(pairs) if pairs is not None else [(i, 0) for i in range(1, len(aligned))]
     size = max(family_size or 0, len(planned) * len(chosen))
@@ -181,8 +199,12 @@ def compare(
             if metric == "auroc":
                 assert areas is not None
                 results.append(areas.difference(aligned, a, b, rule))
-            else:
-                results.append(_rate_difference(aligned[a], aligned[b], metric, rule))
+                continue
+            result = _rate_difference(aligned[a], aligned[b], metric, rule)
+            if metric == "clean_yield":
+                drawn = _drawn(aligned[a], aligned[b], min_recall, confidence, draw_seeds)
+                result = replace(result, drawn=drawn)
+            results.append(result)
     adjusted = holm([result.p_value for result in results], size)
     counted = aligned[0].tables[0]
     return Comparison(
@@ -218,7 +240,8 @@ def check_comparison(confidence: float, margin: float = 0.0) -> None:
         raise InputError(problems)
 
 
-def _distinct(candidate: Candidate, groups: NDArray[np.integer]) -> Candidate:
+def distinct_items(candidate: Candidate, groups: NDArray[np.integer]) -> Candidate:
+    """Return the candidate with one item of each duplicate group (int [N])."""
     return replace(candidate, tables=tuple(table.distinct(groups) for table in candidate.tables))
 
 
@@ -280,7 +303,7 @@ def _shared_metrics(candidates: Sequence[Candidate]) -> list[Metric]:
     return [metric for metric in METRICS if metric != "clean_yield" or has_thresholds]
 
 
-def _right_decisions(candidate: Candidate, metric: Metric) -> NDArray[np.bool_]:
+def right_decisions(candidate: Candidate, metric: Metric) -> NDArray[np.bool_]:
     """Return bool [S, n]: whether each seed decides right on the n items that the metric counts."""
     is_defect = candidate.tables[0].is_defect
     thresholds: Sequence[float] = [ARGMAX_THRESHOLD] * len(candidate.tables)
@@ -305,7 +328,7 @@ def _rate_difference(
     metric: Metric,
     rule: _Rule,
 ) -> PairResult:
-    right_a, right_b = _right_decisions(a, metric), _right_decisions(b, metric)
+    right_a, right_b = right_decisions(a, metric), right_decisions(b, metric)
     items = np.arange(right_a.shape[1])
     found = paired_difference(right_a, right_b, items, rule.confidence)
     one_sided = paired_difference(right_a, right_b, items, rule.confidence, sides=1)
@@ -322,6 +345,21 @@ def _rate_difference(
         non_inferior=one_sided.low > -rule.margin,
         method="bonett-price or tango, the wider; sign flip",
         mcnemar=_by_seed(a, b, right_a, right_b),
+    )
+
+
+def _drawn(
+    a: Candidate, b: Candidate, min_recall: float, confidence: float, seeds: bool
+) -> DrawnDifference | None:
+    """Return the difference of clean yields over draws of calibration, where there are any."""
+    if a.calibrations is None or b.calibrations is None:
+        return None
+    return drawn_yield_difference(
+        CertifiedScores(a.calibrations, a.tables),
+        CertifiedScores(b.calibrations, b.tables),
+        min_recall=min_recall,
+        confidence=confidence,
+        seeds=seeds,
     )
 
 
@@ -413,66 +451,3 @@ class _Areas:
             non_inferior=one_sided > -rule.margin,
             method=method,
         )
-
-
-@dataclass(frozen=True)
-class HistoricComparison:
-    """A seed-mean accuracy against a bare number: no pairing, so far less can be shown.
-
-    ``rate`` has one-sided bounds. ``p_value`` is two-sided: twice the smaller exact tail, at the
-    effective number of images where there are several seeds. It belongs to no family.
-    """
-
-    name: str
-    number: float
-    rate: ClusteredMean
-    p_value: float
-
-    @property
-    def difference(self) -> float:
-        """The rate minus the number."""
-        return self.rate.mean - self.number
-
-    def to_json(self) -> dict[str, Any]:
-        """Return every field, the difference and the warning."""
-        return {
-            "a": self.name,
-            "number": self.number,
-            "metric": "accuracy",
-            "difference": self.difference,
-            "rate": self.rate.to_json(),
-            "p_value": self.p_value,
-            "method": "exact binomial" if self.rate.seeds == 1 else "binomial at effective images",
-            "warning": UNPAIRED,
-        }
-
-
-UNPAIRED = (
-    "A bare number can't be paired image by image, and its own sampling error is unknown: only its "
-    "predictions on the same images would show small differences."
-)
-
-
-def compare_with_number(
-    candidate: Candidate,
-    number: float,
-    *,
-    groups: NDArray[np.integer] | None = None,
-    confidence: float = 0.95,
-) -> HistoricComparison:
-    """Test ``candidate``'s accuracy against ``number``, in (0, 1), taken as exactly known."""
-    if not 0 < number < 1:
-        raise InputError(f"number: must be a rate in (0, 1), got {number:g}")
-    check_comparison(confidence)
-    aligned = replace(candidate, tables=align(candidate.tables))
-    if groups is not None:
-        aligned = _distinct(aligned, np.asarray(groups))
-    right = _right_decisions(aligned, "accuracy")
-    rate = clustered_mean_interval(right, np.arange(right.shape[1]), confidence, sides=1)
-    images = rate.effective_images
-    hits = images if right.all() else rate.mean * images
-    at_least = float(betainc(hits, images - hits + 1, number)) if hits > 0 else 1.0
-    at_most = 1 - float(betainc(hits + 1, images - hits, number)) if hits < images else 1.0
-    return HistoricComparison(
-        candidate.name, number, rate, p_value=min(1.0, 2 * min(at_least, at_most))
-    )

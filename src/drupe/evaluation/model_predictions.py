@@ -6,6 +6,7 @@ Letters: n items of a split.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,16 @@ class JudgedSplit:
     def of_distinct(cls, table: Predictions) -> JudgedSplit:
         """Return a split in which no item is known to be a copy of another."""
         return cls(table, np.arange(len(table)))
+
+    def of_paths(self, paths: Set[str]) -> JudgedSplit:
+        """Return the split with those of its items alone that ``paths`` name."""
+        table = self.table
+        kept = [place for place, path in enumerate(table.paths) if path in paths]
+        if len(kept) == len(table):
+            return self
+        places = np.array(kept, np.intp)
+        _, groups = np.unique(self.groups[places], return_inverse=True)
+        return JudgedSplit(table.take(places), groups)
 
     @cached_property
     def distinct(self) -> Predictions:

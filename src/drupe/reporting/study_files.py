@@ -7,7 +7,7 @@ STORE/runs/STUDY/
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -165,7 +165,7 @@ def read_single_runs(folders: Sequence[Path]) -> tuple[StudyFiles, CommonItems]:
     found = CommonItems(
         len(same), len(first) - len(shared), len(last) - len(shared), len(shared) - len(same)
     )
-    kept = [_restricted(run, same) for run in runs]
+    kept = [replace(run, test=run.test.of_paths(same)) for run in runs]
     if len({bool(first[path]) for path in same}) < 2:
         raise InputError(
             f"{folders[0]}, {folders[-1]}: must share test items of both classes, "
@@ -173,16 +173,6 @@ def read_single_runs(folders: Sequence[Path]) -> tuple[StudyFiles, CommonItems]:
         )
     names = [run.name for run in runs]
     return StudyFiles(" → ".join(names), None, None, _aligned(kept)), found
-
-
-def _restricted(run: StudyRun, paths: Set[str]) -> StudyRun:
-    """Return the run with those of its test items alone."""
-    table = run.test.table
-    places = np.array([place for place, path in enumerate(table.paths) if path in paths], np.intp)
-    if len(places) == len(table):
-        return run
-    _, groups = np.unique(run.test.groups[places], return_inverse=True)
-    return replace(run, test=JudgedSplit(table.take(places), groups))
 
 
 def _run_keys(folder: Path, verdict: StudyVerdict | None) -> list[str]:
