@@ -13,6 +13,7 @@ from drupe.cli.options import Defect, Json, Logits, examples
 from drupe.errors import InputError
 
 if TYPE_CHECKING:
+    from drupe.evaluation.candidates import Lineup
     from drupe.evaluation.comparison import Comparison, PairResult
     from drupe.evaluation.historic import HistoricComparison
 
@@ -112,6 +113,12 @@ def compare(
         for one in lineup.candidates
         if number is not None
     ]
+    _answer(found, historic, lineup, as_json)
+
+
+def _answer(
+    found: Comparison | None, historic: Sequence[HistoricComparison], lineup: Lineup, as_json: bool
+) -> None:
     if as_json:
         document: dict[str, Any] = found.to_json() if found else {"pairs": []}
         document["against_number"] = [one.to_json() for one in historic]
