@@ -18,7 +18,7 @@ from drupe.evaluation.intervals import Proportion, format_percent
 from drupe.evaluation.lanes import LaneCounts, LineLoad, Thresholds
 from drupe.evaluation.predictions import Predictions
 from drupe.reporting.pdf import find_browser, write_pdf
-from drupe.reporting.report import Source, build_report, render
+from drupe.reporting.report import Source, build_report, build_run_report, render
 from drupe.reporting.study_files import read_study_files
 from run_files import predictions
 from study_folder import renamed, write_study_run, write_verdict
@@ -176,6 +176,7 @@ def test_an_uncertified_threshold_is_visibly_so_and_the_keyboard_moves_it(page):
 
 @pytest.mark.slow
 def test_what_is_exported_is_what_audit_takes(page, tmp_path):
+    page.select_option("#gallery-at", "half")
     card = page.locator(".mistake").filter(has_text=HOSTILE_PATH)
     assert card.locator(".path").inner_text() == HOSTILE_PATH
     page.select_option("#gallery-kind", "false reject")
@@ -201,8 +202,8 @@ def test_what_is_exported_is_what_audit_takes(page, tmp_path):
 
 
 @pytest.mark.slow
-def test_filters_narrow_the_gallery(page):
-    everything = page.locator(".mistake").count()
+def test_filters_narrow_the_gallery(page, study):
+    page.select_option("#gallery-at", "half")
     page.select_option("#gallery-kind", "miss")
     kinds = page.locator(".mistake:visible .kind").all_inner_texts()
     assert kinds
@@ -214,7 +215,39 @@ def test_filters_narrow_the_gallery(page):
     page.select_option("#gallery-kind", "")
     while page.is_visible("#gallery-more"):
         page.click("#gallery-more")
-    assert page.locator(".mistake:visible").count() == everything
+    found = read_study_files(study)
+    wrong = (found.scores >= np.float32(0.5)) != found.items.is_defect
+    assert page.locator(".mistake:visible").count() == np.count_nonzero(wrong.any(axis=0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("low", [0.5, 0.2, 0.031])
+def test_the_gallery_follows_the_explorer(page, study, low):
+    page.select_option("#explorer-run", "1")
+    page.fill("#explorer-low", repr(low))
+    page.wait_for_selector(f"#gallery-where:has-text('accepted below {low},')")
+    page.select_option("#gallery-kind", "miss")
+    while page.is_visible("#gallery-more"):
+        page.click("#gallery-more")
+    table = read_study_files(study).runs[1].test.table
+    missed = table.is_defect & (table.scores < np.float32(low))
+    shown = page.locator(".mistake:visible .path").all_inner_texts()
+    assert set(shown) == {table.paths[place] for place in np.flatnonzero(missed)}
+
+
+@pytest.mark.slow
+def test_a_day_on_the_line_follows_its_speed(page, study):
+    page.fill("#explorer-low", "0.5")
+    page.fill("#explorer-prevalence", "2")
+    page.fill("#explorer-speed", "20000")
+    page.fill("#explorer-hours", "8")
+    table = read_study_files(study).runs[0].test.distinct
+    counts = LaneCounts.of(table.scores, table.is_defect, Thresholds(0.5, 0.5))
+    misses = 160_000 * 0.02 * counts.defects_accepted / counts.defects
+    wasted = 160_000 * 0.98 * counts.clean_rejected / counts.clean
+    for name, expected in (("misses", misses), ("false", wasted)):
+        shown = page.inner_text(f"#explorer-day-{name}").replace(",", "")
+        assert float(shown) == pytest.approx(expected, rel=5e-3)
 
 
 @pytest.mark.slow
@@ -278,3 +311,27 @@ def test_the_pdf_holds_several_pages(study, tmp_path):
     content = target.read_bytes()
     assert content.startswith(b"%PDF-")
     assert len(re.findall(rb"/Type\s*/Page\b", content)) >= 5
+
+
+@pytest.mark.slow
+def test_a_crop_is_enlarged_and_its_channels_told_apart(chromium, small_synthetic, tmp_path):
+    crops = sorted((small_synthetic / "val").rglob("*.png"))
+    paths = [path.relative_to(small_synthetic).as_posix() for path in crops]
+    table = renamed(predictions(len(paths), 3), paths, ("cherry_clean", "cherry_pit"))
+    run = write_study_run(tmp_path / "runs", "A", 1, test=table, root=small_synthetic)
+    file = tmp_path / "report.html"
+    file.write_text(render(build_run_report([run], None, tmp_path)), encoding="utf-8")
+    page = chromium.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(file.as_uri())
+    page.select_option("#gallery-at", "half")
+    first = page.locator(".mistake:visible button.look").first
+    first.click()
+    assert page.is_visible("#look")
+    assert page.inner_text("#look-path") == first.get_attribute("data-path")
+    page.select_option("#look-channel", "url(#only-red)")
+    filtered = page.evaluate("getComputedStyle(document.getElementById('look-picture')).filter")
+    assert "only-red" in filtered
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#look")
+    page.close()

@@ -32,7 +32,7 @@ class SeedAgreement:
 
 @dataclass(frozen=True)
 class Mistake:
-    """An item that at least one run decides wrongly at 0.5, or misses at its certified threshold.
+    """An item that at least one run decides wrongly at 0.5, or at its certified threshold.
 
     ``scores`` and ``wrong`` follow the order of the runs; ``missed_when_certified`` are the runs
     (by place) whose certified threshold accepts this defect.
@@ -71,7 +71,10 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The mistakes, misses first; ``misses`` and ``false_rejects`` count all, shown or not."""
+    """The mistakes, misses first; ``misses`` and ``false_rejects`` count all, shown or not.
+
+    ``run_names`` stand in the order of each mistake's scores.
+    """
 
     run_names: tuple[str, ...]
     mistakes: tuple[Mistake, ...]
@@ -98,9 +101,12 @@ def find_mistakes(study: StudyFiles, pictures: Pictures) -> Gallery:
     """Collect the mistakes: suspected labels first within a kind, then by how many runs agree."""
     scores, is_defect = study.scores, study.items.is_defect
     wrong = (scores >= np.float32(ARGMAX_THRESHOLD)) != is_defect
-    missed = _missed_when_certified(study, scores) & is_defect
+    below = _below_certified(study, scores)
+    missed = below & is_defect
+    certified = np.array([run.certificate is not None for run in study.runs])
+    wasted = ~below & ~is_defect & certified[:, None]
     confident = np.where(is_defect, 1 - scores, scores).min(axis=0) >= CONFIDENT
-    involved = wrong.any(axis=0) | missed.any(axis=0)
+    involved = (wrong | missed | wasted).any(axis=0)
     # How far the runs stand on the wrong side, on average.
     distance = np.where(is_defect, 0.5 - scores, scores - 0.5).mean(axis=0)
     order = np.lexsort((-distance, -wrong.sum(axis=0), ~confident))
@@ -118,7 +124,7 @@ def find_mistakes(study: StudyFiles, pictures: Pictures) -> Gallery:
     )
 
 
-def _missed_when_certified(study: StudyFiles, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _below_certified(study: StudyFiles, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return bool [R, N]: below the run's certified threshold; nothing where it has none."""
     limits = [run.certificate.threshold if run.certificate else -1.0 for run in study.runs]
     return scores < np.array(limits, np.float32)[:, None]

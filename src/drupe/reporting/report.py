@@ -47,7 +47,15 @@ from drupe.reporting.verdict import evidence_text
 from drupe.study.verdict.document import StudyVerdict
 from drupe.templates import template_environment
 
-SCRIPTS = ("evidence.js", "charts.js", "explorer.js", "gallery.js", "page.js", "start_report.js")
+SCRIPTS = (
+    "evidence.js",
+    "charts.js",
+    "explorer.js",
+    "gallery.js",
+    "picture.js",
+    "page.js",
+    "start_report.js",
+)
 CRITERIA = ("accuracy", "recall", "latency", "size")
 
 
@@ -104,6 +112,7 @@ class Report:
             "study": self.name,
             "runs": [run.to_json() for run in self.explorer],
             "lowerBounds": lower_bound_tables(self.explorer),
+            "scored": list(self.gallery.run_names),
             "charts": [chart.to_json() for chart in self.charts if not chart.missing],
             "mistakes": [
                 {
@@ -112,7 +121,7 @@ class Report:
                     "other": item.other,
                     "reason": item.reason,
                     "suspected": item.suspected,
-                    "scores": [float(f"{score:.4g}") for score in item.scores],
+                    "scores": [float(f"{score:.9g}") for score in item.scores],
                     "median": item.median,
                     "wrong": item.wrong,
                     "missedWhenCertified": item.missed_when_certified,

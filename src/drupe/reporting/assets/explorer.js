@@ -87,6 +87,13 @@ function showLoad(counts) {
   writeText("load-rejects", shown(load.rejects));
   writeText("load-false", shown(load.falseRejects));
   writeText("load-cost", shown(load.cost));
+  const perHour = readNumber("speed", 36000, 1, 1e9) / PER;
+  const hours = readNumber("hours", 16, 0.1, 24);
+  writeText("day-misses", shown(load.misses * perHour * hours));
+  writeText("day-rejects", shown(load.rejects * perHour * hours));
+  writeText("day-false", shown(load.falseRejects * perHour * hours));
+  writeText("day-reviews", shown(load.reviews * perHour * hours));
+  writeText("day-cost", shown(load.cost * perHour * hours));
 }
 
 function certificateText(certificate, covered) {
@@ -140,6 +147,7 @@ function update(source) {
   showCertificate();
   moveLines();
   announce();
+  document.dispatchEvent(new Event("thresholds"));
 }
 
 let announcement;
@@ -154,10 +162,11 @@ function announce() {
   }, 600);
 }
 
-/** Draw both classes' scores as steps; heights are roots, so that few items are still seen. */
+/** Draw both classes' scores as steps; as roots, few items are still seen. */
 function drawHistogram() {
+  const height = field("heights").value === "linear" ? (count) => count : Math.sqrt;
   for (const label of ["clean", "defects"]) {
-    const counts = histogram(state.run[label], BINS).map(Math.sqrt);
+    const counts = histogram(state.run[label], BINS).map(height);
     const largest = Math.max(1, ...counts);
     const steps = counts.map((count, bin) => {
       const y = 100 - (96 * count) / largest;
@@ -198,8 +207,9 @@ function startExplorer() {
     setThresholds(state.run.certificate.threshold, state.high, "low");
   });
   field("half").addEventListener("click", () => setThresholds(0.5, state.high, "low"));
-  for (const name of ["prevalence", "cost-miss", "cost-reject", "cost-review"]) {
+  for (const name of ["prevalence", "cost-miss", "cost-reject", "cost-review", "speed", "hours"]) {
     field(name).addEventListener("input", () => update(field(name)));
   }
+  field("heights").addEventListener("input", drawHistogram);
   chooseRun(0);
 }

@@ -9,8 +9,21 @@ function startGallery() {
   const cards = [...list.children];
   const actions = cards.map((card) => card.querySelector("select"));
 
+  const follows = () => part("at").value === "explorer";
+  const chosenRun = () =>
+    follows() ? pageData.scored.indexOf(state.run.name) : Number(part("run").value);
+  const isWrong = (mistake, run) => {
+    if (!follows()) {
+      return run < 0 ? mistake.wrong.length > 0 : mistake.wrong.includes(run);
+    }
+    const score = Math.fround(mistake.scores[run]);
+    return mistake.kind === "miss"
+      ? score < Math.fround(state.low)
+      : score >= Math.fround(state.high);
+  };
+
   const isShown = (mistake) => {
-    const run = Number(part("run").value);
+    const run = chosenRun();
     const kind = part("kind").value;
     const text = part("text").value.trim().toLowerCase();
     return (
@@ -18,14 +31,18 @@ function startGallery() {
       (!part("suspected").checked || mistake.suspected) &&
       (!part("certified").checked ||
         (run < 0 ? mistake.missedWhenCertified.length > 0 : mistake.missedWhenCertified.includes(run))) &&
-      (run < 0 || mistake.wrong.includes(run) || mistake.missedWhenCertified.includes(run)) &&
+      (isWrong(mistake, run) || (part("certified").checked && !follows())) &&
       (text === "" || mistake.path.toLowerCase().includes(text))
     );
   };
 
   let limit = BATCH;
   const filter = () => {
-    const run = Number(part("run").value);
+    const run = chosenRun();
+    part("run").disabled = follows();
+    part("where").textContent = follows()
+      ? `${state.run.name}, accepted below ${scoreText(state.low)}, rejected from ${scoreText(state.high)} on`
+      : "";
     let matching = 0;
     pageData.mistakes.forEach((mistake, index) => {
       matching += isShown(mistake) ? 1 : 0;
@@ -47,7 +64,12 @@ function startGallery() {
     cards.forEach((card, index) => card.classList.toggle("chosen", actions[index].value !== ""));
   };
 
-  for (const name of ["run", "kind", "suspected", "certified", "text"]) {
+  let waiting;
+  document.addEventListener("thresholds", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => { if (follows()) filter(); }, 150);
+  });
+  for (const name of ["at", "run", "kind", "suspected", "certified", "text"]) {
     part(name).addEventListener("input", () => {
       limit = BATCH;
       filter();

@@ -2,4 +2,5 @@
 
 startExplorer();
 startGallery();
+startPictures();
 startTheme();
