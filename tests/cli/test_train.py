@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,32 @@ def test_applied_fixes_are_honoured(drupe, experiment, small_synthetic, tmp_path
     assert json.loads(result.stdout)["test"]["images"] == 49
     assert "fixes honoured: 1 excluded, 0 relabelled\n" in result.stderr
     assert json.loads(result.stdout)["fixes"]["excluded"] == 1
+
+
+def test_types_and_groups_reach_the_predictions(
+    drupe, experiment, small_synthetic, tmp_path
+) -> None:
+    crops = tmp_path / "typed"
+    for path in sorted(small_synthetic.rglob("*.png")):
+        split, label, name = path.relative_to(small_synthetic).parts
+        kind = "stem" if label == "cherry_pit" and int(path.stem[-1]) % 2 else label
+        target = crops / split / kind / f"line-{int(path.stem[-1]) % 3}" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    options = ("--data", crops, "--good", "cherry_clean", "--group", r"line-(\d)", "--out", "run")
+
+    trained = drupe("train", "tiny.yaml", *options)
+    assert trained.code == 0, trained.stderr
+    lines = (tmp_path / "run/predictions/test.csv").read_text().splitlines()
+    rows = list(csv.DictReader(lines))
+    assert lines[0] == "path,label,score,logit,type,group"
+    assert all(row["path"].split("/")[1] == (row["type"] or "cherry_clean") for row in rows)
+    assert all(f"line-{row['group']}/" in row["path"] for row in rows)
+    assert {row["type"] for row in rows} == {"", "cherry_pit", "stem"}
+    assert {row["label"] for row in rows} == {"cherry_clean", "defect"}
+    assert drupe("evaluate", "run").code == 0
+    assert (tmp_path / "run/predictions/test.csv").read_text().splitlines() == lines
+
+    refused = drupe("train", "tiny.yaml", "--data", crops, "--out", "other")
+    assert refused.code == 2
+    assert "--good CLASS" in refused.stderr

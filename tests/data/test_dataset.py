@@ -299,7 +299,7 @@ def test_relative_roots_and_the_defect_by_name(
 ) -> None:
     root = make_folder(splits=(), classes=("x", "y"))
     monkeypatch.chdir(root.parent)
-    dataset = open_dataset(Path(root.name), store=store, size=16, defect="x")
+    dataset = open_dataset(Path(root.name), store=store, size=16, naming="x")
     assert dataset.classes == ("y", "x")
     assert not dataset.has_val
     assert dataset.is_defect.tolist() == [True] * 3 + [False] * 3

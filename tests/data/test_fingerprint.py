@@ -80,7 +80,7 @@ def test_columns_of_unequal_length_are_refused() -> None:
 
 
 def opened(root: Path, store: Path) -> Dataset:
-    return open_dataset(root, store=store, size=16, defect="pit")
+    return open_dataset(root, store=store, size=16, naming="pit")
 
 
 def test_neither_place_nor_times_of_the_files_count(make_folder, store) -> None:

@@ -303,7 +303,7 @@ def test_an_overlay_of_an_earlier_version_whose_folder_moved_is_refused_by_name(
     dataset = open_dataset(root, store=store, size=16, fixes=active_fixes(root, store))
     assert dataset.fixed.fixes.exclude == {"train/pit/001.png"}
     unlike = make_folder("unlike", classes=("a", "b"))
-    open_dataset(unlike, store=store, size=16, defect="b", fixes=active_fixes(unlike, store))
+    open_dataset(unlike, store=store, size=16, naming="b", fixes=active_fixes(unlike, store))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -247,3 +248,31 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
     writer.join()
     with pytest.raises(InputError, match="must be a file or a pipe, got a device"):
         read_predictions(Path("/dev/zero"))
+
+
+def test_types_and_groups_are_columns_where_they_are_known(tmp_path: Path) -> None:
+    plain = table_of(np.array([-1.0, 2.0, -3.0]))
+    told = replace(plain, types=("", "pit", ""), groups=("cam 1", "cam, 2", ""))
+    write_predictions(tmp_path / "told.csv", told)
+    header, _, second, _ = (tmp_path / "told.csv").read_text().splitlines()
+    assert header == "path,label,score,logit,type,group"
+    assert second.endswith(',2.0,pit,"cam, 2"')
+    back = read_predictions(tmp_path / "told.csv")
+    assert (back.types, back.groups) == (told.types, told.groups)
+    turned = back.take(np.array([1, 0], np.intp))
+    assert (turned.types, turned.groups) == (("pit", ""), ("cam, 2", "cam 1"))
+    write_predictions(tmp_path / "plain.csv", plain)
+    assert (tmp_path / "plain.csv").read_text().startswith("path,label,score,logit\n")
+    assert read_predictions(tmp_path / "plain.csv").types is None
+
+
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_both_roads_read_types_alike(tmp_path: Path, end: str) -> None:
+    lines = ("path,label,score,type", "a,ok,0.2,", 'b,pit,0.7,"stem ""x"""', "c,ok,0.1,")
+    (tmp_path / "some.csv").write_bytes((end.join(lines) + end).encode())
+    assert read_predictions(tmp_path / "some.csv").types == ("", 'stem "x"', "")
+
+
+def test_unequal_lengths_of_what_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="types: must have length 2, got 1"):
+        replace(table_of(np.array([-1.0, 2.0])), types=("",))

@@ -185,3 +185,29 @@ def test_a_resolution_that_the_network_cannot_take_names_its_key(tiny) -> None:
         tiny(model={"architecture": "resnet18"}, input={"resolution": 16})
     with pytest.raises(InputError, match=r"input\.views: must be 1, 2, 4 or 8|input\.views"):
         tiny(input={"views": 3})
+
+
+def test_keys_of_names_change_no_run_unless_they_say_something(tiny, tmp_path) -> None:
+    file = write(tmp_path, MINIMAL)
+    # What the version before these keys gave for this file.
+    before = "7c1e203b3481f29cbf218beb2b1f754ec138768d254155e49665fa81366a1e02"
+    assert load_experiment(file, {"data": {"split_seed": 3}}).identity("d") == before
+    for changed in (
+        {"good": "clean"},
+        {"classes": {"good": "clean", "defect": ["pit", "stem"]}},
+        {"group": "camera-(.)"},
+    ):
+        assert tiny(data=changed).identity("d") != tiny().identity("d")
+
+
+def test_the_two_ways_of_naming_classes(tiny) -> None:
+    named = tiny(data={"good": "clean"}).data.naming
+    assert (named.good, named.defects) == (("clean",), ())
+    listed = tiny(data={"classes": {"good": ["clean"], "defect": ["pit", "stem"]}}).data.naming
+    assert (listed.good, listed.defects) == (("clean",), ("pit", "stem"))
+    with pytest.raises(InputError, match=r"good: can't be given beside classes"):
+        tiny(data={"good": "a", "classes": {"good": "a", "defect": "b"}})
+    with pytest.raises(InputError, match=r"data: .*one capture group.*got 'cam' with 0"):
+        tiny(data={"group": "cam"})
+    with pytest.raises(InputError, match=r"data\.classes\.defect"):
+        tiny(data={"classes": {"good": "a", "defect": []}})

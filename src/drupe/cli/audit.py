@@ -69,6 +69,16 @@ def _print_set(document: Mapping[str, Any]) -> None:
         for split, counts in document["per_split"].items()
     ]
     stdout().print(table(["", clean, f"{defect} (defect)", "all"], rows))
+    if document["per_type"]:
+        counts = {name or "unknown": count for name, count in document["per_type"].items()}
+        stdout().print(table(["type of defect", "images"], list(counts.items())))
+    if document["per_group"]:
+        stdout().print(
+            table(
+                ["group", clean, f"{defect} (defect)"],
+                [[name, one[clean], one[defect]] for name, one in document["per_group"].items()],
+            )
+        )
     for note in document["notes"]:
         print_prose(note)
     for what in ("sizes", "modes"):

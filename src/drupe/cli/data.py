@@ -9,7 +9,7 @@ import typer
 
 from drupe.cli.audit import print_audit, print_fix_list
 from drupe.cli.console import print_json, print_line, stderr, stdout, table
-from drupe.cli.options import STORE, Defect, Json, Store, examples
+from drupe.cli.options import STORE, Defect, Good, Group, Json, Store, examples
 from drupe.cli.progress import progress_on
 from drupe.errors import InputError
 
@@ -119,11 +119,14 @@ def fetch(
         "drupe data audit crops --fix-list fixes.csv",
         "drupe data audit crops --apply fixes.csv",
         "drupe data audit crops --apply all-fixes.csv --replace",
+        "drupe data audit crops --good clean --group 'camera-([0-9]+)'",
     )
 )
 def audit(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="ROOT/{train,val}/CLASS/*")],
     defect: Defect = None,
+    good: Good = None,
+    group: Group = None,
     fix_list: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write proposed fixes as CSV, to edit.")
     ] = None,
@@ -145,6 +148,7 @@ def audit(
     """
     from drupe.data.audit import audit as examine
     from drupe.data.fixes import write_fix_list
+    from drupe.data.naming import Naming
     from drupe.data.overlay import active_fixes, apply_fixes, audit_path
     from drupe.files import check_replaceable, write_json
 
@@ -152,12 +156,15 @@ def audit(
         raise InputError("--replace: needs --apply FILE, the fixes to put in place of all others")
     if fix_list:
         check_replaceable(fix_list)
+    naming = Naming(defect, tuple(good or ()), group=group)
     if apply:
-        applied = apply_fixes(folder, store, apply, replace_earlier=replace, progress=progress_on())
+        applied = apply_fixes(
+            folder, store, apply, naming=naming, replace_earlier=replace, progress=progress_on()
+        )
         for line in applied.lines():
             stderr().print(line, markup=False, soft_wrap=True)
     fixes = active_fixes(folder, store)
-    found = examine(folder, defect=defect, fixes=fixes, store=store, progress=progress_on())
+    found = examine(folder, naming=naming, fixes=fixes, store=store, progress=progress_on())
     if fix_list:
         proposals = found.proposed_fixes()
         write_fix_list(fix_list, proposals)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from drupe.cli.console import print_line, stderr
-from drupe.cli.options import STORE, Defect, Json, Store, examples
+from drupe.cli.options import (
+    STORE,
+    Defect,
+    Good,
+    Group,
+    Json,
+    Store,
+    examples,
+    naming_keys,
+)
 from drupe.cli.progress import progress_on
 from drupe.errors import InputError
 
@@ -83,6 +92,8 @@ def import_network(
     name: Name = None,
     seed: Seed = 0,
     defect: Defect = None,
+    good: Good = None,
+    group: Group = None,
     store: Store = STORE,
     json: Json = False,
 ) -> None:
@@ -97,7 +108,7 @@ def import_network(
     from drupe.training.trained_on import UNKNOWN
 
     given: dict[str, Any] = {"root": str(data)} if data else {}
-    given |= {"defect": defect} if defect else {}
+    given |= naming_keys(defect, good, group)
     request = ImportRequest(
         checkpoint=checkpoint,
         architecture=architecture,

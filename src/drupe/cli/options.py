@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +28,32 @@ Defect = Annotated[
         "pit, defect, bad, reject, fail or ng.",
     ),
 ]
+
+Good = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--good",
+        metavar="CLASS",
+        help="Name of a clean class, several times for several: every other is a type of defect.",
+    ),
+]
+
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="PATTERN",
+        help="Regular expression that finds in each path the group it comes from, "
+        r"such as 'camera-(\w+)'.",
+    ),
+]
+
+
+def naming_keys(defect: str | None, good: list[str] | None, group: str | None) -> dict[str, Any]:
+    """Return the keys of ``data`` that say how names are to be read, those that are given."""
+    given = {"defect": defect, "good": good, "group": group}
+    return {key: value for key, value in given.items() if value}
+
 
 Fresh = Annotated[
     Path | None,

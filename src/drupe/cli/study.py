@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -12,7 +13,17 @@ import typer
 from drupe.cli import report, study_certify, study_deliver
 from drupe.cli.console import print_json, print_line, print_text
 from drupe.cli.executors import Address, ExecutorName, choose_executor
-from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
+from drupe.cli.options import (
+    STORE,
+    Defect,
+    Good,
+    Group,
+    Json,
+    Store,
+    WeightsFolder,
+    examples,
+    naming_keys,
+)
 from drupe.cli.progress import progress_on
 
 if TYPE_CHECKING:
@@ -66,14 +77,18 @@ def study() -> None:
 
 
 def load(
-    path: Path, overrides: list[str] | None, data: Path | None, defect: str | None, smoke: bool
+    path: Path,
+    overrides: list[str] | None,
+    data: Path | None,
+    naming: Mapping[str, Any],
+    smoke: bool,
 ) -> Study:
     """Read a study with the options that change it."""
     from drupe.configuration import merge, parse_overrides
     from drupe.study.definition.loading import load_study
 
     given: dict[str, Any] = {"root": str(data)} if data else {}
-    given |= {"defect": defect} if defect else {}
+    given |= naming
     loaded = load_study(path, merge(parse_overrides(overrides or []), {"data": given}))
     return loaded.smoke() if smoke else loaded
 
@@ -84,6 +99,8 @@ def run(
     overrides: Overrides = None,
     data: Data = None,
     defect: Defect = None,
+    good: Good = None,
+    group: Group = None,
     smoke: Smoke = False,
     only: Only = None,
     skip: Skip = None,
@@ -113,7 +130,7 @@ def run(
     from drupe.reporting.verdict import smoke_markdown, verdict_markdown
     from drupe.study.run import Selection, run_study
 
-    loaded = load(study, overrides, data, defect, smoke)
+    loaded = load(study, overrides, data, naming_keys(defect, good, group), smoke)
     runs = parallel or (None if not smoke else 0)
     chosen = choose_executor(executor, address, runs, store, weights)
     # A cluster prints what befalls its nodes, which the journal tells better.
@@ -159,6 +176,8 @@ def check(
     overrides: Overrides = None,
     data: Data = None,
     defect: Defect = None,
+    good: Good = None,
+    group: Group = None,
     smoke: Smoke = False,
     weights: WeightsFolder = None,
     store: Store = STORE,
@@ -168,7 +187,7 @@ def check(
     from drupe.cli.study_progress import print_checked
     from drupe.study.check import check_study
 
-    loaded = load(study, overrides, data, defect, smoke)
+    loaded = load(study, overrides, data, naming_keys(defect, good, group), smoke)
     found = check_study(loaded, store, weights, progress_on())
     if json:
         print_json(found.to_json())
@@ -185,7 +204,7 @@ def describe(
     """Write the experiment specification as Markdown, from the study itself, to stdout."""
     from drupe.reporting.specification import describe as write_specification
 
-    loaded = load(study, overrides, None, None, smoke=False)
+    loaded = load(study, overrides, None, {}, smoke=False)
     if json:
         configs = {name: one.model_dump(mode="json") for name, one in loaded.configs.items()}
         print_json({**loaded.spec.model_dump(mode="json"), "resolved": configs})
@@ -199,6 +218,8 @@ def status(
     overrides: Overrides = None,
     data: Data = None,
     defect: Defect = None,
+    good: Good = None,
+    group: Group = None,
     smoke: Smoke = False,
     store: Store = STORE,
     json: Json = False,
@@ -209,7 +230,7 @@ def status(
     from drupe.study.definition.plan import plan, study_folder
     from drupe.study.execution.status import is_running, outcomes_from_files, task_statuses
 
-    loaded = load(study, overrides, data, defect, smoke)
+    loaded = load(study, overrides, data, naming_keys(defect, good, group), smoke)
     folder = study_folder(loaded, store)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such study was run; drupe study run {study}")
@@ -246,7 +267,7 @@ def notebook(
     from drupe.files import check_replaceable, write_text
     from drupe.reporting.notebook import build_notebook, to_ipynb, to_script
 
-    loaded = load(study, overrides, None, None, smoke=False)
+    loaded = load(study, overrides, None, {}, smoke=False)
     page = out or Path("notebooks") / f"{loaded.spec.study}_colab.ipynb"
     if page.suffix != ".ipynb":
         raise InputError(f"--out: must end in .ipynb, got {page}")

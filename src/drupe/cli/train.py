@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from drupe.cli.console import print_warning
-from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
+from drupe.cli.options import (
+    STORE,
+    Defect,
+    Good,
+    Group,
+    Json,
+    Store,
+    WeightsFolder,
+    examples,
+    naming_keys,
+)
 from drupe.cli.progress import progress_on
 
 EXAMPLES = examples(
@@ -17,6 +27,7 @@ EXAMPLES = examples(
     "drupe train examples/lite0.yaml --data crops",
     "drupe train examples/lite0.yaml input.crop=96 --data crops --seed 1",
     "drupe train examples/lite0.yaml --data crops --resume",
+    "drupe train balanced --data crops --good clean --group 'camera-([0-9]+)'",
     "drupe train balanced training.init=RUN --data crops --out runs/next",
     "torchrun --nproc-per-node 2 -m drupe train lite0.yaml --data crops",
 )
@@ -51,6 +62,8 @@ def train(
         bool, typer.Option("--resume", help="Start, continue, or do nothing when done.")
     ] = False,
     defect: Defect = None,
+    good: Good = None,
+    group: Group = None,
     weights: WeightsFolder = None,
     store: Store = STORE,
     json: Json = False,
@@ -66,10 +79,10 @@ def train(
     from drupe.training.presets import experiment_file
     from drupe.training.run import train_run
 
-    given: dict[str, Any] = {"data": _present(root=data and str(data), defect=defect)}
+    keys = naming_keys(defect, good, group) | ({"root": str(data)} if data else {})
+    given = {"data": keys} | ({} if seed is None else {"seed": seed})
     config = load_experiment(
-        experiment_file(experiment),
-        merge(parse_overrides(overrides or []), {**given, **_present(seed=seed)}),
+        experiment_file(experiment), merge(parse_overrides(overrides or []), given)
     )
     for caveat in config.caveats:
         print_warning(caveat)
@@ -79,7 +92,3 @@ def train(
     )
     if outcome.is_main:
         print_trained(folder, outcome, as_json=json)
-
-
-def _present(**values: object) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}

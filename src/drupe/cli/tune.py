@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from drupe.cli.console import print_json, print_warning
 from drupe.cli.executors import Address, ExecutorName, choose_executor
-from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
+from drupe.cli.options import (
+    STORE,
+    Defect,
+    Good,
+    Group,
+    Json,
+    Store,
+    WeightsFolder,
+    examples,
+    naming_keys,
+)
 from drupe.cli.progress import progress_on
 
 if TYPE_CHECKING:
@@ -100,6 +111,8 @@ def tune(
     address: Address = None,
     parallel: Parallel = None,
     defect: Defect = None,
+    good: Good = None,
+    group: Group = None,
     weights: WeightsFolder = None,
     store: Store = STORE,
     json: Json = False,
@@ -117,7 +130,9 @@ def tune(
 
     _check_limits(hours=hours, latency=latency)
     goal = Objective(objective, RECALLS[objective] if min_recall is None else min_recall)
-    search = _search(experiment, overrides, data, defect, space, goal, folds, latency)
+    search = _search(
+        experiment, overrides, data, naming_keys(defect, good, group), space, goal, folds, latency
+    )
     for caveat in search.caveats:
         print_warning(caveat)
     chosen = choose_executor(executor, address, parallel, store, weights)
@@ -154,7 +169,7 @@ def _search(
     experiment: Path | None,
     overrides: list[str] | None,
     data: Path | None,
-    defect: str | None,
+    naming: Mapping[str, Any],
     space_file: Path | None,
     objective: Objective,
     folds: int,
@@ -169,7 +184,7 @@ def _search(
     from drupe.tuning.space import default_space, read_space
 
     file = experiment_file(experiment, "tune")
-    given = {"data": {"defect": defect}} if defect else {}
+    given = {"data": naming} if naming else {}
     document = read_experiment(file, merge(parse_overrides(overrides or []), given))
     config = validate_experiment(document, str(file))
     space = read_space(space_file, document) if space_file else default_space(config)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from drupe.data.copies.copy_rule import complete_linkage, identical_groups, join
 from drupe.data.copies.near_duplicates import NearPairs, Pairs, Sketches, find_near_duplicates
 from drupe.data.discover import Listing, discover
 from drupe.data.file_digests import file_digests
-from drupe.data.fingerprint import fingerprint_items
 from drupe.data.fix_matching import FixMatch
 from drupe.data.fixes import Fix, Fixes
 from drupe.data.inspection import Inspection, fetch_window, inspect_files
+from drupe.data.naming import Naming
 from drupe.data.overlay import Overlay, match_fixes
 from drupe.data.store_errors import writing_to
 from drupe.progress import Progress, silent
@@ -114,15 +114,10 @@ class Audit:
     @property
     def fingerprint(self) -> str:
         """The fingerprint that :class:`drupe.data.dataset.Dataset` has without unreadable files."""
-        listing = self.listing
-        kept = [i for i in range(len(listing.paths)) if i not in self.inspection.unreadable]
-        return fingerprint_items(
-            [listing.paths[i] for i in kept],
-            listing.classes,
-            listing.is_defect[kept].tolist(),
-            listing.in_val[kept].tolist(),
-            [self.inspection.digests[i] for i in kept],
-        )
+        kept = np.ones(len(self.listing.paths), dtype=bool)
+        kept[list(self.inspection.unreadable)] = False
+        digests = [self.inspection.digests[index] for index in np.flatnonzero(kept)]
+        return self.listing.select(kept).fingerprint(digests)
 
     def proposed_fixes(self) -> list[Fix]:
         """Return fixes for all errors and for copies within a split, sorted by path.
@@ -175,6 +170,8 @@ class Audit:
             "fingerprint": self.fingerprint,
             "per_class": self._per_class(np.ones(len(listing.paths), dtype=bool)),
             "per_split": self._per_split(),
+            "per_type": self._per_type(),
+            "per_group": self._per_group(),
             "unreadable": len(found.unreadable),
             "exact_duplicate_pairs": sum(
                 len(group) * (len(group) - 1) // 2 for group in _groups(self.copies)
@@ -257,6 +254,16 @@ class Audit:
             self.listing.test_name: self._per_class(in_val),
         }
 
+    def _per_type(self) -> dict[str, int]:
+        """Type of defect → images, '' where it isn't known; empty where nothing tells of types."""
+        of_defects = zip(self.listing.types or (), self.listing.is_defect.tolist(), strict=False)
+        return dict(sorted(Counter(name for name, is_defect in of_defects if is_defect).items()))
+
+    def _per_group(self) -> dict[str, dict[str, int]]:
+        """Group that images come from → images of each class."""
+        groups = np.array(self.listing.groups or (), object)
+        return {name: self._per_class(groups == name) for name in sorted(set(groups))}
+
     def _largest_group(self) -> dict[str, Any]:
         """Size and paths of the largest group, by different images first, then by files."""
         largest: list[int] = []
@@ -314,7 +321,7 @@ def audit(
     root: Path,
     *,
     store: Path,
-    defect: str | None = None,
+    naming: Naming | str | None = None,
     fixes: Overlay | Fixes | None = None,
     workers: int | None = None,
     progress: Progress = silent,
@@ -331,7 +338,7 @@ def audit(
         The folder is no dataset (see :func:`drupe.data.discover.discover`), or the store can't
         be written to. Faulty images never raise: they are findings.
     """
-    listing = discover(Path(root), defect)
+    listing = discover(Path(root), naming)
     before = len(listing.paths)
     digests: Sequence[str] = [""] * before
     if isinstance(fixes, Overlay):
@@ -340,7 +347,7 @@ def audit(
         ).digests
     fixed = match_fixes(fixes, listing.paths, digests)
     changes = fixes if isinstance(fixes, Fixes) else fixed.fixes
-    wrong = changes.wrong_relabels(frozenset(listing.paths), listing.classes)
+    wrong = changes.wrong_relabels(frozenset(listing.paths), listing.meanings)
     listing, relabelled = _with_fixes(listing, changes, {path for path, _ in wrong})
     scratch = Path(store) / "audit"
     with writing_to(Path(store)):
@@ -377,13 +384,8 @@ def audit(
 def _with_fixes(listing: Listing, fixes: Fixes, wrong: set[str]) -> tuple[Listing, int]:
     """Return the listing after ``fixes`` without the ``wrong`` ones, and how many it relabels."""
     kept = np.array([path not in fixes.exclude for path in listing.paths], dtype=bool)
-    is_defect = listing.is_defect.copy()
-    relabelled = 0
-    for index, path in enumerate(listing.paths):
-        if path in fixes.relabel and path not in wrong:
-            is_defect[index] = fixes.relabel[path] == listing.classes[1]
-            relabelled += 1
-    return replace(listing, is_defect=is_defect).select(kept), relabelled
+    names = {path: name for path, name in fixes.relabel.items() if path not in wrong}
+    return listing.relabelled(names).select(kept), len(names)
 
 
 def _groups(labels: Labels) -> list[list[int]]:

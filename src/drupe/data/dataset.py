@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from drupe.data.discover import Listing, discover
 from drupe.data.file_digests import file_digests
-from drupe.data.fingerprint import fingerprint_items
 from drupe.data.fix_matching import FixMatch
 from drupe.data.fixes import Fixes
 from drupe.data.image_contract import Sizes
+from drupe.data.naming import Naming
 from drupe.data.overlay import Overlay, match_fixes
 from drupe.data.pack import Unreadable, open_pack
 from drupe.data.walk import PassedOver
@@ -36,7 +36,9 @@ class Dataset:
     digest of all items; images: uint8 [N, S, S, 3], a read-only memory map; skipped: (path,
     reason) of files left out because they couldn't be read; cache: the folder of the pack, where
     what derives from the pixels may be kept; test_name, notes and passed: as a
-    :class:`drupe.data.discover.Listing` has them; fixed: the fixes, and what became of them.
+    :class:`drupe.data.discover.Listing` has them; fixed: the fixes, and what became of them. types
+    [N]: each item's type of defect, '' for clean items and where it isn't known; origins [N]: the
+    group that each comes from, such as a camera; both None where nothing tells.
     """
 
     root: Path
@@ -54,6 +56,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
     passed: PassedOver = field(default_factory=PassedOver)
     fixed: FixMatch = field(default_factory=FixMatch)
+    types: tuple[str, ...] | None = None
+    origins: tuple[str, ...] | None = None
 
 
 def open_dataset(
@@ -61,7 +65,7 @@ def open_dataset(
     *,
     store: Path,
     size: int,
-    defect: str | None = None,
+    naming: Naming | str | None = None,
     unreadable: Unreadable = "error",
     sizes: Sizes = "refuse",
     fixes: Overlay | Fixes | None = None,
@@ -78,8 +82,8 @@ def open_dataset(
         Folder for packs and digests; made where missing.
     size
         Side of the images in pixels.
-    defect
-        Name of the defect class; None: found by name.
+    naming
+        How names are to be read; a mere name is that of the defect class, None: found by name.
     unreadable
         "error" refuses files that don't decode; "skip" leaves them out and lists them in
         ``Dataset.skipped``.
@@ -99,7 +103,7 @@ def open_dataset(
         With everything found wrong with the folder, its images, the fixes or the store.
     """
     root, store = Path(root), Path(store)
-    listing = discover(root, defect)
+    listing = discover(root, naming)
     root = listing.root
     found = file_digests(root, listing.paths, store=store, workers=workers, progress=progress)
     fixed = match_fixes(fixes, listing.paths, found.digests)
@@ -134,9 +138,7 @@ def open_dataset(
         in_val=listing.in_val,
         has_val=listing.has_val,
         digests=kept_digests,
-        fingerprint=fingerprint_items(
-            listing.paths, listing.classes, listing.is_defect, listing.in_val, kept_digests
-        ),
+        fingerprint=listing.fingerprint(kept_digests),
         images=pack.images,
         skipped=skipped,
         cache=pack.folder,
@@ -144,25 +146,24 @@ def open_dataset(
         notes=listing.notes,
         passed=listing.passed,
         fixed=fixed,
+        types=listing.types,
+        origins=listing.groups,
     )
 
 
 def _fixed(listing: Listing, fixes: Fixes) -> Listing:
     """Return ``listing`` with labels changed and paths left out."""
     place = {path: index for index, path in enumerate(listing.paths)}
-    wrong = fixes.wrong_relabels(place, listing.classes)
+    wrong = fixes.wrong_relabels(place, listing.meanings)
     if wrong:
         source = fixes.kept_in or "fixes"
         remedy = f"{source}: holds the fixes applied to {listing.root}; correct the fix list and "
         remedy += f"give it again: drupe data audit {listing.root} --apply FILE"
         problems = shortened([f"{source}: {path}: {reason}" for path, reason in wrong], SHOWN)
         raise InputError(problems + ([remedy] if fixes.kept_in else []))
-    is_defect = listing.is_defect.copy()
-    for path, name in fixes.relabel.items():
-        is_defect[place[path]] = name == listing.classes[1]
     kept = np.ones(len(listing.paths), dtype=bool)
     kept[[place[path] for path in fixes.exclude if path in place]] = False
-    return replace(listing, is_defect=is_defect).select(kept)
+    return listing.relabelled(fixes.relabel).select(kept)
 
 
 def _check_classes(listing: Listing, when: str, skipped: Sequence[tuple[str, str]] = ()) -> None:

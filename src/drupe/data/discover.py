@@ -6,7 +6,7 @@ Only folders are read here, never a file, so a million images take seconds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unicodedata import normalize
@@ -14,6 +14,8 @@ from unicodedata import normalize
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.data.fingerprint import fingerprint_items
+from drupe.data.naming import DEFECT, GOOD, Naming
 from drupe.data.walk import BESIDE, OUTSIDE, PassedOver, Walker
 from drupe.errors import InputError, shortened, suggest
 
@@ -38,8 +40,9 @@ class Listing:
     [N]; in_val: bool [N], the items of the test split that the dataset brings: those of ``test/``,
     or where there is none of ``val/``; has_val: whether it brings one; test_name: what it is called
     there; notes: what isn't as usual about the dataset, in sentences; passed: files in the folder
-    that aren't taken. A table may also tell of each item the group that it comes from, its type of
-    defect and its weight (float64 [N], above 0).
+    that aren't taken. A table or names may also tell of each item the group that it comes from, its
+    type of defect ('' for clean items, and where it isn't known) and its weight (float64 [N], above
+    0). labels: what else a label may be called → its type, '' for a clean one.
     """
 
     root: Path
@@ -54,6 +57,45 @@ class Listing:
     groups: tuple[str, ...] | None = None
     types: tuple[str, ...] | None = None
     weights: NDArray[np.float64] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def meanings(self) -> dict[str, tuple[bool, str]]:
+        """What each label that an item may have stands for: whether a defect, and its type."""
+        clean, defect = self.classes
+        types = dict.fromkeys(name for name in self.types or () if name)
+        more = {name: name for name in types} | dict(self.labels)
+        named = {clean: (False, ""), defect: (True, "")}
+        return named | {name: (bool(of), of) for name, of in sorted(more.items())}
+
+    def relabelled(self, names: Mapping[str, str]) -> Listing:
+        """Return the listing with other labels, path → one of :attr:`meanings`.
+
+        A defect that is only called a defect keeps its type.
+        """
+        place = {path: index for index, path in enumerate(self.paths)}
+        meanings = self.meanings
+        is_defect = self.is_defect.copy()
+        types = None if self.types is None else list(self.types)
+        for path, name in names.items():
+            index = place[path]
+            was_defect = bool(is_defect[index])
+            is_defect[index], of_type = meanings[name]
+            if types is not None and (of_type or not (was_defect and is_defect[index])):
+                types[index] = of_type
+        return replace(self, is_defect=is_defect, types=None if types is None else tuple(types))
+
+    def fingerprint(self, digests: Sequence[str]) -> str:
+        """Return the fingerprint of the items with these SHA-256 (hex) of their bytes."""
+        return fingerprint_items(
+            self.paths,
+            self.classes,
+            self.is_defect.tolist(),
+            self.in_val.tolist(),
+            digests,
+            types=self.types,
+            groups=self.groups,
+        )
 
     def select(self, kept: NDArray[np.bool_]) -> Listing:
         """Return the listing of those items for which bool [N] says so."""
@@ -90,11 +132,23 @@ class _Layout:
         return self.splits.get("test", self.splits.get("val"))
 
     @property
+    def names(self) -> list[str]:
+        """The classes in any of these folders."""
+        return sorted({name for names in self.classes.values() for name in names})
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        """What becomes of three split folders."""
-        if not {"val", "test"} <= set(self.splits):
-            return ()
-        return (joined_note(f"{self.splits['test']}/", f"{self.splits['val']}/"),)
+        """What becomes of three split folders, and which classes stand in some of them only."""
+        notes = []
+        if {"val", "test"} <= set(self.splits):
+            notes.append(joined_note(f"{self.splits['test']}/", f"{self.splits['val']}/"))
+        notes += [
+            f"{folder}/ holds no {name}"
+            for split, folder in self.splits.items()
+            for name in self.names
+            if name not in self.classes[split]
+        ]
+        return tuple(notes)
 
 
 def joined_note(test: str, val: str) -> str:
@@ -102,7 +156,9 @@ def joined_note(test: str, val: str) -> str:
     return f"{test} is the test split; the items of {val} join those of training"
 
 
-def discover(root: Path, defect: str | None = None, *, either_defect: bool = False) -> Listing:
+def discover(
+    root: Path, naming: Naming | str | None = None, *, either_defect: bool = False
+) -> Listing:
     """List the images below ``root``, or those that a table names.
 
     Class folders may hold further folders; linked folders are followed. Whatever isn't taken is
@@ -113,25 +169,28 @@ def discover(root: Path, defect: str | None = None, *, either_defect: bool = Fal
     root
         A folder ``ROOT/{train,val,test}/CLASS/*`` or ``ROOT/CLASS/*``; ``val`` may be called
         ``valid`` or ``validation``, and only ``train`` must be there.
-    defect
-        Name of the defect class; None: found by name, see :func:`find_defect_class`.
+    naming
+        How names are to be read; a mere name is that of the defect class, None: it is found by
+        name, see :func:`find_defect_class`.
     either_defect
-        Take the second class for the defect, whatever the names say: for what is the same whichever
-        it is.
+        Take the first class for the clean one, whatever the names say, and any number of others:
+        for what is the same whichever it is.
 
     Raises
     ------
     InputError
-        With everything that is wrong with the folder: missing, empty or unreadable, not exactly
-        two classes, classes that differ between the splits, a class without images.
+        With everything that is wrong with the folder: missing, empty or unreadable, classes that
+        don't fit ``naming`` (two, where it doesn't name the clean ones), classes that differ
+        between the splits, a class without images, paths that name no group.
     """
     root = Path(root)
     if not root.exists():
         raise InputError(f"{root}: must be a dataset folder, got no such folder")
     if not root.is_dir():
         raise InputError(f"{root}: must be a dataset folder, got a file")
+    naming = Naming.of(naming)
     walker = Walker(str(root))
-    layout = _layout(root, walker)
+    layout = _layout(root, walker, naming, either_defect)
     starts = [
         (split, f"{folder}/{name}" if folder else name, name)
         for split, folder in layout.splits.items()
@@ -155,20 +214,55 @@ def discover(root: Path, defect: str | None = None, *, either_defect: bool = Fal
         raise InputError(problems)
     test = next((split for split in ("test", "val") if split in layout.splits), None)
     sizes = [len(paths) for paths in taken]
-    names = layout.classes["train"]
-    classes = (names[0], names[1]) if either_defect else find_defect_class(names, defect)
+    roles = _Roles.of(layout.names, naming, either_defect)
+    paths = tuple(path for paths in taken for path in paths)
     listing = Listing(
         root=root,
-        classes=classes,
-        paths=tuple(path for paths in taken for path in paths),
-        is_defect=np.repeat([name == classes[1] for _, _, name in starts], sizes),
+        classes=roles.classes,
+        paths=paths,
+        is_defect=np.repeat([name in roles.defects for _, _, name in starts], sizes),
         in_val=np.repeat([split == test for split, _, _ in starts], sizes),
         has_val=test is not None,
         test_name=layout.test or "val",
         notes=layout.notes,
         passed=walker.passed,
+        groups=naming.groups_of(paths, str(root)),
+        types=roles.types([name for _, _, name in starts], sizes),
+        labels=roles.labels,
     )
     return sorted_by_path(listing)
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """What class folders stand for: the two ``classes``, and which folders hold ``defects``.
+
+    labels: folder → type, '' for a clean one; empty where defects have no types.
+    """
+
+    classes: tuple[str, str]
+    defects: Set[str]
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, names: Sequence[str], naming: Naming, either_defect: bool) -> _Roles:
+        if either_defect and len(names) > 2:
+            labels = {name: name for name in names[1:]} | {names[0]: "", GOOD: ""}
+            return cls((names[0], DEFECT), set(names[1:]), labels)
+        if naming.has_types and not either_defect:
+            labels = {name: naming.type_of(name) for name in names}
+            return cls(naming.classes, {name for name in names if labels[name]}, labels)
+        first, second = names
+        classes = (first, second) if either_defect else find_defect_class(names, naming.defect)
+        return cls(classes, {classes[1]})
+
+    def types(self, names: Sequence[str], sizes: Sequence[int]) -> tuple[str, ...] | None:
+        """Return the type of each item of folders of these ``names`` and ``sizes``."""
+        if not self.labels:
+            return None
+        return tuple(
+            self.labels[name] for name, size in zip(names, sizes, strict=True) for _ in range(size)
+        )
 
 
 def sorted_by_path(listing: Listing) -> Listing:
@@ -190,7 +284,7 @@ def sorted_by_path(listing: Listing) -> Listing:
     )
 
 
-def _layout(root: Path, walker: Walker) -> _Layout:
+def _layout(root: Path, walker: Walker, naming: Naming, either_defect: bool) -> _Layout:
     """Find the split and class folders; what lies beside them is counted.
 
     Raises:
@@ -228,24 +322,46 @@ def _layout(root: Path, walker: Walker) -> _Layout:
                 walker.pass_folder(name, BESIDE)
     for path in loose:
         walker.passed.add(OUTSIDE, path)
-    problems = walker.problems or _class_problems(root, splits, classes, len(loose))
+    layout = _Layout(splits, classes)
+    problems = walker.problems or _class_problems(root, layout, naming, either_defect, len(loose))
     if problems:
         raise InputError(problems)
-    return _Layout(splits, classes)
+    return layout
 
 
 def _class_problems(
-    root: Path, splits: Mapping[str, str], classes: Mapping[str, list[str]], loose: int
+    root: Path, layout: _Layout, naming: Naming, either_defect: bool, loose: int
 ) -> list[str]:
-    train = classes["train"]
     problems = []
-    if len(train) != 2:
-        got = f"{len(train)}: {', '.join(shortened(train, SHOWN))}" if train else "none"
-        stray = f" ({loose:,} images lie outside any class folder)" if loose and not train else ""
-        where = root / splits["train"]
-        problems.append(
-            f"{where}: must hold exactly two class folders, got {got}{stray}{unicode_twins(train)}"
-        )
+    is_any_number = either_defect and len(layout.names) > 2
+    if not (naming.has_types or is_any_number):
+        where = root / layout.splits["train"]
+        problems += _number_problems(where, layout.classes["train"], loose)
+    if not either_defect:
+        problems += naming.problems(layout.names, str(root))
+    if not (naming.defects or is_any_number) and naming.is_complete:
+        problems += _differing_classes(root, layout.splits, layout.classes)
+    return problems
+
+
+def _number_problems(where: Path, names: Sequence[str], loose: int) -> list[str]:
+    """Say what is wrong with other class folders than two."""
+    if len(names) == 2:
+        return []
+    got = f"{len(names)}: {', '.join(shortened(names, SHOWN))}" if names else "none"
+    stray = f" ({loose:,} images lie outside any class folder)" if loose and not names else ""
+    more = "; name the clean one of several: --good CLASS (or data.good, data.classes)"
+    return [
+        f"{where}: must hold exactly two class folders, got {got}{stray}{unicode_twins(names)}"
+        + more * (len(names) > 2)
+    ]
+
+
+def _differing_classes(
+    root: Path, splits: Mapping[str, str], classes: Mapping[str, list[str]]
+) -> list[str]:
+    """Say where splits hold other classes than training; only a list of all of them allows it."""
+    train, problems = classes["train"], []
     for split in [split for split in splits if split != "train"]:
         ours, theirs = f"{splits['train']}/", f"{splits[split]}/"
         only = {

@@ -12,14 +12,23 @@ def fingerprint_items(
     is_defect: Iterable[bool],
     in_val: Iterable[bool],
     digests: Sequence[str],
+    *,
+    types: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
 ) -> str:
     """SHA-256 (hex) over (path, class, split, digest) of the items, sorted by path.
 
     It changes with a byte of an image, a label, a name or a split, and with nothing else: not
-    with the place of the folder or the times of its files.
+    with the place of the folder or the times of its files. Where ``types`` of defects or the
+    ``groups`` that items come from are known, they count too.
     """
     total = hashlib.sha256()
-    for path, defect, val, digest in sorted(zip(paths, is_defect, in_val, digests, strict=True)):
+    known = [("type", types), ("group", groups)]
+    more = [(name, values) for name, values in known if values is not None]
+    rows = zip(paths, is_defect, in_val, digests, *(values for _, values in more), strict=True)
+    for path, defect, val, digest, *told in sorted(rows):
         split = "val" if val else "train"
-        total.update("\0".join((path, classes[int(defect)], split, digest, "")).encode())
+        words = [path, classes[int(defect)], split, digest]
+        words += [f"{name} {value}" for (name, _), value in zip(more, told, strict=True)]
+        total.update("\0".join((*words, "")).encode())
     return total.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -67,9 +67,11 @@ class Fixes:
         return bool(self.exclude or self.relabel)
 
     def wrong_relabels(
-        self, known: Container[str], classes: tuple[str, str]
+        self, known: Container[str], classes: Collection[str]
     ) -> list[tuple[str, str]]:
         """Return (path, reason) of relabels of images or to classes that aren't there.
+
+        ``known`` are paths, ``classes`` all that a label may be called.
 
         An image to leave out that isn't there is no mistake: it is left out.
         """
@@ -78,7 +80,7 @@ class Fixes:
             if path not in known:
                 wrong.append((path, "must be an image of the dataset, got no such image"))
             elif name not in classes:
-                hint = suggest(name, classes)
+                hint = suggest(name, tuple(classes))
                 wrong.append(
                     (path, f"class must be one of {', '.join(classes)}, got {name!r}{hint}")
                 )

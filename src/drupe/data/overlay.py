@@ -17,6 +17,7 @@ from drupe.data.discover import discover
 from drupe.data.file_digests import file_digests
 from drupe.data.fix_matching import FixMatch, match_by_content
 from drupe.data.fixes import ACTIONS, SHOWN, Fix, Fixes, is_inside, read_fix_list
+from drupe.data.naming import Naming
 from drupe.data.store_errors import writing_to
 from drupe.errors import InputError, shortened, suggest
 from drupe.files import read_json, write_json
@@ -197,12 +198,14 @@ def apply_fixes(
     store: Path,
     fix_list: Path,
     *,
+    naming: Naming | None = None,
     replace_earlier: bool = False,
     progress: Progress = silent,
 ) -> Applied:
     """Add ``fix_list`` to the fixes of the dataset folder ``root``, or put it in their place.
 
-    Where an earlier fix of a picture says otherwise, the new one wins.
+    Where an earlier fix of a picture says otherwise, the new one wins. ``naming`` says which names
+    a label may have beside those of the class folders.
 
     Raises
     ------
@@ -213,9 +216,11 @@ def apply_fixes(
     """
     root, store = Path(root), Path(store)
     wanted = read_fix_list(Path(fix_list))
-    listing = discover(root, either_defect=True)
+    has_types = naming is not None and naming.has_types
+    listing = discover(root, naming) if has_types else discover(root, either_defect=True)
     digests = file_digests(root, listing.paths, store=store, progress=progress).digests
-    _check(wanted, fix_list, root, dict(zip(listing.paths, digests, strict=True)), listing.classes)
+    digest_at = dict(zip(listing.paths, digests, strict=True))
+    _check(wanted, fix_list, root, digest_at, tuple(listing.meanings))
     new = {fix.path: fix for fix in with_content(wanted, listing.paths, digests)}
     overlay = Overlay(root, store)
     found = overlay.matched(listing.paths, digests)
@@ -292,7 +297,7 @@ def _check(
     fix_list: Path,
     root: Path,
     digest_at: dict[str, str],
-    classes: tuple[str, str],
+    classes: Sequence[str],
 ) -> None:
     problems = []
     for fix in fixes:

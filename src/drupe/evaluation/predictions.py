@@ -21,6 +21,8 @@ class Predictions:
     ``paths`` are POSIX and relative to the dataset root; ``classes`` is (clean, defect);
     ``is_defect`` (bool [n]) is the label; ``scores`` (float32 [n]) are sigmoid(z / T) in [0, 1];
     ``logits`` (float32 [n]) are z before temperature, ``None`` where a foreign CSV has none.
+    ``types`` [n] are the types of defects, '' for clean items and where it isn't known, ``groups``
+    [n] what each item comes from, such as a camera; ``None`` where nothing tells.
     Arrays are converted to those types; unequal lengths raise ``ValueError``. NaN, scores outside
     [0, 1] and labels other than true and false (0 and 1) raise
     :class:`~drupe.errors.InputError`.
@@ -31,6 +33,8 @@ class Predictions:
     logits: NDArray[np.float32] | None
     scores: NDArray[np.float32]
     classes: tuple[str, str]
+    types: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.paths),)
@@ -46,6 +50,9 @@ class Predictions:
             if array.shape != shape:
                 raise ValueError(f"{name}: must have shape {shape}, got {array.shape}")
             object.__setattr__(self, name, array)
+        for name, told in (("types", self.types), ("groups", self.groups)):
+            if told is not None and len(told) != len(self.paths):
+                raise ValueError(f"{name}: must have length {len(self.paths)}, got {len(told)}")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -58,11 +65,17 @@ class Predictions:
             logits=None if self.logits is None else self.logits[items],
             scores=self.scores[items],
             classes=self.classes,
+            types=_at(self.types, items),
+            groups=_at(self.groups, items),
         )
 
     def distinct(self, groups: NDArray[Any]) -> Predictions:
         """Return one item per duplicate group (int [n]); see :func:`first_of_each_group`."""
         return self.take(first_of_each_group(self.paths, groups, self.is_defect))
+
+
+def _at(values: tuple[str, ...] | None, items: NDArray[np.intp]) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values[index] for index in items)
 
 
 def _checked(name: str, values: Any, dtype: type[np.generic]) -> NDArray[Any]:

@@ -1,5 +1,7 @@
 """A predictions CSV, Drupe's own or anyone's: ``path,label,score`` and, if known, ``logit``.
 
+Columns ``type`` (of a defect) and ``group`` (what the item comes from) may tell more.
+
 Comma, semicolon or tab; with or without a byte-order mark; any line ends; columns in any order,
 further ones ignored; decimal commas where semicolons separate.
 
@@ -28,8 +30,10 @@ from drupe.files import write_text
 if TYPE_CHECKING:  # starts threads where it is imported, which a process that forks must not have
     import polars
 
-COLUMNS = ("path", "label", "score", "logit")
+COLUMNS = ("path", "label", "score", "logit", "type", "group")
 REQUIRED = COLUMNS[:3]
+TOLD = COLUMNS[4:]
+"""Columns that may be missing or have empty fields."""
 SHOWN_PROBLEMS = 20
 SEPARATORS = ",;\t"
 HEADER_BYTES = 1 << 16
@@ -37,16 +41,21 @@ LARGEST_LOGIT = float(np.finfo(np.float32).max)
 
 
 def write_predictions(path: Path, table: Predictions) -> None:
-    """Write ``path,label,score,logit`` atomically; numbers read back to the same float32."""
+    """Write the columns of ``table`` atomically; numbers read back to the same float32."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = [table.paths, [table.classes[int(defect)] for defect in table.is_defect]]
     # str() of a numpy float32 is its shortest text that round-trips.
-    columns.append([str(score) for score in table.scores])
-    if table.logits is not None:
-        columns.append([str(logit) for logit in table.logits])
-    writer.writerow(COLUMNS[: len(columns)])
-    writer.writerows(zip(*columns, strict=True))
+    columns: dict[str, Sequence[str] | None] = {
+        "path": table.paths,
+        "label": [table.classes[int(defect)] for defect in table.is_defect],
+        "score": [str(score) for score in table.scores],
+        "logit": None if table.logits is None else [str(logit) for logit in table.logits],
+        "type": table.types,
+        "group": table.groups,
+    }
+    known = {name: values for name, values in columns.items() if values is not None}
+    writer.writerow(known)
+    writer.writerows(zip(*known.values(), strict=True))
     write_text(path, text.getvalue())
 
 
@@ -79,6 +88,8 @@ def read_predictions(
         logits=values if score_is_logit else logits,
         scores=scores_from_logits(values, 1.0) if score_is_logit else values,
         classes=classes,
+        types=columns.told.get("type"),
+        groups=columns.told.get("group"),
     )
 
 
@@ -103,13 +114,17 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Flawless content; ``labels`` (int [n]) index ``class_names``, which are sorted."""
+    """Flawless content; ``labels`` (int [n]) index ``class_names``, which are sorted.
+
+    told: the columns of :data:`TOLD` that are there.
+    """
 
     paths: tuple[str, ...]
     labels: NDArray[np.integer]
     class_names: list[str]
     scores: NDArray[np.float64]
     logits: NDArray[np.float64] | None
+    told: Mapping[str, tuple[str, ...]]
 
 
 def _are_probabilities(values: NDArray[np.float64]) -> bool:
@@ -177,7 +192,12 @@ def _read_fast(content: bytes, layout: _Layout) -> _Columns | None:
             separator=layout.separator,
             infer_schema=False,
             new_columns=names,
-        ).select(**{name: polars.col(column) for name, column in wanted.items()})
+        ).select(
+            **{
+                name: polars.col(column).fill_null("") if name in TOLD else polars.col(column)
+                for name, column in wanted.items()
+            }
+        )
     except (polars.exceptions.PolarsError, OSError, ValueError):
         return None  # OSError: content that looks compressed to Polars
     if any(column.null_count() for column in table):  # so an empty field is read
@@ -200,7 +220,8 @@ def _read_fast(content: bytes, layout: _Layout) -> _Columns | None:
         return None
     labels = (table["label"] == names_found[1]).to_numpy().astype(np.intp)
     paths = tuple(table["path"].to_list())
-    return _Columns(paths, labels, names_found, scores, numbers.get("logit"))
+    told = {name: tuple(table[name].to_list()) for name in TOLD if name in wanted}
+    return _Columns(paths, labels, names_found, scores, numbers.get("logit"), told)
 
 
 def _fast_numbers(column: polars.Series, name: str, layout: _Layout) -> NDArray[np.float64] | None:
@@ -225,6 +246,7 @@ class _Rows:
     lines: dict[str, int] = field(default_factory=dict)  # path -> line of its first occurrence
     labels: list[str] = field(default_factory=list)
     numbers: dict[str, list[float]] = field(default_factory=lambda: {"score": [], "logit": []})
+    told: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in TOLD})
     problems: list[str] = field(default_factory=list)
     outside: int = 0  # finite scores that are no probabilities
 
@@ -243,6 +265,9 @@ class _Rows:
         for name, values in self.numbers.items():
             if name in row:
                 values.append(self._number(where, name, row[name]))
+        for name, texts in self.told.items():
+            if name in row:
+                texts.append(row[name])
 
     def _number(self, where: str, name: str, text: str) -> float:
         value = self.layout.number(text)
@@ -288,6 +313,7 @@ def _read_carefully(path: Path, content: bytes, layout: _Layout) -> _Columns:
         class_names=names.tolist(),
         scores=np.array(rows.numbers["score"], np.float64),
         logits=np.array(logits, np.float64) if logits else None,
+        told={name: tuple(texts) for name, texts in rows.told.items() if name in layout.header},
     )
 
 

@@ -129,13 +129,13 @@ def open_data(study: Study, store: Path, progress: Progress = silent) -> str:
     shared: dict[str, DataConfig] = {}
     for name, config in study.configs.items():
         first = next(iter(shared.values()), config.data)
-        if (config.data.root, config.data.defect) != (first.root, first.defect):
+        if (config.data.root, config.data.naming) != (first.root, first.naming):
             raise InputError(
                 f"data: must be the same for all experiments, got {first.root} for "
                 f"{next(iter(shared))} and {config.data.root} for {name}"
             )
         shared[name] = config.data
-        discover(require_root(config.data), config.data.defect)
+        discover(require_root(config.data), config.data.naming)
     fingerprints = {
         prepare_data(config, store, progress).dataset.fingerprint
         for config in {_packing(config): config for config in study.configs.values()}.values()

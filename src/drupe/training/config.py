@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from drupe.configuration import Tree, fingerprint, flatten, merge, read_yaml, validate
 from drupe.data.image_contract import Sizes
+from drupe.data.naming import Naming
 from drupe.errors import InputError
 from drupe.files import write_text
 from drupe.models.zoo import check_input, resolve
@@ -86,11 +87,36 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, Mapping) else value or ()
 
 
+def _as_names(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value or ()
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
+
+
+class ClassesConfig(Section):
+    """All classes of a dataset whose defects are of several types."""
+
+    good: Names = Field(min_length=1, description="the clean classes")
+    defect: Names = Field(min_length=1, description="the others, each a type of defect")
+
+
 class DataConfig(Section):
     """The images, and what to do with odd ones."""
 
     root: Path | None = Field(None, description="folder ROOT/{train,val}/CLASS or ROOT/CLASS")
     defect: str | None = Field(None, description="name of the defect class; null: found by name")
+    good: Names = Field(
+        (), description="names of the clean classes: every other one is a type of defect"
+    )
+    classes: ClassesConfig | None = Field(
+        None, description="instead of good, the clean classes and the types of defects by name"
+    )
+    group: str | None = Field(
+        None,
+        description=r"regular expression that finds in each path the group it comes from, such as "
+        r"camera-(\w+)",
+    )
     unreadable: Literal["error", "skip"] = Field("error", description="files that don't decode")
     sizes: Sizes = Field(
         "refuse",
@@ -109,6 +135,23 @@ class DataConfig(Section):
     limit: int | None = Field(
         None, ge=2, description="images per split at most, of both classes alike: for a smoke test"
     )
+
+    @model_validator(mode="after")
+    def _names_can_be_meant(self) -> Self:
+        try:
+            self.naming  # noqa: B018
+        except InputError as error:
+            raise ValueError("; ".join(error.problems)) from None
+        return self
+
+    @property
+    def naming(self) -> Naming:
+        """How the names of classes and paths are to be read."""
+        if self.classes is None:
+            return Naming(self.defect, self.good, group=self.group)
+        if self.good:
+            raise InputError("good: can't be given beside classes, which names the clean ones too")
+        return Naming(self.defect, self.classes.good, self.classes.defect, self.group)
 
 
 class CalibrationConfig(Section):
@@ -233,6 +276,10 @@ NOT_IDENTITY = {"precision", "layout", "device", "threads", "checkpoint_every"}
 """Training keys that say how, not what, is computed: measured once and written on record."""
 
 
+NEWER_DATA_KEYS = ("good", "classes", "group")
+"""Unless they say something, runs have the identity that they had before there were these keys."""
+
+
 class ExperimentConfig(Section):
     """One experiment with one seed: all that a run needs to know."""
 
@@ -276,6 +323,9 @@ class ExperimentConfig(Section):
         """SHA-256 (hex) by which finished work is recognised: what is computed, on which data."""
         document = self.model_dump(mode="json")
         del document["name"], document["hypothesis"], document["data"]["root"]
+        for key in NEWER_DATA_KEYS:
+            if getattr(self.data, key) == DataConfig.model_fields[key].default:
+                del document["data"][key]
         teacher, ancestor = document["training"]["teacher"], document["training"]["init"]
         if ancestor:
             del ancestor["run"]

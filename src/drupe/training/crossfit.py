@@ -151,6 +151,11 @@ def _pool(parts: list[tuple[Predictions, PreparedData]], temperature: float) -> 
     logits = np.concatenate([table.logits for table, _ in parts if table.logits is not None])
     defects = np.concatenate([table.is_defect for table, _ in parts])
     order = np.argsort(paths)
+
+    def pooled(told: list[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+        values = [value for part in told if part is not None for value in part]
+        return tuple(values[index] for index in order) if len(values) == len(order) else None
+
     group_of = dict(zip(data.dataset.paths, data.groups.tolist(), strict=True))
     table = Predictions(
         paths=tuple(paths[order]),
@@ -158,5 +163,7 @@ def _pool(parts: list[tuple[Predictions, PreparedData]], temperature: float) -> 
         logits=logits[order],
         scores=scores_from_logits(logits[order], temperature),
         classes=first.classes,
+        types=pooled([table.types for table, _ in parts]),
+        groups=pooled([table.groups for table, _ in parts]),
     )
     return JudgedSplit(table, np.array([group_of[path] for path in table.paths], np.int32))

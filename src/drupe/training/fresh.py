@@ -45,11 +45,12 @@ def calibrate_on_fresh(
     check_store(store)
     config = recorded_config(run, run_data)
     network, metadata = load_network(run)
+    naming = config.data.naming
     fresh = open_dataset(
         root,
         store=store,
         size=metadata.size,
-        defect=metadata.classes[1],
+        naming=naming.of_new_items() if naming.has_types else metadata.classes[1],
         unreadable=config.data.unreadable,
         sizes=config.data.sizes,
         fixes=active_fixes(root, store),
@@ -80,6 +81,8 @@ def calibrate_on_fresh(
         logits=logits,
         scores=scores_from_logits(logits, metadata.temperature),
         classes=fresh.classes,
+        types=fresh.types,
+        groups=fresh.origins,
     )
     split = JudgedSplit(table, groups)
     return model.with_calibration(split, fresh.fingerprint, is_new=True)

@@ -108,4 +108,10 @@ def _predictions(
         logits=logits,
         scores=scores_from_logits(logits, temperature),
         classes=data.dataset.classes,
+        types=_at(data.dataset.types, items),
+        groups=_at(data.dataset.origins, items),
     )
+
+
+def _at(values: tuple[str, ...] | None, items: NDArray[np.intp]) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values[index] for index in items)

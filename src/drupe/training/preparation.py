@@ -116,7 +116,7 @@ def prepare_data(
         root,
         store=store,
         size=config.input.size,
-        defect=data.defect,
+        naming=data.naming,
         unreadable=data.unreadable,
         sizes=data.sizes,
         fixes=active_fixes(root, store),

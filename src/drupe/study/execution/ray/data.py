@@ -7,6 +7,7 @@ from pathlib import Path
 from drupe.data.discover import discover
 from drupe.data.file_digests import file_digests
 from drupe.data.fixes import Fix
+from drupe.data.naming import Naming
 from drupe.evaluation.model_predictions import file_hash
 from drupe.models.weights import find_in_folder
 from drupe.study.execution.ray.file_chunks import Parcel, Put, content_key, files_below, pack
@@ -35,7 +36,7 @@ class Sender:
         dataset = prepare_data(config, self.store).dataset  # with the groups of duplicates
         fixes = dataset.fixed.all
         if self._files is None:
-            self._files = self._send_files(root, config.data.defect, fixes)
+            self._files = self._send_files(root, config.data.naming, fixes)
         key, files = self._files
         self.fingerprint = dataset.fingerprint
         name = dataset.cache.name
@@ -44,10 +45,8 @@ class Sender:
             self._packs[name] = pack(files_below(dataset.cache), self.put, place)
         return Data(key, files, self._packs[name], fixes)
 
-    def _send_files(
-        self, root: Path, defect: str | None, fixes: tuple[Fix, ...]
-    ) -> tuple[str, Parcel]:
-        paths = discover(root, defect).paths
+    def _send_files(self, root: Path, naming: Naming, fixes: tuple[Fix, ...]) -> tuple[str, Parcel]:
+        paths = discover(root, naming).paths
         digests = file_digests(root, paths, store=self.store).digests
         key = content_key([*paths, *digests, repr(fixes)])
         return key, pack(((path, root / path) for path in paths), self.put, f"{key}/data")
