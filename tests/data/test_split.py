@@ -273,3 +273,82 @@ def test_without_a_holdout_everything_but_the_test_is_fit() -> None:
     assert split.calibration.size == 0
     np.testing.assert_array_equal(split.test, np.flatnonzero(case["in_val"]))
     assert len(split.fit) + len(split.test) + len(split.dropped) == len(case["is_defect"])
+
+
+def sides_of(split: Split, origins: list[str]) -> dict[str, set[str]]:
+    """Name of an origin → the sides that its items are on."""
+    found: dict[str, set[str]] = {}
+    for side in SIDES:
+        for index in getattr(split, side):
+            found.setdefault(origins[index], set()).add(side)
+    return found
+
+
+@pytest.mark.parametrize("has_val", [True, False])
+@pytest.mark.parametrize("seed", range(10))
+def test_an_origin_is_on_one_side_and_so_are_copies(seed: int, has_val: bool) -> None:
+    case = random_case(seed)
+    # An origin has about three groups of copies, and one item in fifty comes from another one.
+    lots = case["groups"] // 15
+    stray = np.random.default_rng(seed).random(len(lots)) < 0.02
+    origins = [f"lot-{k}" for k in np.where(stray, np.roll(lots, 1), lots)]
+    if has_val:
+        case["in_val"] &= lots % 4 == 0
+    split = run(case, has_val, seed, origins=origins)
+    assert all(len(sides - {"dropped"}) <= 1 for sides in sides_of(split, origins).values())
+    for first, second in combinations(("fit", "calibration", "test"), 2):
+        both = (case["groups"][getattr(split, side)] for side in (first, second))
+        assert np.intersect1d(*both).size == 0
+    if not has_val:
+        assert split.dropped.size == 0
+
+
+def test_origins_that_share_a_copy_are_kept_together() -> None:
+    is_defect = np.arange(400) % 2 == 0
+    origins = [f"lot-{k // 10}" for k in range(400)]
+    groups = np.arange(400)
+    groups[[9, 10]], groups[[19, 20]] = 9, 19  # lots 0, 1 and 2 by a chain
+    sides = sides_of(draw(is_defect, groups, origins=origins), origins)
+    assert sides["lot-0"] == sides["lot-1"] == sides["lot-2"]
+
+
+def test_shares_of_many_origins_hold_and_more_of_them_move_none() -> None:
+    is_defect = np.arange(20_000) % 2 == 0
+    origins = [f"lot-{k // 10}" for k in range(20_000)]
+    split = draw(is_defect, origins=origins)
+    low, high = (10 * bound / 20_000 for bound in binom.ppf([1e-6, 1 - 1e-6], 2_000, 0.2))
+    assert low <= len(split.test) / 20_000 <= high
+    fewer = draw(is_defect[:10_000], origins=origins[:10_000])
+    first, second = sides_of(fewer, origins), sides_of(split, origins)
+    assert all(second[name] == sides for name, sides in first.items())
+    other = draw(is_defect, origins=origins, seed=1)
+    assert sides_of(other, origins) != second
+
+
+def test_of_few_origins_no_side_is_empty() -> None:
+    is_defect = np.arange(600) % 2 == 0
+    counts = []
+    for seed in range(200):
+        cameras = 3 + seed % 4
+        origins = [f"camera-{k * cameras // 600}" for k in range(600)]
+        split = draw(is_defect, origins=origins, seed=seed)
+        counts.append(len(split.test) / 600)
+        assert split.fit.size
+        assert split.calibration.size
+        assert split.test.size
+    assert 0.2 < np.mean(counts) < 0.45  # one of three is a third
+
+
+def test_too_few_origins_are_counted() -> None:
+    is_defect = np.arange(100) % 2 == 0
+    with pytest.raises(InputError, match="2 groups that are kept together; more groups") as caught:
+        draw(is_defect, origins=["a"] * 50 + ["b"] * 50)
+    assert "fit split: must hold clean items and defects, got 0 clean and 0 def" in str(
+        caught.value
+    )
+    in_val = np.arange(100) < 20
+    shares = {"holdout": 0.25, "test_share": 0.2, "seed": 0}
+    with pytest.raises(InputError, match="80 dropped as copies or of the groups of val/"):
+        split_dataset(
+            is_defect, in_val, True, np.arange(100), digests_of(100), origins=["a"] * 100, **shares
+        )

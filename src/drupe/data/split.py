@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.data.copies.copy_rule import identical_groups, join
 from drupe.errors import InputError
 
 Indices = NDArray[np.intp]
@@ -59,6 +60,7 @@ def split_dataset(
     seed: int,
     fold: tuple[int, int] | None = None,
     inner: Sequence[tuple[int, int]] = (),
+    origins: Sequence[str] | None = None,
     source: str = "dataset",
 ) -> Split:
     """Split N items; the result depends on the arguments alone.
@@ -71,6 +73,11 @@ def split_dataset(
     [0, 1), and a group below the share is drawn. So an added, relabelled, renamed or moved picture
     moves no other; only a new copy of a picture may take its group along. Shares hold within
     sampling error.
+
+    With ``origins`` all items of one origin stay together as copies do, and so do origins that
+    share a copy; what draws them is a digest of their names. Of few origins none may be below the
+    share, or all: at least the lowest is drawn, and as many highest ones aren't as the other sides
+    need.
 
     Parameters
     ----------
@@ -96,6 +103,9 @@ def split_dataset(
         (k, K): leave calibration and test untouched. ``test`` is then the k-th of K folds of what
         would be ``fit``, ``fit`` the other folds; everything else is dropped. A second pair does
         the same inside that ``fit``, and so on.
+    origins
+        [N] names of what each item comes from, such as a camera, to be kept on one side; None:
+        only copies are.
     source
         What an error calls the items: the folder they come from.
 
@@ -105,12 +115,21 @@ def split_dataset(
         A split would have no clean item or no defect.
     """
     everything = np.arange(len(is_defect), dtype=np.intp)
-    leaders = _leaders(groups, digests)
+    units, leaders = groups, _leaders(groups, digests)
+    if origins is not None:
+        units = join(identical_groups(groups.tolist()), identical_groups(origins))
+        leaders = _leaders(units, [hashlib.sha256(name.encode()).hexdigest() for name in origins])
+    wants_calibration = holdout is not None or fold is not None
+
+    def drawn(items: Indices, purpose: str, share: float, leaving: int) -> NDArray[np.bool_]:
+        positions = _positions(leaders[items], f"{purpose} {seed}")
+        return positions < (share if origins is None else _cut(positions, share, leaving))
+
     if has_val:
         is_test = np.asarray(in_val, dtype=bool)
-        is_dropped = np.isin(groups, groups[is_test]) & ~is_test
+        is_dropped = np.isin(units, units[is_test]) & ~is_test
     else:
-        is_test = _positions(leaders, f"test {seed}") < test_share
+        is_test = drawn(everything, "test", test_share, 2 if wants_calibration else 1)
         is_dropped = np.zeros(len(is_defect), dtype=bool)
     rest = everything[~is_test & ~is_dropped]
     is_held = np.zeros(len(is_defect), dtype=bool)
@@ -119,7 +138,7 @@ def split_dataset(
     elif holdout is not None:
         if callable(holdout):
             holdout = holdout(len(np.unique(groups[rest[is_defect[rest]]])))
-        is_held[rest] = _positions(leaders[rest], f"calibration {seed}") < holdout
+        is_held[rest] = drawn(rest, "calibration", holdout, 1)
     split = Split(
         fit=rest[~is_held[rest]],
         calibration=everything[is_held],
@@ -129,7 +148,9 @@ def split_dataset(
     for left_out, folds in inner:
         fold_of = _Groups(split.fit, is_defect, leaders).deal(folds, [seed, 2])
         split = _inside_fit(split.fit, fold_of[split.fit] == left_out, everything)
-    _check(split, is_defect, source, SIDES if split.calibration.size else ("fit", "test"))
+    needs_all = split.calibration.size or (origins and wants_calibration and not inner)
+    sides = SIDES if needs_all else ("fit", "test")
+    _check(split, is_defect, source, sides, len(np.unique(units)) if origins else None)
     return split
 
 
@@ -159,6 +180,14 @@ def _positions(leaders: NDArray[np.str_], purpose: str) -> NDArray[np.float64]:
     digits = [hashlib.sha256(f"{purpose} {name}".encode()).hexdigest()[:13] for name in names]
     of_name = np.array([int(text, 16) / 2**52 for text in digits], np.float64)
     return of_name[of_item]
+
+
+def _cut(positions: NDArray[np.float64], share: float, leaving: int) -> float:
+    """Return what the positions of the drawn are below: at least one's, all but ``leaving``."""
+    levels = np.unique(positions)
+    wanted = int(np.count_nonzero(levels < share))
+    count = max(1, min(wanted, len(levels) - leaving))
+    return float(levels[count]) if count < len(levels) else 1.0
 
 
 class _Groups:
@@ -200,7 +229,14 @@ class _Groups:
         return spread
 
 
-def _check(split: Split, is_defect: NDArray[np.bool_], source: str, sides: Sequence[str]) -> None:
+def _check(
+    split: Split,
+    is_defect: NDArray[np.bool_],
+    source: str,
+    sides: Sequence[str],
+    groups: int | None,
+) -> None:
+    """Refuse a split with an empty class; ``groups``: so many are kept together, None: none are."""
     problems = []
     for name in sides:
         labels = is_defect[getattr(split, name)]
@@ -212,11 +248,14 @@ def _check(split: Split, is_defect: NDArray[np.bool_], source: str, sides: Seque
             )
     if problems:
         labels = is_defect
+        what = "copies" if groups is None else "copies or of the groups"
         dropped = (
-            f", {len(split.dropped):,} dropped as copies of val/" if len(split.dropped) else ""
+            f", {len(split.dropped):,} dropped as {what} of val/" if split.dropped.size else ""
         )
+        together = "" if groups is None else f", {groups:,} groups that are kept together"
+        needed = "images" if groups is None else "groups (or another data.split_seed)"
         problems.append(
             f"{source}: {np.count_nonzero(~labels):,} clean, {np.count_nonzero(labels):,} defects"
-            f"{dropped}; more images, or other shares, are needed"
+            f"{together}{dropped}; more {needed}, or other shares, are needed"
         )
         raise InputError(problems)

@@ -126,6 +126,11 @@ class DataConfig(Section):
     test_share: float = Field(
         0.2, gt=0, lt=1, description="share of all items, where the folder has no val/"
     )
+    split_by: Literal["item", "group"] = Field(
+        "item",
+        description="group: all items of a group (of data.group) go to one split, the honest way "
+        "where those of a group are alike",
+    )
     split_seed: int = Field(0, ge=0, description="of the fit/calibration(/test) split; not --seed")
     inner: Annotated[tuple[InnerFold, ...], BeforeValidator(_as_list)] = Field(
         (),
@@ -276,7 +281,7 @@ NOT_IDENTITY = {"precision", "layout", "device", "threads", "checkpoint_every"}
 """Training keys that say how, not what, is computed: measured once and written on record."""
 
 
-NEWER_DATA_KEYS = ("good", "classes", "group")
+NEWER_DATA_KEYS = ("good", "classes", "group", "split_by")
 """Unless they say something, runs have the identity that they had before there were these keys."""
 
 

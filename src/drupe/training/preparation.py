@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -29,17 +30,23 @@ GROUPS_VERSION = 1
 """Raised when duplicates are found by another rule; names the cached file."""
 
 
+NAMED_GROUPS = 10
+"""Groups of a split that are named; more are only counted."""
+
+
 @dataclass(frozen=True)
 class PreparedData:
     """A packed dataset with its duplicate groups (int32 [N]) and splits.
 
-    ``ancestor``: where the first weights come from an earlier run, what that one has learnt from.
+    ``ancestor``: where the first weights come from an earlier run, what that one has learnt from;
+    ``notes``: how the split came out where groups were kept together.
     """
 
     dataset: Dataset
     groups: NDArray[np.int32]
     split: Split
     ancestor: AncestorRecord | None = None
+    notes: tuple[str, ...] = ()
 
     def geometry(self, config: ExperimentConfig) -> Geometry:
         """Return what the network sees of an image; ``auto`` looks at ``fit`` only.
@@ -71,7 +78,7 @@ class PreparedData:
             skipped=list(dataset.skipped),
             passed_over=dataset.passed.to_json(),
             fixes=FixesRecord(**dataset.fixed.to_json()),
-            notes=list(dataset.notes),
+            notes=[*dataset.notes, *self.notes],
         )
 
 
@@ -124,6 +131,7 @@ def prepare_data(
     )
     groups = _cached_groups(dataset, progress)
     share = config.calibration.share
+    origins = _origins_to_keep(data, dataset)
     split = split_dataset(
         dataset.is_defect,
         dataset.in_val,
@@ -135,14 +143,40 @@ def prepare_data(
         seed=data.split_seed,
         fold=config.calibration.left_out,
         inner=[(one.fold, one.folds) for one in data.inner],
+        origins=origins,
         source=str(data.root),
     )
+    notes = () if origins is None else _split_notes(origins, split)
     ancestor = None
     if config.training.init is not None:
         split, ancestor = without_learnt(config.training.init, dataset, groups, split)
     if data.limit is not None:
         split = split.limited(data.limit, dataset.is_defect)
-    return PreparedData(dataset, groups, split, ancestor)
+    return PreparedData(dataset, groups, split, ancestor, notes)
+
+
+def _origins_to_keep(data: DataConfig, dataset: Dataset) -> tuple[str, ...] | None:
+    """Return each item's group where groups are kept on one side; None where only copies are."""
+    if data.split_by == "item":
+        return None
+    if dataset.origins is None:
+        raise InputError(
+            "data.split_by: group needs to know the groups: give data.group (--group PATTERN), or "
+            "a table with a column group"
+        )
+    return dataset.origins
+
+
+def _split_notes(origins: Sequence[str], split: Split) -> tuple[str, ...]:
+    """Say which groups each side of ``split`` has got, or how many."""
+    told = []
+    for side in ("fit", "calibration", "test", "dropped"):
+        items = getattr(split, side)
+        if items.size:
+            names = sorted({origins[index] for index in items})
+            listed = ", ".join(names) if len(names) <= NAMED_GROUPS else f"{len(names):,} groups"
+            told.append(f"{side}: {listed} ({len(items):,} items)")
+    return (f"split by group: {'; '.join(told)}",)
 
 
 def _read_groups(cached: Path, items: int) -> NDArray[np.int32] | None:
