@@ -98,7 +98,17 @@ def test_types_and_groups_reach_the_predictions(
     assert all(f"line-{row['group']}/" in row["path"] for row in rows)
     assert {row["type"] for row in rows} == {"", "cherry_pit", "stem"}
     assert {row["label"] for row in rows} == {"cherry_clean", "defect"}
-    assert drupe("evaluate", "run").code == 0
+    printed = drupe("evaluate", "run").stdout
+    assert "Each type of defect (distinct test items, threshold 0.5):" in printed
+    assert "Each group (distinct test items, threshold 0.5):" in printed
+    slices = json.loads((tmp_path / "run/evaluation.json").read_text())["test"]["distinct"][
+        "slices"
+    ]
+    counted = {one["name"]: one["defects"] for one in slices["argmax"]["types"]}
+    assert counted == {
+        kind: sum(row["type"] == kind for row in rows) for kind in ("cherry_pit", "stem")
+    }
+    assert slices["certified"] is None
     assert (tmp_path / "run/predictions/test.csv").read_text().splitlines() == lines
 
     refused = drupe("train", "tiny.yaml", "--data", crops, "--out", "other")

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drupe.cli.console import print_fitting, print_json, print_line, print_prose, stderr
+from drupe.cli.slices import print_slices
 from drupe.data.walk import passing_lines
 from drupe.errors import shortened
 from drupe.evaluation.intervals import Proportion, format_interval
+from drupe.evaluation.slices import Slices
 from drupe.runs.record import read_record
 
 if TYPE_CHECKING:
@@ -122,6 +124,7 @@ def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:
 def print_evaluation(evaluation: Evaluation, imported: ImportRecord | None = None) -> None:
     """Print the test figures at the threshold 0.5 with their exact intervals.
 
+    Where types of defects or groups are known, those of each as well.
     Of an imported network also what makes them optimistic.
     """
     test = evaluation.test
@@ -140,6 +143,12 @@ def print_evaluation(evaluation: Evaluation, imported: ImportRecord | None = Non
         f"AUROC {evaluation.auroc:.4f}, ECE {evaluation.ece:.3f}, "
         f"temperature {evaluation.temperature:.2f}"
     )
+    if test.distinct.slices:
+        at = test.distinct.slices
+        print_slices(Slices.of_record(at.argmax), "distinct test items, threshold 0.5")
+        if at.certified:
+            where = f"distinct test items, certified threshold {at.certified.threshold:.4g}"
+            print_slices(Slices.of_record(at.certified), where)
     way = "drupe threshold RUN"
     if imported:
         for caveat in imported.seen.caveats:

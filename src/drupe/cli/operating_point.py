@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decimal import ROUND_CEILING, Context
 
 from drupe.cli.console import print_fitting, print_line, print_prose
+from drupe.cli.slices import print_slices
 from drupe.evaluation.certificate import Certificate, NotCertifiableError
 from drupe.evaluation.intervals import (
     format_confidence,
@@ -67,6 +68,9 @@ def print_operating_point(point: OperatingPoint, steps: Sequence[NextStep]) -> N
     splits += [("test", point.test)] if point.test else []
     _print_lanes(splits, review)
     _print_rates(splits, certificate)
+    for name, figures in splits:
+        if figures.slices:
+            print_slices(figures.slices, f"distinct items of {name}, not accepted at the threshold")
     if request.prevalence is not None:
         _print_load(splits[-1], request.prevalence)
     _print_meaning(point, claim)

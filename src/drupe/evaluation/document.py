@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from drupe.evaluation.metrics import (
+    ARGMAX_THRESHOLD,
     ECE_BINS,
     Counts,
     auroc,
@@ -18,6 +19,7 @@ from drupe.evaluation.metrics import (
     expected_calibration_error,
 )
 from drupe.evaluation.predictions import Predictions
+from drupe.evaluation.slices import Slices
 from drupe.evaluation.temperature import negative_log_likelihood
 
 
@@ -31,7 +33,8 @@ def evaluation_document(
     """Return the figures of one run; ``drupe threshold`` adds a certificate.
 
     ``test_groups`` (int [n]) gives the duplicate group of each test item. ``test.argmax`` counts
-    every test item, ``test.distinct.argmax`` one item per duplicate group. ``auroc``, ``ece`` (over
+    every test item, ``test.distinct.argmax`` one item per duplicate group, and where types of
+    defects or groups are known, ``test.distinct.slices`` those of each. ``auroc``, ``ece`` (over
     ``ece_bins`` equal bins), ``brier`` and ``log_loss`` (nats per item) are of all test items;
     ``calibration`` is None for a run that learnt from all training items; its ``nll`` is in nats
     per item, at T = 1 and at the fitted temperature.
@@ -40,6 +43,8 @@ def evaluation_document(
     if groups.shape != (len(test),):
         raise ValueError(f"test_groups: must have shape ({len(test)},), got {groups.shape}")
     distinct = test.distinct(groups)
+    slices = Slices.of(distinct, ARGMAX_THRESHOLD)
+    known_slices = {"slices": {"argmax": slices.to_json(), "certified": None}} if slices else {}
     # The logit ranks as the score does, but float32 doesn't tie its largest values.
     ranking = test.scores if test.logits is None else test.logits
     return {
@@ -51,7 +56,7 @@ def evaluation_document(
             "groups": len(distinct),
             "argmax": _argmax(test),
             "certified": None,
-            "distinct": {**_sizes(distinct), "argmax": _argmax(distinct)},
+            "distinct": {**_sizes(distinct), "argmax": _argmax(distinct), **known_slices},
         },
         "auroc": auroc(ranking, test.is_defect),
         "ece": expected_calibration_error(test.scores, test.is_defect),

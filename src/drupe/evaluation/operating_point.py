@@ -28,6 +28,7 @@ from drupe.evaluation.metrics import Counts
 from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.pricing import Offer, price
+from drupe.evaluation.slices import Slices
 from drupe.runs.evaluation_file import (
     CertifiedFigures,
     RecordedCertificate,
@@ -87,6 +88,7 @@ class SplitFigures:
     confidence: float
     min_recall: float
     load: LineLoad | None
+    slices: Slices | None = None
 
     @classmethod
     def of(cls, table: Predictions, thresholds: Thresholds, request: Request) -> SplitFigures:
@@ -95,7 +97,8 @@ class SplitFigures:
         load = None
         if request.prevalence is not None:
             load = LineLoad.of(counts, request.prevalence, request.costs)
-        return cls(len(table), counts, request.confidence, request.min_recall, load)
+        slices = Slices.of(table, thresholds.low)
+        return cls(len(table), counts, request.confidence, request.min_recall, load, slices)
 
     @property
     def refutation(self) -> float:
@@ -116,6 +119,7 @@ class SplitFigures:
             "refutation_p_value": self.refutation,
             "lanes": counts.to_json(),
             "per_thousand": self.load.to_json() if self.load else None,
+            **({"slices": self.slices.to_json()} if self.slices else {}),
         }
 
 
@@ -197,11 +201,13 @@ class OperatingPoint:
             raise ValueError("point: must hold test predictions")
         if certificate is None:
             return CertifiedFigures(None, None, None)
+        slices = Slices.of(test.distinct, certificate.threshold)
         chosen = {name: getattr(self.request, name) for name in CHOOSES_HIGH}
         return CertifiedFigures(
             certificate.to_json() | {"review": chosen},
             _figures(test.table, certificate),
             _figures(test.distinct, certificate),
+            slices.to_json() if slices else None,
         )
 
 

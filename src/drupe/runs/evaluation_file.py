@@ -57,6 +57,47 @@ class DecisionCounts(_Part):
     misses: int
 
 
+class SliceRow(_Part):
+    """The items of one type of defect or of one group; of a type there are no clean ones.
+
+    The p-values say how likely so many mistakes or more would be if this slice were like the
+    others, adjusted for the number of slices; null where it has no such items.
+    """
+
+    name: str
+    defects: int
+    misses: int
+    recall: Rate
+    worse_recall_p_value: float | None
+    clean: int = 0
+    clean_accepted: int = 0
+    clean_yield: Rate | None = None
+    worse_yield_p_value: float | None = None
+
+
+class WorstGroup(_Part):
+    """Names of the groups of the worst recall and yield, null where none can be told."""
+
+    recall: str | None
+    clean_yield: str | None
+
+
+class SliceTable(_Part):
+    """All types and groups at one threshold; null where nothing tells of them."""
+
+    threshold: float
+    types: list[SliceRow] | None = None
+    groups: list[SliceRow] | None = None
+    worst_group: WorstGroup | None = None
+
+
+class TestSlices(_Part):
+    """Types and groups at 0.5, and at the certificate's threshold."""
+
+    argmax: SliceTable
+    certified: SliceTable | None = None
+
+
 class DistinctItems(_Part):
     """The test split with one item per duplicate group."""
 
@@ -64,6 +105,7 @@ class DistinctItems(_Part):
     defects: int
     argmax: DecisionCounts
     certified: DecisionCounts | None = None
+    slices: TestSlices | None = None
 
 
 class TestItems(_Part):
@@ -171,13 +213,14 @@ def read_evaluation(folder: Path) -> Evaluation:
 class CertifiedFigures:
     """A certificate (with how ``high`` was chosen beside it) and the counts at its threshold.
 
-    ``test`` counts all test items, ``distinct`` one of each duplicate group. All three are None
-    where nothing is certified.
+    ``test`` counts all test items, ``distinct`` one of each duplicate group, ``slices`` those of
+    each type and group, where they are known. All are None where nothing is certified.
     """
 
     certificate: Tree | None
     test: Tree | None
     distinct: Tree | None
+    slices: Tree | None = None
 
 
 def record_certificate(folder: Path, figures: CertifiedFigures) -> None:
@@ -190,4 +233,6 @@ def record_certificate(folder: Path, figures: CertifiedFigures) -> None:
     document["certificate"] = figures.certificate
     document["test"]["certified"] = figures.test
     document["test"]["distinct"]["certified"] = figures.distinct
+    if "slices" in document["test"]["distinct"]:
+        document["test"]["distinct"]["slices"]["certified"] = figures.slices
     Evaluation.model_validate(document).write(folder)
