@@ -153,3 +153,70 @@ def test_wrong_options_are_said_before_anything_is_trained(quick, run) -> None:
         assert result.code == 2
         assert wrong[0].removeprefix("--").replace("-", "_") in result.stderr
         assert "fold" not in result.stderr
+
+
+def write_typed(path, count: int, stems: int) -> None:
+    """A CSV of ``count`` items, half of them defects of which ``stems`` are stems, of 2 cameras."""
+    lines = ["path,label,score,type,group"]
+    for k in range(count):
+        is_defect = k % 2
+        kind = ("stem" if k // 2 < stems else "pit") if is_defect else ""
+        score = 0.6 + 0.3 * k / count if is_defect else 0.1 + 0.3 * k / count
+        label = "defect" if is_defect else "clean"
+        lines.append(f"{k},{label},{score},{kind},camera {k % 4 // 2}")
+    path.write_text("\n".join(lines))
+
+
+def test_promises_about_types_and_groups(quick, tmp_path) -> None:
+    write_typed(tmp_path / "typed.csv", 1600, 200)
+    asked = ("--min-recall", "pit=0.99", "--min-recall", "stem=0.98", "--per-group")
+    result = quick("threshold", "typed.csv", *asked)
+    assert result.code == 0, result.stderr
+    words = " ".join(result.stdout.split())
+    assert "recall ≥ 98 % certified at 95 % confidence" in words
+    assert "Certified together with it, all at 95 % confidence:" in words
+    assert "stem ≥ 98 % 200 0 0" in words
+    assert "pit ≥ 99 % 600 1 0" in words
+    assert "camera 0 ≥ 98 % 400 3 0" in words
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    document = json.loads(quick("threshold", "typed.csv", *asked, "--json").stdout)
+    kept = {one["name"]: one["min_recall"] for one in document["certificate"]["slices"]}
+    assert kept == {"pit": 0.99, "stem": 0.98, "camera 0": 0.98, "camera 1": 0.98}
+    counted = document["slices"]
+    assert [one["name"] for one in counted["types"]] == ["pit", "stem"]
+    assert [one["defects"] for one in counted["groups"]] == [400, 400]
+
+
+def test_a_type_that_can_not_be_certified_says_what_it_needs(quick, tmp_path) -> None:
+    write_typed(tmp_path / "typed.csv", 1600, 40)
+    asked = ("--min-recall", "0.99", "--min-recall", "stem=0.95")
+    result = quick("threshold", "typed.csv", *asked)
+    assert result.code == 1
+    words = " ".join(result.stdout.split())
+    assert "not certified" in words
+    assert "all defects ≥ 99 % 299 800" in words
+    assert "stem ≥ 95 % 59 40 19" in words
+    document = json.loads(quick("threshold", "typed.csv", *asked, "--json").stdout)
+    assert document["lacking"] == [
+        {"kind": "type", "name": "stem", "min_recall": 0.95, "defects": 40, "needed": 59}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pit="], "--min-recall: must be R or TYPE=R such as 0.99, got 'pit='"),
+        (["0.9", "0.8"], "--min-recall: must be given once for all defects, got 2"),
+        (
+            ["pti=0.9"],
+            "min_recall: pti: must be a type of defect in calibration, got pit, stem (did",
+        ),
+        (["pit=2"], "min_recall: must be in (0, 1), got 2"),
+    ],
+)
+def test_recalls_that_can_not_be_read(quick, tmp_path, words, message) -> None:
+    write_typed(tmp_path / "typed.csv", 400, 40)
+    options = [part for word in words for part in ("--min-recall", word)]
+    result = quick("threshold", "typed.csv", *options)
+    assert result.code == 2
+    assert message in result.stderr

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import ROUND_CEILING, Context
 
 from drupe.cli.console import print_fitting, print_line, print_prose
-from drupe.cli.slices import print_slices
+from drupe.cli.slices import print_lacking, print_promises, print_slices
 from drupe.evaluation.certificate import Certificate, NotCertifiableError
 from drupe.evaluation.intervals import (
     format_confidence,
@@ -64,6 +64,8 @@ def print_operating_point(point: OperatingPoint, steps: Sequence[NextStep]) -> N
             "the claim takes every row as a distinct item that nothing was learnt from.",
             style="yellow",
         )
+    if certificate and certificate.slices:
+        print_promises(certificate.slices, sure)
     splits = [("calibration", point.calibration)]
     splits += [("test", point.test)] if point.test else []
     _print_lanes(splits, review)
@@ -113,6 +115,9 @@ def _print_refusal(point: OperatingPoint, refusal: NotCertifiableError, asked: s
     ways_of_a_run = (
         "Collect more (--data DIR), use every training defect (--cross-fit 5, approximate)"
     )
+    if refusal.lacking:
+        print_lacking(refusal)
+        return
     print_prose(
         f"{asked} takes at least {refusal.needed_defects:,} distinct defects in calibration, none "
         f"of them missed; got {refusal.defects:,}. "
@@ -198,6 +203,13 @@ def _print_meaning(point: OperatingPoint, claim: str) -> None:
             "The certificate holds for crops of the same line, camera, light and labelling"
             + (", and counts a reviewed defect as caught." if review else ".")
         )
+    for one in point.slice_refutations:
+        if one.p_value <= 1 - point.request.confidence:
+            print_prose(
+                f"The test REFUTES {one.claim}: {one.misses:,} of {one.defects:,} missed, chance "
+                f"{format_percent(one.p_value)} (adjusted for {len(point.slice_refutations)}).",
+                style="bold red",
+            )
     if test is None or point.certificate is None:
         return
     refuted = test.refutation <= 1 - point.request.confidence

@@ -1,11 +1,18 @@
-"""Types of defects and groups as tables for the terminal, the worst first."""
+"""Types of defects and groups as tables for the terminal: counts, promises, what is lacking."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from drupe.cli.console import print_fitting, print_line, print_prose
-from drupe.evaluation.intervals import Proportion, format_interval, format_percent
+from drupe.evaluation.certificate import NotCertifiableError, SliceCertificate
+from drupe.evaluation.intervals import (
+    Proportion,
+    format_confidence,
+    format_interval,
+    format_percent,
+    format_target,
+)
 from drupe.evaluation.slices import CONFIDENCE, Slice, Slices, worst_recall, worst_yield
 
 SHOWN = 20
@@ -35,6 +42,47 @@ def print_slices(slices: Slices, where: str) -> None:
         _print_worst(slices.groups)
 
 
+def print_promises(promised: Sequence[SliceCertificate], sure: str) -> None:
+    """Print what is promised of types and groups, and the counts that prove it."""
+    print_line("")
+    print_prose(f"Certified together with it, all at {sure} confidence:")
+    rows = [
+        (
+            one.name,
+            f"≥ {format_target(one.min_recall)}",
+            f"{one.defects:,}",
+            f"{one.misses_allowed:,}",
+            f"{one.misses:,}",
+        )
+        for one in promised
+    ]
+    print_fitting(("", "recall", "defects", "misses allowed", "missed"), rows)
+
+
+def print_lacking(refusal: NotCertifiableError) -> None:
+    """Print which slices have too few defects for what was asked, and how many it takes."""
+    print_prose(
+        "It takes so many distinct defects in calibration, none of them missed, at "
+        f"{format_confidence(refusal.confidence)} confidence:"
+    )
+    rows = [("all defects", refusal.min_recall, refusal.needed_defects, refusal.defects)]
+    rows += [(one.name, one.min_recall, one.needed, one.defects) for one in refusal.lacking]
+    print_fitting(
+        ("", "recall", "needed", "got", "lacking"),
+        [
+            (
+                name,
+                f"≥ {format_target(recall)}",
+                f"{needed:,}",
+                f"{got:,}",
+                f"{needed - got:,}" if needed > got else "",
+            )
+            for name, recall, needed, got in rows
+        ],
+    )
+    print_prose("Collect more of these (--data DIR), or ask for less of them.")
+
+
 def _worst_first(slices: Sequence[Slice]) -> list[Slice]:
     def rank(one: Slice) -> tuple[float, float, str]:
         rate = one.recall().rate
@@ -60,10 +108,12 @@ def _print_rest(rows: int) -> None:
 
 def _print_worst(groups: Sequence[Slice]) -> None:
     """Name the worst group by recall and by yield, and whether chance alone could make it so."""
-    for what, worst, chance in (
-        ("recall", found := worst_recall(groups), found and found.worse_recall),
-        ("clean yield", found := worst_yield(groups), found and found.worse_yield),
-    ):
+    by_recall, by_yield = worst_recall(groups), worst_yield(groups)
+    judged = (
+        ("recall", by_recall, by_recall.worse_recall if by_recall else None),
+        ("clean yield", by_yield, by_yield.worse_yield if by_yield else None),
+    )
+    for what, worst, chance in judged:
         if worst is None or chance is None:
             continue
         is_shown = chance <= 1 - CONFIDENCE

@@ -24,6 +24,8 @@ EXAMPLES = examples(
     "drupe threshold RUN --data fresh/crops  before going live",
     "drupe threshold RUN --cross-fit 5 --run-data /mnt/moved/crops",
     "drupe threshold RUN --low 0.1 --high 0.9",
+    "drupe threshold RUN --min-recall pit=0.99 --min-recall stem=0.95",
+    "drupe threshold RUN --min-recall 0.98 --per-group",
 )
 
 
@@ -34,7 +36,16 @@ Source = Annotated[
     ),
 ]
 MinRecall = Annotated[
-    float, typer.Option(metavar="R", help="Share of defects that must be caught.")
+    list[str] | None,
+    typer.Option(
+        metavar="[TYPE=]R",
+        help="Share of defects that must be caught, 0.99 if not given; of one type as well: "
+        "--min-recall pit=0.99 --min-recall stem=0.95.",
+        show_default=False,
+    ),
+]
+PerGroup = Annotated[
+    bool, typer.Option("--per-group", help="In every group (camera, line) as well as in all.")
 ]
 Confidence = Annotated[float, typer.Option(metavar="C", help="With which that must hold.")]
 Candidates = Annotated[
@@ -74,7 +85,8 @@ def threshold(
     source: Source,
     data: Fresh = None,
     run_data: RunData = None,
-    min_recall: MinRecall = 0.99,
+    min_recall: MinRecall = None,
+    per_group: PerGroup = False,
     confidence: Confidence = 0.95,
     candidates: Candidates = 1,
     review_budget: Budget = 0.0,
@@ -98,10 +110,13 @@ def threshold(
     from drupe.evaluation.operating_point import Request, operating_point
     from drupe.runs.evaluation_file import record_certificate
 
+    overall, of_types = _recalls(min_recall or [])
     request = Request(
-        min_recall=min_recall,
+        min_recall=overall,
         confidence=confidence,
         candidates=candidates,
+        recall_of_types=of_types,
+        per_group=per_group,
         review_budget=review_budget,
         reject_precision=reject_precision,
         prevalence=prevalence,
@@ -120,6 +135,33 @@ def threshold(
         print_operating_point(point, steps)
     if point.refusal:
         raise typer.Exit(1)
+
+
+def _recalls(words: list[str]) -> tuple[float, tuple[tuple[str, float], ...]]:
+    """Return the recall of all defects and that of types of them.
+
+    Where only types are given, the lowest of theirs is asked of all.
+    """
+    overall: list[float] = []
+    of_types: list[tuple[str, float]] = []
+    problems = []
+    for word in words:
+        name, equals, number = word.rpartition("=")
+        try:
+            recall = float(number)
+        except ValueError:
+            problems.append(f"--min-recall: must be R or TYPE=R such as 0.99, got {word!r}")
+            continue
+        if equals:
+            of_types.append((name, recall))
+        else:
+            overall.append(recall)
+    if len(overall) > 1:
+        problems.append(f"--min-recall: must be given once for all defects, got {len(overall)}")
+    if problems:
+        raise InputError(problems)
+    lowest = min((recall for _, recall in of_types), default=0.99)
+    return (overall[0] if overall else lowest), tuple(of_types)
 
 
 def _costs(text: str | None) -> Costs | None:

@@ -252,10 +252,14 @@ def _open_in_order(
 def _most_certified_together(model: ModelPredictions, request: Request, alternatives: int) -> int:
     """Return how many alternatives calibration's defects can certify jointly, at least 1."""
     assert model.calibration is not None
-    defects = int(model.calibration.distinct.is_defect.sum())
+    is_defect = model.calibration.distinct.is_defect
+    asked = [(int(is_defect.sum()), request.min_recall)]
+    asked += [
+        (int((is_defect & one.members).sum()), one.min_recall) for one in request.promises(model)
+    ]
     for count in range(alternatives, 1, -1):
-        confidence = joint_confidence(request.confidence, request.candidates * count)
-        if misses_allowed(defects, request.min_recall, confidence) is not None:
+        joint = joint_confidence(request.confidence, request.candidates * count)
+        if all(misses_allowed(n, recall, joint) is not None for n, recall in asked):
             return count
     return 1
 

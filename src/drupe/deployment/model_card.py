@@ -10,6 +10,7 @@ from drupe.data.image_contract import ImageContract
 from drupe.deployment.evidence import Evidence
 from drupe.deployment.frames import FrameCheck
 from drupe.deployment.functions import EvaluatedFunction, FunctionEvaluation
+from drupe.evaluation.certificate import describe_promise
 from drupe.evaluation.intervals import format_confidence, format_target
 from drupe.models.ensemble import AnyNetwork
 from drupe.runs.record import AncestorRecord, RunRecord, TeacherRecord
@@ -156,6 +157,13 @@ def _claim(certificate: Mapping[str, Any] | None, refusal: str | None) -> str:
         f"({certificate['misses']:,} of {certificate['defects']:,} distinct calibration defects "
         f"were missed; {certificate['misses_allowed']:,} were allowed)"
     )
+    together = [
+        f"{describe_promise(one['kind'], one['name'], one['min_recall'])} ({one['misses']:,} of "
+        f"{one['defects']:,} missed, {one['misses_allowed']:,} allowed)"
+        for one in certificate.get("slices", ())
+    ]
+    if together:
+        words += f"; together with that, {', '.join(together)}"
     if certificate["approximate"] is not None:
         return f"approximately, which is no guarantee ({certificate['approximate']}): {words}"
     return words

@@ -7,12 +7,22 @@ the time. The rule here is the distribution-free tolerance bound of an order sta
 as a risk-controlling choice, Bates et al. 2021): with the threshold at or below the (k + 1)-th
 smallest defect score, the true miss rate exceeds 1 − R with probability at most
 P(Bin(n, 1 − R) ≤ k), whatever the scores' distribution; ties only make it smaller.
+
+Several promises, one threshold: recall of each slice j (a type of defect, a group, all defects) is
+to be at least R_j. Let t_j be the threshold that promise j allows by itself, at the full
+confidence, and t the lowest of them. All promises hold together with that confidence; no
+correction for their number is due. For a slice's true recall never rises with the threshold, so
+there is a highest T_j up to which promise j holds, and all hold exactly where t ≤ T, the lowest of
+the T_j. Let h be the slice with T_h = T, which the calibration items have no part in. A promise is
+broken only if t > T_h, so because of t ≤ t_h only if t_h > T_h, and that has probability at most
+1 − confidence. (An intersection-union test, Berger 1982: all are rejected at the level of one.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +31,7 @@ from scipy.stats import binom
 
 from drupe.errors import DrupeError, InputError
 from drupe.evaluation.bisection import smallest_above
-from drupe.evaluation.intervals import Proportion
+from drupe.evaluation.intervals import Proportion, format_target
 from drupe.evaluation.metrics import Counts
 
 METHOD = "order-statistic"
@@ -33,17 +43,42 @@ LARGEST_SEARCH = 10**12
 """Defects beyond which a recall this close to 1 is not certified: nobody labels that many."""
 
 
+Kind = Literal["type", "group"]
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """A slice with too few ``defects`` for its promise; ``needed``: the fewest, none missed."""
+
+    kind: Kind
+    name: str
+    min_recall: float
+    defects: int
+    needed: int
+
+    @property
+    def claim(self) -> str:
+        """What can't be promised."""
+        return describe_promise(self.kind, self.name, self.min_recall)
+
+
 class NotCertifiableError(DrupeError):
     """There are too few defects. ``needed_defects`` is how many it takes, none of them missed.
 
+    ``lacking``: the slices with too few; those of all slices together may then be enough.
     ``in_sample`` says why none of the calibration items counts, where that is so.
     """
 
     def __init__(
-        self, defects: int, min_recall: float, confidence: float, in_sample: str | None = None
+        self,
+        defects: int,
+        min_recall: float,
+        confidence: float,
+        in_sample: str | None = None,
+        lacking: Sequence[Lacking] = (),
     ) -> None:
         self.defects, self.min_recall, self.confidence = defects, min_recall, confidence
-        self.in_sample = in_sample
+        self.in_sample, self.lacking = in_sample, tuple(lacking)
         self.needed_defects = needed_defects(min_recall, confidence)
         refusal = f"recall ≥ {min_recall:g} can't be certified at confidence {confidence:g}"
         if in_sample:
@@ -52,9 +87,21 @@ class NotCertifiableError(DrupeError):
                 "defects among newly collected crops: drupe threshold RUN --data DIR"
             )
             return
+        short = [f"{one.claim} takes {one.needed:,}, got {one.defects:,}" for one in self.lacking]
+        if self.lacking and defects >= self.needed_defects:
+            super().__init__(
+                f"what was asked can't be certified at confidence {confidence:g}, by the number of "
+                f"distinct defects in calibration: {'; '.join(short)}"
+            )
+            return
         super().__init__(
-            f"{refusal}: it takes at least {self.needed_defects:,} distinct defects in "
-            f"calibration, got {defects:,}"
+            "; ".join(
+                [
+                    f"{refusal}: it takes at least {self.needed_defects:,} distinct defects in "
+                    f"calibration, got {defects:,}",
+                    *short,
+                ]
+            )
         )
 
 
@@ -131,6 +178,55 @@ def joint_confidence(confidence: float, candidates: int) -> float:
     return confidence if candidates == 1 else 1 - (1 - confidence) / candidates
 
 
+def describe_promise(kind: Kind, name: str, min_recall: float) -> str:
+    """Return ``recall ≥ 99 % of pit``, or of a group, ``in camera-3``."""
+    return f"recall ≥ {format_target(min_recall)} {'of' if kind == 'type' else 'in'} {name}"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """``recall ≥ min_recall`` among the defects of a slice: one type of defect, or one group.
+
+    members: bool [n], the slice's items; clean ones among them don't count.
+    """
+
+    kind: Kind
+    name: str
+    min_recall: float
+    members: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class SliceCertificate:
+    """A promise kept at the certificate's threshold, and the slice's counts that prove it.
+
+    It holds together with the certificate's own claim and every other promise.
+    """
+
+    kind: Kind
+    name: str
+    min_recall: float
+    confidence: float
+    defects: int
+    misses_allowed: int
+    misses: int
+
+    @property
+    def claim(self) -> str:
+        """What is promised."""
+        return describe_promise(self.kind, self.name, self.min_recall)
+
+    @property
+    def recall(self) -> Proportion:
+        """Recall as if all allowed misses had happened, see :attr:`Certificate.recall`."""
+        caught = self.defects - self.misses_allowed
+        return Proportion(caught, self.defects, self.confidence, sides=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every field and the bound of recall."""
+        return {**vars(self), "recall": self.recall.to_json()}
+
+
 @dataclass(frozen=True)
 class MeasuredOn:
     """The very function whose scores were certified; another one needs its own certificate.
@@ -151,7 +247,8 @@ class Certificate:
     ``misses`` and ``clean_accepted`` those of them with a score below ``threshold``. The threshold
     is a float32 exactly. ``candidates`` is the m that ``confidence`` was raised for. A certificate
     with ``approximate`` set says there why it is no exact guarantee. The guarantee is marginal: it
-    speaks of all defects to come, not of each lot of them.
+    speaks of all defects to come, not of each lot of them. ``slices``: the promises about types of
+    defects and groups that hold together with it.
     """
 
     threshold: float
@@ -166,6 +263,7 @@ class Certificate:
     approximate: str | None = None
     data_fingerprint: str | None = None
     measured_on: MeasuredOn | None = None
+    slices: tuple[SliceCertificate, ...] = ()
 
     @property
     def is_exact(self) -> bool:
@@ -189,13 +287,15 @@ class Certificate:
 
     def to_json(self) -> dict[str, Any]:
         """Return every field, the method and the assumption."""
+        apart = ("measured_on", "slices")
         return {
-            **{name: value for name, value in vars(self).items() if name != "measured_on"},
+            **{name: value for name, value in vars(self).items() if name not in apart},
             "measured_on": vars(self.measured_on) if self.measured_on else None,
             "recall": self.recall.to_json(),
             "clean_yield": self.clean_yield.to_json(),
             "method": METHOD,
             "assumption": ASSUMPTION,
+            **({"slices": [one.to_json() for one in self.slices]} if self.slices else {}),
         }
 
 
@@ -207,6 +307,7 @@ def certify_threshold(
     confidence: float = 0.95,
     candidates: int = 1,
     groups: ArrayLike | None = None,
+    promises: Sequence[Promise] = (),
     approximate: str | None = None,
     data_fingerprint: str | None = None,
     measured_on: MeasuredOn | None = None,
@@ -228,6 +329,10 @@ def certify_threshold(
     groups
         int [n]: items of one number are copies and count once, by the first defect among them, or
         the first item where there is none; None: all items are distinct.
+    promises
+        What must hold as well, about types of defects or groups: the threshold is lowered until all
+        of it holds with ``confidence``, together. What is promised must not be chosen by these
+        scores.
     approximate
         Why the guarantee isn't exact, if it isn't (cross-fitted scores).
     data_fingerprint, measured_on
@@ -236,22 +341,31 @@ def certify_threshold(
     Raises
     ------
     NotCertifiableError
-        Too few defects.
+        Too few defects, in all or in the slice of a promise.
     InputError
         Scores that are not finite or outside [0, 1], a target outside (0, 1), or a class missing.
     """
     check_target(min_recall, confidence)
     score, defect = _checked(scores, labels)
+    slices = [defect & one.members for one in promises]
     if groups is not None:
         by_label = np.argsort(~defect, kind="stable")  # a group with a defect counts as one
         first = np.unique(np.asarray(groups)[by_label], return_index=True)[1]
-        score, defect = score[by_label[first]], defect[by_label[first]]
+        distinct = by_label[first]
+        score, defect = score[distinct], defect[distinct]
+        slices = [members[distinct] for members in slices]
     confidence = joint_confidence(confidence, candidates)
     ranked = np.sort(score[defect])
     allowed = misses_allowed(ranked.size, min_recall, confidence)
-    if allowed is None:
-        raise NotCertifiableError(ranked.size, min_recall, confidence)
-    threshold = threshold_below(ranked[allowed], score)
+    asked = [
+        _SliceDefects(one, np.sort(score[members]), confidence)
+        for one, members in zip(promises, slices, strict=True)
+    ]
+    lacking = [one.lacking for one in asked if one.allowed is None]
+    if allowed is None or lacking:
+        raise NotCertifiableError(ranked.size, min_recall, confidence, lacking=lacking)
+    lowest = min([ranked[allowed], *(one.ranked[one.allowed] for one in asked)])
+    threshold = threshold_below(lowest, score)
     counts = Counts.at_threshold(score, defect, threshold)
     return Certificate(
         threshold=threshold,
@@ -266,7 +380,33 @@ def certify_threshold(
         approximate=approximate,
         data_fingerprint=data_fingerprint,
         measured_on=measured_on,
+        slices=tuple(one.certificate(threshold) for one in asked),
     )
+
+
+class _SliceDefects:
+    """The defects of one promised slice, scores sorted, and how many of them may be missed."""
+
+    def __init__(self, promise: Promise, ranked: NDArray[np.float32], confidence: float) -> None:
+        self.promise, self.ranked, self.confidence = promise, ranked, confidence
+        self.allowed = misses_allowed(ranked.size, promise.min_recall, confidence)
+
+    @property
+    def lacking(self) -> Lacking:
+        one = self.promise
+        needed = needed_defects(one.min_recall, self.confidence)
+        return Lacking(one.kind, one.name, one.min_recall, self.ranked.size, needed)
+
+    def certificate(self, threshold: float) -> SliceCertificate:
+        return SliceCertificate(
+            kind=self.promise.kind,
+            name=self.promise.name,
+            min_recall=self.promise.min_recall,
+            confidence=self.confidence,
+            defects=self.ranked.size,
+            misses_allowed=self.allowed or 0,
+            misses=int(np.count_nonzero(self.ranked < np.float32(threshold))),
+        )
 
 
 def threshold_below(score: float, scores: NDArray[np.float32]) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drupe.evaluation.certificate import Certificate, NotCertifiableError, certify_threshold
 from drupe.evaluation.operating_point import Request
@@ -43,7 +45,8 @@ def threshold_holders(calibration: Predictions, request: Request) -> ThresholdHo
     """Find the defects at and below the order statistic that the threshold rests on.
 
     With k misses allowed these are the k + 1 distinct defects of the lowest scores: as long as k
-    stays, each of them that goes raises the threshold, and no other does.
+    stays, each of them that goes raises the threshold, and no other does. Where something is
+    promised of types of defects or groups too, they are those of the slice that set it.
 
     Args:
         calibration: distinct items.
@@ -52,13 +55,22 @@ def threshold_holders(calibration: Predictions, request: Request) -> ThresholdHo
     Raises:
         NotCertifiableError: too few defects even with all of them.
     """
-    certificate = _certify(calibration, request)
-    defects = np.flatnonzero(calibration.is_defect)
-    lowest = defects[np.argsort(calibration.scores[defects], kind="stable")]
-    holding = lowest[: certificate.misses_allowed + 1]
+    known = calibration.types or ()
+    certificate = _certify(calibration, request, known)
+    claims = [(calibration.is_defect, certificate.misses_allowed)]
+    claims += [
+        (calibration.is_defect & promise.members, kept.misses_allowed)
+        for promise, kept in zip(
+            request.promises_about(calibration), certificate.slices, strict=True
+        )
+    ]
+    holding = min(
+        (_lowest(calibration, members, allowed + 1) for members, allowed in claims),
+        key=lambda items: float(calibration.scores[items[-1]]),
+    )
     kept = np.setdiff1d(np.arange(len(calibration)), holding)
     try:
-        without = _certify(calibration.take(kept), request)
+        without = _certify(calibration.take(kept), request, known)
     except NotCertifiableError:
         without = None
     return ThresholdHolders(
@@ -66,11 +78,18 @@ def threshold_holders(calibration: Predictions, request: Request) -> ThresholdHo
     )
 
 
-def _certify(table: Predictions, request: Request) -> Certificate:
+def _certify(table: Predictions, request: Request, known: Sequence[str]) -> Certificate:
     return certify_threshold(
         table.scores,
         table.is_defect,
         min_recall=request.min_recall,
         confidence=request.confidence,
         candidates=request.candidates,
+        promises=request.promises_about(table, known),
     )
+
+
+def _lowest(table: Predictions, members: NDArray[np.bool_], count: int) -> NDArray[np.intp]:
+    """Return the ``count`` members of the lowest scores, the lowest first."""
+    items = np.flatnonzero(members)
+    return items[np.argsort(table.scores[items], kind="stable")][:count]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from drupe.errors import InputError
 from drupe.evaluation.certificate import (
     Certificate,
     NotCertifiableError,
+    Promise,
     certify_threshold,
     check_target,
     joint_confidence,
@@ -28,6 +31,8 @@ from drupe.evaluation.metrics import Counts
 from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.pricing import Offer, price
+from drupe.evaluation.promises import promises_about
+from drupe.evaluation.slice_refutation import SliceRefutation, refute
 from drupe.evaluation.slices import Slices
 from drupe.runs.evaluation_file import (
     CertifiedFigures,
@@ -47,13 +52,17 @@ GIVEN = "given"
 class Request:
     """Requirements of a threshold; see :func:`operating_point`.
 
-    ``candidates``: from how many models the one to deploy is chosen. ``low`` and ``high`` given by
-    hand are taken as they are; None: certified, and chosen by budget or precision.
+    ``candidates``: from how many models the one to deploy is chosen. ``recall_of_types``: (type of
+    defect, its recall), to hold as well; ``per_group``: ``min_recall`` in every group as well.
+    ``low`` and ``high`` given by hand are taken as they are; None: certified, and chosen by budget
+    or precision.
     """
 
     min_recall: float = 0.99
     confidence: float = 0.95
     candidates: int = 1
+    recall_of_types: tuple[tuple[str, float], ...] = ()
+    per_group: bool = False
     review_budget: float = 0.0
     reject_precision: float | None = None
     prevalence: float | None = None
@@ -63,12 +72,20 @@ class Request:
 
     def __post_init__(self) -> None:
         check_target(self.min_recall, self.confidence)
+        for _, recall in self.recall_of_types:
+            check_target(recall, self.confidence)
         check_targets(self.review_budget, self.reject_precision, self.prevalence)
         if self.low is not None:
             Thresholds(self.low, self.low if self.high is None else self.high)
         elif self.high is not None:
             Thresholds(0.0, self.high)
-        problems = []
+        problems = [
+            f"min_recall: must be given once for a type, got {name} {count} times"
+            for name, count in Counter(name for name, _ in self.recall_of_types).items()
+            if count > 1
+        ]
+        if self.low is not None and (self.recall_of_types or self.per_group):
+            problems.append("low: a given one is not certified, so nothing is promised of slices")
         if self.high is not None and (self.review_budget or self.reject_precision is not None):
             problems.append(
                 "high: a given one can't be chosen by review_budget or reject_precision"
@@ -77,6 +94,24 @@ class Request:
             problems.append("costs: need the prevalence (share of defects on the line)")
         if problems:
             raise InputError(problems)
+
+    def promises_about(
+        self, table: Predictions, known_types: Iterable[str] = ()
+    ) -> tuple[Promise, ...]:
+        """Return what is asked of the slices of ``table``, whose items are distinct.
+
+        known_types: of defects, which ``table`` need not have.
+
+        Raises :class:`InputError` where its items don't tell of them.
+        """
+        in_each_group = self.min_recall if self.per_group else None
+        return promises_about(table, self.recall_of_types, in_each_group, known_types)
+
+    def promises(self, model: ModelPredictions) -> tuple[Promise, ...]:
+        """Return what is asked of the slices of the distinct calibration items of ``model``."""
+        assert model.calibration is not None
+        test = model.test.table.types if model.test else None
+        return self.promises_about(model.calibration.distinct, test or ())
 
 
 @dataclass(frozen=True)
@@ -141,6 +176,8 @@ class OperatingPoint:
         calibration, request = self.model.calibration, self.request
         if request.low is not None or calibration is None or self.model.in_sample:
             return ()
+        if request.recall_of_types or request.per_group:  # prices are those of all defects alone
+            return ()
         return price(
             calibration.distinct,
             min_recall=request.min_recall,
@@ -184,11 +221,22 @@ class OperatingPoint:
         if self.refusal:
             document["needed_defects"] = self.refusal.needed_defects
             document["in_sample"] = self.refusal.in_sample
+            if self.refusal.lacking:
+                document["lacking"] = [vars(one) for one in self.refusal.lacking]
+        if refuted := self.slice_refutations:
+            document["slice_refutations"] = [one.to_json() for one in refuted]
         return document | {
             "certificate": certificate.to_json() if certificate else None,
             "test": self.test.to_json() if self.test else None,
             "offers": [offer.to_json() for offer in self.offers],
         }
+
+    @property
+    def slice_refutations(self) -> tuple[SliceRefutation, ...]:
+        """What the test items say of each promise; none where there is no promise or no test."""
+        if self.certificate is None or self.test is None or self.test.slices is None:
+            return ()
+        return refute(self.certificate.slices, self.test.slices)
 
     def certified_figures(self) -> CertifiedFigures:
         """Return what the run records: the certificate, and what it does on the test items.
@@ -239,6 +287,7 @@ def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint
                 min_recall=request.min_recall,
                 confidence=request.confidence,
                 candidates=request.candidates,
+                promises=request.promises(model),
                 approximate=model.approximate,
                 data_fingerprint=model.data_fingerprint,
                 measured_on=model.measured_on,
@@ -298,7 +347,15 @@ def request_for(certificate: Certificate | RecordedCertificate) -> Request:
     confidence, candidates = certificate.confidence, certificate.candidates
     if candidates > 1:
         confidence = 1 - (1 - confidence) * candidates
-    return Request(certificate.min_recall, confidence, candidates)
+    return Request(
+        min_recall=certificate.min_recall,
+        confidence=confidence,
+        candidates=candidates,
+        recall_of_types=tuple(
+            (one.name, one.min_recall) for one in certificate.slices if one.kind == "type"
+        ),
+        per_group=any(one.kind == "group" for one in certificate.slices),
+    )
 
 
 def _figures(table: Predictions, certificate: Certificate) -> dict[str, Any]:

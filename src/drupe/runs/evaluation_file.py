@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -152,6 +152,18 @@ class MeasuredFunction(_Part):
     precision: str
 
 
+class RecordedPromise(_Part):
+    """Recall promised of a type of defect, or in a group, beside that of all defects."""
+
+    kind: Literal["type", "group"]
+    name: str
+    min_recall: float
+    confidence: float
+    defects: int
+    misses_allowed: int
+    misses: int
+
+
 class RecordedCertificate(_Part):
     """A certified threshold with the counts that prove it; ``confidence`` is the joint one."""
 
@@ -171,6 +183,7 @@ class RecordedCertificate(_Part):
     clean_yield: Rate | None = None
     method: str | None = None
     assumption: str | None = None
+    slices: list[RecordedPromise] = []
     review: RecordedReview | None = None
 
     def without_review(self) -> dict[str, Any]:
