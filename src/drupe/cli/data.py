@@ -20,6 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Make, fetch and audit folders of l
     epilog=examples(
         "drupe data synth crops",
         "drupe data synth faulty --images 400 --leaks 5 --corrupt 3",
+        "drupe data synth typed --types 3 --groups 5 --bad-group 2",
     )
 )
 def synth(
@@ -42,6 +43,15 @@ def synth(
     ] = 0,
     blanks: Annotated[int, typer.Option(metavar="N", help="Crops without a fruit.")] = 0,
     corrupt: Annotated[int, typer.Option(metavar="N", help="Files that don't decode.")] = 0,
+    types: Annotated[
+        int, typer.Option(metavar="K", help="Types of defects: 2 pit, stem; 3 split as well.")
+    ] = 1,
+    groups: Annotated[
+        int, typer.Option(metavar="N", help="Cameras, a folder each: --group 'camera-([0-9]+)'.")
+    ] = 0,
+    bad_group: Annotated[
+        int, typer.Option(metavar="K", help="Camera that is out of focus, from 1.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Draw synthetic cherries. With the faults asked for; truth.json says which file has which."""
@@ -59,6 +69,9 @@ def synth(
         contradictions=contradictions,
         blanks=blanks,
         corrupt=corrupt,
+        types=types,
+        groups=groups,
+        bad_group=bad_group,
         progress=progress_on(),
     )
     document = truth.to_json()
@@ -68,7 +81,7 @@ def synth(
     faults = [
         [name.replace("_", " "), len(found)]
         for name, found in document.items()
-        if isinstance(found, list) and found
+        if isinstance(found, list) and found and name not in ("types", "groups", "shows")
     ]
     print_line(f"{folder}: {truth.images:,} images of {truth.size} × {truth.size} pixels")
     if faults:

@@ -19,14 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from drupe.data.synthetic.marks import MARKS, out_of_focus
 from drupe.data.synthetic.rendering import render_blanks, render_crops
 from drupe.data.synthetic.truth import (
     ALTER_STREAM,
-    CLASSES,
+    MARK_STREAM,
     PAIR_FAULTS,
     RENDER_STREAM,
-    SPLITS,
+    TYPES,
     Plan,
+    SlicePlan,
     Truth,
     plan_files,
 )
@@ -54,10 +56,16 @@ def synthesise(
     blanks: int = 0,
     corrupt: int = 0,
     val_share: float = 0.25,
+    types: int = 1,
+    groups: int = 0,
+    bad_group: int = 0,
     progress: Progress = silent,
     workers: int | None = None,
 ) -> Truth:
     """Write a synthetic set to ``folder/{train,val}/{cherry_clean,cherry_pit}/NNNNN.png``.
+
+    With several types of defects the class folders are ``clean``, ``pit``, ``stem``, ``split``;
+    with groups each holds folders ``camera-1``, ``camera-2``, …
 
     Args:
         folder: absent or empty, or with the same set, finished (then it stays) or interrupted.
@@ -67,6 +75,9 @@ def synthesise(
         label_noise: share of all files that lie in the folder of the wrong class.
         leaks: and the other faults: how many pairs or files; :class:`Truth` describes each.
         val_share: share of all files that lie in ``val``.
+        types: types of defects, 1 to 3.
+        groups: cameras, each with its share of every class; 0: none.
+        bad_group: the number, from 1, of a camera that is out of focus; 0: none is.
         progress: told of every file written.
         workers: threads, by default one per processor up to four; they don't change the bytes.
 
@@ -85,8 +96,9 @@ def synthesise(
         blanks=blanks,
         corrupt=corrupt,
     )
-    _check(images, size, seed, label_noise, val_share, faults)
-    plan = plan_files(images, size, seed, label_noise, val_share, faults)
+    slices = SlicePlan(types, groups, bad_group)
+    _check(images, size, seed, label_noise, val_share, faults, slices)
+    plan = plan_files(images, size, seed, label_noise, val_share, faults, slices)
     try:
         if not _is_complete(folder, plan):
             _write(folder, plan, progress, workers or min(4, os.cpu_count() or 1))
@@ -104,6 +116,7 @@ def _check(
     label_noise: float,
     val_share: float,
     faults: Mapping[str, int],
+    slices: SlicePlan,
 ) -> None:
     ranges: list[tuple[str, float, float, float]] = [
         ("images", images, 8, 10_000_000),
@@ -111,6 +124,9 @@ def _check(
         ("seed", seed, 0, 2**63 - 1),
         ("label_noise", label_noise, 0, 0.5),
         ("val_share", val_share, 0.05, 0.95),
+        ("types", slices.types, 1, len(TYPES)),
+        ("groups", slices.groups, 0, 1000),
+        ("bad_group", slices.bad_group, 0, slices.groups),
         *((name, count, 0, 10_000_000) for name, count in faults.items()),
     ]
     problems = [
@@ -148,9 +164,8 @@ def _is_complete(folder: Path, plan: Plan) -> bool:
 
 
 def _write(folder: Path, plan: Plan, progress: Progress, workers: int) -> None:
-    for split in SPLITS:
-        for name in CLASSES:
-            (folder / split / name).mkdir(parents=True, exist_ok=True)
+    for below in sorted({Path(path).parent for path in plan.paths}):
+        (folder / below).mkdir(parents=True, exist_ok=True)
     write_json(folder / _MARKER, plan.truth.to_json())
     (folder / TRUTH_FILE).unlink(missing_ok=True)
     kinds = dict(plan.truth.corrupt) | dict.fromkeys(plan.truth.blanks, "blank")
@@ -162,7 +177,8 @@ def _write(folder: Path, plan: Plan, progress: Progress, workers: int) -> None:
         rng = np.random.default_rng([plan.truth.seed, RENDER_STREAM, start])
         crops = render_crops(plan.shows_pit[start:stop], plan.truth.size, rng)
         written = 0
-        for path, crop in zip(plan.paths[start:stop], crops, strict=True):
+        for number, rendered in enumerate(crops, start):
+            path, crop = plan.paths[number], _marked(plan, number, rendered)
             if path not in copied:
                 (folder / path).write_bytes(_contents(path, crop, kinds.get(path, ""), rng))
                 written += 1
@@ -184,6 +200,14 @@ def _write(folder: Path, plan: Plan, progress: Progress, workers: int) -> None:
             (folder / copy).write_bytes(_png(_altered(crop, turn, rng)))
             tracker.advance()
     (folder / _MARKER).replace(folder / TRUTH_FILE)
+
+
+def _marked(plan: Plan, number: int, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a rendered crop as its file shows it: with its type's mark, by its camera."""
+    mark = MARKS.get(plan.shown_type(number))
+    if mark is not None:
+        crop = mark(crop, np.random.default_rng([plan.truth.seed, MARK_STREAM, number]))
+    return out_of_focus(crop) if plan.is_out_of_focus(number) else crop
 
 
 def _contents(path: str, crop: NDArray[np.uint8], kind: str, rng: np.random.Generator) -> bytes:

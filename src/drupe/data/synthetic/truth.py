@@ -19,6 +19,9 @@ GENERATOR_VERSION = 1
 
 SPLITS = ("train", "val")
 CLASSES = ("cherry_clean", "cherry_pit")
+CLEAN, TYPES = "clean", ("pit", "stem", "split")
+"""Class folders of a set with several types of defects, as many of them as asked for."""
+
 DEFECT_SHARE = 0.46
 PAIR_FAULTS = ("leaks", "contradictions", "near_duplicates", "duplicates")
 CORRUPT_KINDS = ("truncated", "text", "empty")
@@ -27,7 +30,7 @@ TURNS = (
     *("flip", "flip+rot90", "flip+rot180", "flip+rot270"),
 )
 
-PLAN_STREAM, RENDER_STREAM, ALTER_STREAM = range(3)
+PLAN_STREAM, RENDER_STREAM, ALTER_STREAM, SLICE_STREAM, MARK_STREAM = range(5)
 """Each stage draws from random streams of its own, [seed, stage, ...]."""
 
 Pair = tuple[str, str]
@@ -62,10 +65,24 @@ class Truth:
     """Crops without a fruit, black but for a little sensor noise."""
     corrupt: tuple[Pair, ...] = ()
     """Files that don't decode: (path, kind), the kind being one of :data:`CORRUPT_KINDS`."""
+    types: tuple[str, ...] = ()
+    """Types of defects, where there are several: the names of their folders."""
+    groups: tuple[str, ...] = ()
+    """Cameras, where there are any: the folders in each class folder."""
+    bad_group: str = ""
+    """The camera that is out of focus."""
+    shows: tuple[Pair, ...] = ()
+    """What the files of ``label_noise`` show where there are types: (path, clean or the type)."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that ``truth.json`` holds, of JSON's own types."""
+        """Return the document that ``truth.json`` holds, of JSON's own types.
+
+        Of types and groups it speaks only where there are any.
+        """
         document: dict[str, Any] = _as_lists(asdict(self))
+        for key in ("types", "groups", "bad_group", "shows"):
+            if not document[key]:
+                del document[key]
         return document
 
     @classmethod
@@ -106,7 +123,23 @@ class Plan:
 
     truth: Truth
     paths: tuple[str, ...]
-    shows_pit: NDArray[np.bool_]  # of the pixels, which label noise sets apart from the folder
+    shows: NDArray[np.intp]  # by the pixels: 0 clean, else the number of the type from 1
+    group_of: NDArray[np.intp]  # camera, from 0; all 0 where there are none
+
+    @property
+    def shows_pit(self) -> NDArray[np.bool_]:
+        """Whether the pixels show a pit; label noise sets that apart from the folder."""
+        shows_pit: NDArray[np.bool_] = self.shows == 1
+        return shows_pit
+
+    def shown_type(self, number: int) -> str:
+        """Return the type of defect that a file shows, '' for a clean fruit."""
+        return TYPES[self.shows[number] - 1] if self.shows[number] else ""
+
+    def is_out_of_focus(self, number: int) -> bool:
+        """Return whether a file is of the camera that is out of focus."""
+        groups = self.truth.groups
+        return bool(groups) and groups[self.group_of[number]] == self.truth.bad_group
 
     def exact_copies(self) -> Iterator[Pair]:
         """Yield (original, copy) of all identical files."""
@@ -122,6 +155,7 @@ def plan_files(
     label_noise: float,
     val_share: float,
     faults: Mapping[str, int],
+    slices: SlicePlan | None = None,
 ) -> Plan:
     """Decide which file lies where, shows what and takes part in which fault.
 
@@ -132,47 +166,106 @@ def plan_files(
         label_noise: share of ``images`` that lie in the folder of the wrong class.
         val_share: share of ``images`` in val.
         faults: how many of each of :class:`Truth`'s faults but ``label_noise``; pairs count once.
+        slices: types of defects and cameras; None: one type, no cameras.
 
     Raises:
         InputError: too few files of the split and class that a fault needs.
     """
+    slices = slices or SlicePlan()
     rng = np.random.default_rng([seed, PLAN_STREAM])
     in_val, is_defect = _assign(images, val_share, rng)
-    digits = max(5, len(str(images - 1)))
-    paths = tuple(
-        f"{SPLITS[val]}/{CLASSES[pit]}/{number:0{digits}d}.png"
-        for number, (val, pit) in enumerate(zip(in_val.tolist(), is_defect.tolist(), strict=True))
-    )
     parts = _Parts(in_val, is_defect, rng)
     pairs = {
-        fault: tuple(
-            (paths[original], paths[copy])
-            for original, copy in (parts.draw_pair(fault) for _ in range(faults.get(fault, 0)))
-        )
+        fault: [parts.draw_pair(fault) for _ in range(faults.get(fault, 0))]
         for fault in PAIR_FAULTS
     }
     blanks = parts.draw_any(faults.get("blanks", 0), "blanks")
     corrupt = parts.draw_any(faults.get("corrupt", 0), "corrupt")
     flipped = parts.draw_any(round(label_noise * images), "label_noise")
     turns = rng.choice(TURNS, size=len(pairs["near_duplicates"])).tolist()
+    type_of, group_of = slices.draw(is_defect, pairs, seed)
+    digits = max(5, len(str(images - 1)))
+    places = zip(in_val.tolist(), type_of.tolist(), group_of.tolist(), strict=True)
+    paths = tuple(
+        "/".join((SPLITS[val], *slices.folders(of_type, group), f"{number:0{digits}d}.png"))
+        for number, (val, of_type, group) in enumerate(places)
+    )
+    shows = type_of.copy()
+    shows[flipped] = np.where(
+        type_of[flipped] > 0, 0, 1 + np.array(flipped, np.intp) % slices.types
+    )
+    named = {
+        fault: tuple((paths[original], paths[copy]) for original, copy in drawn)
+        for fault, drawn in pairs.items()
+    }
     truth = Truth(
         images=images,
         size=size,
         seed=seed,
         val_share=val_share,
         label_noise=tuple(paths[number] for number in flipped),
-        leaks=pairs["leaks"],
-        duplicates=pairs["duplicates"],
+        leaks=named["leaks"],
+        duplicates=named["duplicates"],
         near_duplicates=tuple(
-            (*pair, turn) for pair, turn in zip(pairs["near_duplicates"], turns, strict=True)
+            (*pair, turn) for pair, turn in zip(named["near_duplicates"], turns, strict=True)
         ),
-        contradictions=pairs["contradictions"],
+        contradictions=named["contradictions"],
         blanks=tuple(paths[number] for number in blanks),
         corrupt=tuple((paths[number], _corrupt_kind(k)) for k, number in enumerate(corrupt)),
+        types=slices.type_names,
+        groups=slices.group_names,
+        bad_group=slices.group_names[slices.bad_group - 1] if slices.bad_group else "",
+        shows=tuple(
+            (paths[number], TYPES[shows[number] - 1] if shows[number] else CLEAN)
+            for number in flipped
+            if slices.types > 1
+        ),
     )
-    shows_pit = is_defect.copy()
-    shows_pit[flipped] ^= True
-    return Plan(truth, paths, shows_pit)
+    return Plan(truth, paths, shows, group_of)
+
+
+@dataclass(frozen=True)
+class SlicePlan:
+    """Numbers of types of defects and of cameras, and which camera, from 1, is out of focus.
+
+    One type is the pit alone, in the folders of a two-class set; 0 groups: no cameras.
+    """
+
+    types: int = 1
+    groups: int = 0
+    bad_group: int = 0
+
+    @property
+    def type_names(self) -> tuple[str, ...]:
+        """The folders of the types, none where there is one type."""
+        return TYPES[: self.types] if self.types > 1 else ()
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """The folders of the cameras."""
+        return tuple(f"camera-{number}" for number in range(1, self.groups + 1))
+
+    def folders(self, of_type: int, group: int) -> tuple[str, ...]:
+        """Return the folders of a file below that of its split; ``of_type`` 0 is clean."""
+        names = (CLEAN, *self.type_names) if self.types > 1 else CLASSES
+        return (names[of_type], *self.group_names[group : group + 1])
+
+    def draw(
+        self, is_defect: NDArray[np.bool_], pairs: Mapping[str, list[tuple[int, int]]], seed: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Draw each file's type (0 for a clean one) and camera: int [images] each.
+
+        A copy has those of its original, but for the type where they lie in two classes.
+        """
+        rng = np.random.default_rng([seed, SLICE_STREAM])
+        type_of = np.where(is_defect, 1 + rng.integers(self.types, size=len(is_defect)), 0)
+        group_of = rng.integers(max(1, self.groups), size=len(is_defect))
+        for fault, drawn in pairs.items():
+            for original, copy in drawn:
+                group_of[copy] = group_of[original]
+                if fault != "contradictions":
+                    type_of[copy] = type_of[original]
+        return type_of.astype(np.intp), group_of.astype(np.intp)
 
 
 def _assign(
