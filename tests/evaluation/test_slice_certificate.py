@@ -15,6 +15,7 @@ from drupe.evaluation.certificate import (
     certify_threshold,
     needed_defects,
 )
+from drupe.evaluation.holding import threshold_holders
 from drupe.evaluation.model_predictions import read_csv, read_run_predictions
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
 from drupe.evaluation.predictions import Predictions
@@ -22,7 +23,6 @@ from drupe.evaluation.predictions_csv import write_predictions
 from drupe.evaluation.promises import promises_about
 from drupe.evaluation.slice_refutation import refute
 from drupe.evaluation.slices import Slices
-from drupe.labels.holding import threshold_holders
 from drupe.runs.evaluation_file import record_certificate
 from run_files import predictions, write_run
 

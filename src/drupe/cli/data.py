@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from drupe.cli.console import print_json, print_line, stderr, stdout, table
 from drupe.cli.options import STORE, Defect, Good, Group, Json, Store, examples
 from drupe.cli.progress import progress_on
 from drupe.errors import InputError
+
+if TYPE_CHECKING:
+    from drupe.data.synthetic.truth import Truth
 
 app = typer.Typer(no_args_is_help=True, help="Make, fetch and audit folders of labelled crops.")
 
@@ -74,13 +77,16 @@ def synth(
         bad_group=bad_group,
         progress=progress_on(),
     )
-    document = truth.to_json()
     if as_json:
-        print_json({"folder": str(folder), **document})
-        return
+        print_json({"folder": str(folder), **truth.to_json()})
+    else:
+        _print_truth(folder, truth)
+
+
+def _print_truth(folder: Path, truth: Truth) -> None:
     faults = [
         [name.replace("_", " "), len(found)]
-        for name, found in document.items()
+        for name, found in truth.to_json().items()
         if isinstance(found, list) and found and name not in ("types", "groups", "shows")
     ]
     print_line(f"{folder}: {truth.images:,} images of {truth.size} × {truth.size} pixels")
