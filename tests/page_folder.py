@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from string import Template
@@ -207,7 +207,7 @@ class Pages:
             "docs/faq.md": {"RUN": run, "week-47": fresh},
             "docs/import.md": {"crops": wide, **self.checkpoint(wide)},
             "docs/offline.md": {"DIR": wide},
-            "docs/threshold.md": {"RUN": run, **tables},
+            "docs/threshold.md": {"RUN": run, **tables, "typed.csv": self.typed_table()},
             "docs/data.md": {"crops": self.images("faulty", images=200, seed=5, leaks=3)},
         }
         return names.get(page, crops)
@@ -262,6 +262,15 @@ class Pages:
         if not file.exists():
             table = decided(800, wrong=(1, 2) if name.startswith("theirs") else (3,))
             write_predictions(file, table.__class__(**{**vars(table), "classes": ("good", "bad")}))
+        return file
+
+    def typed_table(self) -> Path:
+        """Return a CSV of scores with the types *pit* and *stem*, of two cameras."""
+        file = self.root / "typed.csv"
+        table = decided(800)
+        types = tuple("pit" if k < 250 else "stem" if k < 400 else "" for k in range(len(table)))
+        cameras = tuple(f"camera-{k % 2}" for k in range(len(table)))
+        write_predictions(file, replace(table, types=types, groups=cameras))
         return file
 
     def _write_files(self, folder: Path) -> None:
