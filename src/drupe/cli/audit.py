@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drupe.cli.console import print_line, print_prose, stdout, table
+from drupe.data.naming import DEFECT
 from drupe.data.walk import passing_lines
 from drupe.errors import shortened
 
@@ -68,14 +69,15 @@ def _print_set(document: Mapping[str, Any]) -> None:
         [split, counts[clean], counts[defect], counts[clean] + counts[defect]]
         for split, counts in document["per_split"].items()
     ]
-    stdout().print(table(["", clean, f"{defect} (defect)", "all"], rows))
+    defects = defect if defect == DEFECT else f"{defect} (defect)"
+    stdout().print(table(["", clean, defects, "all"], rows))
     if document["per_type"]:
         counts = {name or "unknown": count for name, count in document["per_type"].items()}
         stdout().print(table(["type of defect", "images"], list(counts.items())))
     if document["per_group"]:
         stdout().print(
             table(
-                ["group", clean, f"{defect} (defect)"],
+                ["group", clean, defects],
                 [[name, one[clean], one[defect]] for name, one in document["per_group"].items()],
             )
         )

@@ -22,7 +22,7 @@ STEM_LIGHT = (70.0, 0.0, 250.0)
 FRUIT_LIGHT = 24
 """Grey levels from which a pixel belongs to the fruit."""
 
-BLUR_SHARE = 0.03
+BLUR_SHARE = 0.015
 """Of the crop's side: standard deviation of what a camera out of focus makes of a point."""
 
 BAD_CONTRAST = 0.6
