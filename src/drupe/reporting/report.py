@@ -42,6 +42,7 @@ from drupe.reporting.run_section import (
     bundle_certificate,
     run_answer,
 )
+from drupe.reporting.slices_section import SlicesSection, slices_section
 from drupe.reporting.study_files import StudyFiles, read_single_runs, read_study_files
 from drupe.reporting.verdict import evidence_text
 from drupe.study.verdict.document import StudyVerdict
@@ -93,6 +94,7 @@ class Report:
     provenance: Provenance
     answers: tuple[RunAnswer, ...] = ()
     change: BeforeAfter | None = None
+    slices: SlicesSection | None = None
 
     @property
     def criteria(self) -> tuple[str, ...]:
@@ -193,6 +195,7 @@ def _report(
         training=training_charts(study),
         data=data_section(study, root, store, Pictures(root)),
         provenance=provenance(study, commands),
+        slices=slices_section(study),
     )
 
 
