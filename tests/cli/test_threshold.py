@@ -220,3 +220,25 @@ def test_recalls_that_can_not_be_read(quick, tmp_path, words, message) -> None:
     result = quick("threshold", "typed.csv", *options)
     assert result.code == 2
     assert message in result.stderr
+
+
+def test_a_miss_of_a_type_may_cost_less(quick, tmp_path) -> None:
+    write_typed(tmp_path / "typed.csv", 1600, 200)
+    asked = ("--low", "0.65", "--prevalence", "0.02", "--costs", "40,0.1,0.5")
+
+    def cost(*words: str) -> float:
+        result = quick("threshold", "typed.csv", *asked, *words, "--json")
+        assert result.code == 0, result.stderr
+        return json.loads(result.stdout)["per_thousand"]["cost"]
+
+    # All items missed at 0.65 are stems: the first 267 of 1,600 items in time, of which half.
+    missed = 20 * 133 / 800
+    assert cost() - cost("--cost", "stem=5") == pytest.approx(missed * 35)
+    assert cost("--cost", "pit=5") == cost()
+    for words, message in (
+        (("--cost", "stm=5"), "costs: stm: must be a type of defect in calibration, got pit, stem"),
+        (("--cost", "5"), "--cost: must be TYPE=M such as pit=50, got '5'"),
+    ):
+        assert message in quick("threshold", "typed.csv", *asked, *words).stderr
+    alone = quick("threshold", "typed.csv", "--cost", "stem=5")
+    assert "--cost: needs --costs M,F,R" in alone.stderr

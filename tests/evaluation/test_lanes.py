@@ -108,3 +108,13 @@ def test_what_is_refused() -> None:
 def test_what_is_no_probability_is_never_a_decision(score) -> None:
     with pytest.raises(InputError, match=r"scores: must be in \[0, 1\], got"):
         Thresholds(0.4, 0.6).decide([0.1, score])
+
+
+def test_a_type_may_have_a_cost_of_its_own() -> None:
+    counts = LaneCounts(90, 0, 10, 6, 0, 94)
+    costs = Costs(40, 0.1, 0.5, (("stem", 5.0), ("split", 100.0)))
+    load = LineLoad.of(counts, 0.02, costs, {"pit": 3, "stem": 2})
+    # Per 1,000: 20 defects, of which 6 of 100 are missed: 3 pits, 2 stems, 1 of no known type.
+    assert load.cost == pytest.approx(0.2 * (4 * 40 + 2 * 5) + 980 * 0.1 * 0.1)
+    with pytest.raises(InputError, match=r"costs: stem: must be in \[0, 1e\+12\], got -1"):
+        Costs(1, 1, 1, (("stem", -1.0),))

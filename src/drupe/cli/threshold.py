@@ -26,6 +26,7 @@ EXAMPLES = examples(
     "drupe threshold RUN --low 0.1 --high 0.9",
     "drupe threshold RUN --min-recall pit=0.99 --min-recall stem=0.95",
     "drupe threshold RUN --min-recall 0.98 --per-group",
+    "drupe threshold RUN --prevalence 0.02 --costs 40,0.1,0.5 --cost stem=5",
 )
 
 
@@ -69,6 +70,12 @@ Prevalence = Annotated[
 CostTriple = Annotated[
     str | None, typer.Option(metavar="M,F,R", help="Cost of a miss, a false reject, a review.")
 ]
+CostOfType = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cost", metavar="TYPE=M", help="Cost of a miss of one type, beside --costs: --cost pit=50"
+    ),
+]
 Folds = Annotated[
     int | None,
     typer.Option(
@@ -93,6 +100,7 @@ def threshold(
     reject_precision: Precision = None,
     prevalence: Prevalence = None,
     costs: CostTriple = None,
+    cost: CostOfType = None,
     cross_fit: Folds = None,
     low: Low = None,
     high: High = None,
@@ -120,7 +128,7 @@ def threshold(
         review_budget=review_budget,
         reject_precision=reject_precision,
         prevalence=prevalence,
-        costs=_costs(costs),
+        costs=_costs(costs, cost or []),
         low=low,
         high=high,
     )
@@ -164,16 +172,27 @@ def _recalls(words: list[str]) -> tuple[float, tuple[tuple[str, float], ...]]:
     return (overall[0] if overall else lowest), tuple(of_types)
 
 
-def _costs(text: str | None) -> Costs | None:
+def _costs(text: str | None, of_types: list[str]) -> Costs | None:
     from drupe.evaluation.lanes import Costs
 
     if text is None:
+        if of_types:
+            raise InputError("--cost: needs --costs M,F,R, what all other mistakes cost")
         return None
     try:
         miss, false_reject, review = (float(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"--costs: must be three numbers M,F,R, got {text!r}") from None
-    return Costs(miss, false_reject, review)
+    own = {}
+    for word in of_types:
+        name, equals, number = word.rpartition("=")
+        try:
+            own[name] = float(number)
+        except ValueError:
+            equals = ""
+        if not (equals and name):
+            raise InputError(f"--cost: must be TYPE=M such as pit=50, got {word!r}")
+    return Costs(miss, false_reject, review, tuple(own.items()))
 
 
 def _model(

@@ -7,6 +7,7 @@ at the mix of a data set that was collected for training.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,16 +66,21 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of each mistake and each review, in one currency unit of the reader's choice."""
+    """Costs of each mistake and each review, in one currency unit of the reader's choice.
+
+    miss_of_types: (type of defect, cost of a miss) where that isn't ``miss``.
+    """
 
     miss: float
     false_reject: float
     review: float
+    miss_of_types: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
+        given = [(name, getattr(self, name)) for name in ("miss", "false_reject", "review")]
         problems = [
             f"costs: {name}: must be in [0, {LARGEST_COST:g}], got {value:g}"
-            for name, value in vars(self).items()
+            for name, value in (*given, *self.miss_of_types)
             if not 0 <= value <= LARGEST_COST
         ]
         if problems:
@@ -152,8 +158,18 @@ class LineLoad:
     cost: float | None
 
     @classmethod
-    def of(cls, counts: LaneCounts, prevalence: float, costs: Costs | None = None) -> LineLoad:
-        """Weigh the shares within each class by the line's ``prevalence``, in (0, 1)."""
+    def of(
+        cls,
+        counts: LaneCounts,
+        prevalence: float,
+        costs: Costs | None = None,
+        misses_of_types: Mapping[str, int] | None = None,
+    ) -> LineLoad:
+        """Weigh the shares within each class by the line's ``prevalence``, in (0, 1).
+
+        ``misses_of_types``: those of the accepted defects whose type has a cost of its own; the mix
+        of types is that of the items counted.
+        """
         check_prevalence(prevalence)
         if not counts.clean or not counts.defects:
             raise ValueError("counts: must hold clean items and defects")
@@ -170,12 +186,20 @@ class LineLoad:
             false_rejects=false_rejects,
             cost=None
             if costs is None
-            else misses * costs.miss + false_rejects * costs.false_reject + reviews * costs.review,
+            else per_defect * _cost_of_misses(counts.defects_accepted, costs, misses_of_types or {})
+            + false_rejects * costs.false_reject
+            + reviews * costs.review,
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures and what they are per."""
         return {"per": PER, **vars(self)}
+
+
+def _cost_of_misses(misses: int, costs: Costs, of_types: Mapping[str, int]) -> float:
+    own = [(of_types.get(name, 0), cost) for name, cost in costs.miss_of_types]
+    others = misses - sum(count for count, _ in own)
+    return others * costs.miss + sum(count * cost for count, cost in own)
 
 
 def choose_high(

@@ -31,7 +31,7 @@ from drupe.evaluation.metrics import Counts
 from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.pricing import Offer, price
-from drupe.evaluation.promises import promises_about
+from drupe.evaluation.promises import promises_about, unknown_types
 from drupe.evaluation.slice_refutation import SliceRefutation, refute
 from drupe.evaluation.slices import Slices
 from drupe.runs.evaluation_file import (
@@ -110,8 +110,11 @@ class Request:
     def promises(self, model: ModelPredictions) -> tuple[Promise, ...]:
         """Return what is asked of the slices of the distinct calibration items of ``model``."""
         assert model.calibration is not None
-        test = model.test.table.types if model.test else None
-        return self.promises_about(model.calibration.distinct, test or ())
+        return self.promises_about(model.calibration.distinct, _types_in_test(model))
+
+
+def _types_in_test(model: ModelPredictions) -> tuple[str, ...]:
+    return (model.test.table.types if model.test else None) or ()
 
 
 @dataclass(frozen=True)
@@ -129,10 +132,11 @@ class SplitFigures:
     def of(cls, table: Predictions, thresholds: Thresholds, request: Request) -> SplitFigures:
         """Count ``table``, one item per duplicate group."""
         counts = LaneCounts.of(table.scores, table.is_defect, thresholds)
+        slices = Slices.of(table, thresholds.low)
+        of_types = {one.name: one.misses for one in (slices and slices.types) or ()}
         load = None
         if request.prevalence is not None:
-            load = LineLoad.of(counts, request.prevalence, request.costs)
-        slices = Slices.of(table, thresholds.low)
+            load = LineLoad.of(counts, request.prevalence, request.costs, of_types)
         return cls(len(table), counts, request.confidence, request.min_recall, load, slices)
 
     @property
@@ -274,6 +278,10 @@ def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint
             "from all training items: give --cross-fit K, or fresh crops with --data"
         )
     table = model.calibration.distinct
+    if request.costs is not None:
+        priced = [name for name, _ in request.costs.miss_of_types]
+        if wrong := unknown_types("costs", priced, table, _types_in_test(model)):
+            raise InputError(wrong)
     certificate, low = None, request.low
     if low is None:
         if model.in_sample:

@@ -25,18 +25,11 @@ def promises_about(
     Raises:
         InputError: a type that isn't known, or items that don't tell their group.
     """
-    problems, promises = [], []
+    promises = []
+    problems = unknown_types("min_recall", [name for name, _ in of_types], table, known_types)
     if of_types:
         types = np.array(table.types if table.types is not None else [""] * len(table), np.str_)
-        known = sorted({*types.tolist(), *known_types} - {""})
-        for name, recall in of_types:
-            if name not in known:
-                got = f"got {', '.join(known)}" if known else "got none: no types are known"
-                problems.append(
-                    f"min_recall: {name}: must be a type of defect in calibration, {got}"
-                    f"{suggest(name, known)}"
-                )
-            promises.append(Promise("type", name, recall, types == name))
+        promises += [Promise("type", name, recall, types == name) for name, recall in of_types]
     if in_each_group is not None:
         groups = np.array(table.groups if table.groups is not None else [""] * len(table), np.str_)
         without = int(np.count_nonzero(groups == ""))
@@ -51,3 +44,19 @@ def promises_about(
     if problems:
         raise InputError(problems)
     return tuple(promises)
+
+
+def unknown_types(
+    key: str, names: Sequence[str], table: Predictions, known_types: Iterable[str] = ()
+) -> list[str]:
+    """Say which of the ``names`` are types of defects neither in ``table`` nor known otherwise.
+
+    key: what the names were given for.
+    """
+    known = sorted({*(table.types or ()), *known_types} - {""})
+    got = f"got {', '.join(known)}" if known else "got none: no types are known"
+    return [
+        f"{key}: {name}: must be a type of defect in calibration, {got}{suggest(name, known)}"
+        for name in names
+        if name not in known
+    ]
