@@ -129,6 +129,15 @@ def test_paths_without_a_group_are_counted_and_named(make_folder) -> None:
     assert "… and 2 more" in text
 
 
+def test_new_items_need_not_name_their_group(make_folder) -> None:
+    root = make_folder(splits=(), classes=("clean/camera-a1", "pit"))
+    naming = Naming(good=("clean",), group=r"camera-(\w+)").of_new_items()
+    listing = discover(root, naming)
+    assert discover(root, Naming(group=naming.group).of_new_items()).groups == listing.groups
+    assert [bool(group) for group in listing.groups] == [not one for one in listing.is_defect]
+    assert discover(root, Naming(good=("clean",), group="x(y)").of_new_items()).groups is None
+
+
 def test_a_dataset_has_types_origins_and_a_fingerprint_of_its_own(make_folder, store) -> None:
     root = make_folder(classes=("clean", "pit"))
     plain = open_dataset(root, store=store, size=16)
@@ -200,3 +209,10 @@ def test_an_audit_counts_types_and_groups(make_folder, store) -> None:
     assert found.fingerprint == open_dataset(root, store=store, size=16, naming=naming).fingerprint
     plain = audit(make_folder("plain"), store=store).to_json()
     assert (plain["per_type"], plain["per_group"]) == ({}, {})
+
+
+def test_two_classes_stay_two_for_new_items(make_folder) -> None:
+    root = make_folder()
+    (root / "val/pit").rename(root / "val/pits")
+    with pytest.raises(InputError, match="only in train/: pit; only in val/: pits"):
+        discover(root, Naming(defect="pit").of_new_items())

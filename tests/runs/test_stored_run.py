@@ -47,7 +47,7 @@ def test_what_is_written_again_is_the_same_but_for_keys_that_came_later(run: Run
     assert json.loads(run.record.read_text()) == record_before | came_later
     came_later = {
         "input": {"resolution": None, "views": 1},
-        "data": {"inner": [], "good": [], "classes": None, "group": None, "split_by": "item"},
+        "data": {"inner": []},
         "training": {"teacher": None, "init": None},
     }
     assert read_yaml(run.config) == merge(config_before, came_later)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from drupe.errors import InputError
-from drupe.training.config import load_experiment, validate_experiment
+from drupe.training.config import LATER_DATA_KEYS, load_experiment, validate_experiment
 
 MINIMAL = "model: {architecture: efficientnet_lite0}\n"
 
@@ -192,11 +192,14 @@ def test_keys_of_names_change_no_run_unless_they_say_something(tiny, tmp_path) -
     # What the version before these keys gave for this file.
     before = "7c1e203b3481f29cbf218beb2b1f754ec138768d254155e49665fa81366a1e02"
     assert load_experiment(file, {"data": {"split_seed": 3}}).identity("d") == before
+    assert set(tiny().model_dump()["data"]) & set(LATER_DATA_KEYS) == set()
     for changed in (
         {"good": "clean"},
         {"classes": {"good": "clean", "defect": ["pit", "stem"]}},
         {"group": "camera-(.)"},
+        {"group": "camera-(.)", "split_by": "group"},
     ):
+        assert set(changed) <= set(tiny(data=changed).model_dump()["data"])
         assert tiny(data=changed).identity("d") != tiny().identity("d")
 
 

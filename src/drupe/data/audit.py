@@ -261,8 +261,13 @@ class Audit:
 
     def _per_group(self) -> dict[str, dict[str, int]]:
         """Group that images come from → images of each class."""
-        groups = np.array(self.listing.groups or (), object)
-        return {name: self._per_class(groups == name) for name in sorted(set(groups))}
+        labelled = zip(self.listing.groups or (), self.listing.is_defect.tolist(), strict=False)
+        counts = Counter(labelled)
+        clean, defect = self.listing.classes
+        return {
+            name: {clean: counts[name, False], defect: counts[name, True]}
+            for name in sorted({name for name, _ in counts})
+        }
 
     def _largest_group(self) -> dict[str, Any]:
         """Size and paths of the largest group, by different images first, then by files."""

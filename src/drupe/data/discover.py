@@ -339,7 +339,8 @@ def _class_problems(
         problems += _number_problems(where, layout.classes["train"], loose)
     if not either_defect:
         problems += naming.problems(layout.names, str(root))
-    if not (naming.defects or is_any_number) and naming.is_complete:
+    may_differ = naming.has_types and (naming.defects or not naming.is_complete)
+    if not (may_differ or is_any_number):
         problems += _differing_classes(root, layout.splits, layout.classes)
     return problems
 

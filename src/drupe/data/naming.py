@@ -29,7 +29,8 @@ class Naming:
     may be any number of others, each of them a type of defect; defects: those others, where they
     are listed. group: a regular expression with one capture group, searched for in each item's
     path: what it captures is the group that the item comes from, such as ``camera-(\w+)``.
-    is_complete: every class that is named must be there; else one clean class is enough.
+    is_complete: every class that is named must be there, and every path name its group; else one
+    clean class is enough.
 
     Raises :class:`InputError` with everything that can't be meant.
     """
@@ -118,6 +119,8 @@ class Naming:
     def groups_of(self, paths: Sequence[str], where: str) -> tuple[str, ...] | None:
         """Return the group that each path names; None where no pattern is given.
 
+        Of items collected later, '' where a path names none; None where no path does.
+
         Raises :class:`InputError` with the paths that name none.
         """
         if self.group is None:
@@ -125,6 +128,8 @@ class Naming:
         pattern = re.compile(self.group)
         found = [pattern.search(path) for path in paths]
         groups = tuple((match.group(1) or "") if match else "" for match in found)
+        if not self.is_complete:
+            return groups if any(groups) else None
         without = [f"  {path}" for path, group in zip(paths, groups, strict=True) if not group]
         if without:
             raise InputError(

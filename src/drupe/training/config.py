@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from drupe.configuration import Tree, fingerprint, flatten, merge, read_yaml, validate
 from drupe.data.image_contract import Sizes
@@ -101,6 +109,11 @@ class ClassesConfig(Section):
     defect: Names = Field(min_length=1, description="the others, each a type of defect")
 
 
+LATER_DATA_KEYS = ("good", "classes", "group", "split_by")
+"""Written where they say something: runs, studies and searches from before there were these keys
+are recognised as what they are."""
+
+
 class DataConfig(Section):
     """The images, and what to do with odd ones."""
 
@@ -148,6 +161,16 @@ class DataConfig(Section):
         except InputError as error:
             raise ValueError("; ".join(error.problems)) from None
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = write(self)
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in document.items()
+            if key not in LATER_DATA_KEYS or getattr(self, key) != fields[key].default
+        }
 
     @property
     def naming(self) -> Naming:
@@ -281,10 +304,6 @@ NOT_IDENTITY = {"precision", "layout", "device", "threads", "checkpoint_every"}
 """Training keys that say how, not what, is computed: measured once and written on record."""
 
 
-NEWER_DATA_KEYS = ("good", "classes", "group", "split_by")
-"""Unless they say something, runs have the identity that they had before there were these keys."""
-
-
 class ExperimentConfig(Section):
     """One experiment with one seed: all that a run needs to know."""
 
@@ -328,9 +347,6 @@ class ExperimentConfig(Section):
         """SHA-256 (hex) by which finished work is recognised: what is computed, on which data."""
         document = self.model_dump(mode="json")
         del document["name"], document["hypothesis"], document["data"]["root"]
-        for key in NEWER_DATA_KEYS:
-            if getattr(self.data, key) == DataConfig.model_fields[key].default:
-                del document["data"][key]
         teacher, ancestor = document["training"]["teacher"], document["training"]["init"]
         if ancestor:
             del ancestor["run"]
@@ -415,7 +431,7 @@ def read_experiment(path: Path, overrides: Tree | None = None) -> Tree:
 def write_config(
     folder: Path, config: ExperimentConfig, leave_out: Mapping[str, Any] | None = None
 ) -> None:
-    """Write ``config.yaml``, every default spelled out, but for what is to ``leave_out``.
+    """Write ``config.yaml``, defaults spelled out, but for what is to ``leave_out``.
 
     That is a section by its name (``True``), or the set of a section's keys.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +46,14 @@ def calibrate_on_fresh(
     check_store(store)
     config = recorded_config(run, run_data)
     network, metadata = load_network(run)
-    naming = config.data.naming
+    naming = config.data.naming.of_new_items()
+    if not naming.has_types:
+        naming = replace(naming, defect=metadata.classes[1])
     fresh = open_dataset(
         root,
         store=store,
         size=metadata.size,
-        naming=naming.of_new_items() if naming.has_types else metadata.classes[1],
+        naming=naming,
         unreadable=config.data.unreadable,
         sizes=config.data.sizes,
         fixes=active_fixes(root, store),

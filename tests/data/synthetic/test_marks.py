@@ -27,7 +27,7 @@ def marked(crops: np.ndarray, kind: str) -> np.ndarray:
     return np.stack([MARKS[kind](crop, np.random.default_rng(k)) for k, crop in enumerate(crops)])
 
 
-def test_a_stem_is_blue_and_a_split_is_dark(clean: np.ndarray) -> None:
+def test_a_stem_is_bright_and_a_split_is_dark(clean: np.ndarray) -> None:
     change = {kind: marked(clean, kind).astype(int) - clean for kind in MARKS}
     assert np.all(change["split"] <= 0)
     assert change["stem"][..., 2].sum(axis=(1, 2)).min() > 0

@@ -1,8 +1,8 @@
 """Further types of defects on synthetic crops, and a camera that is out of focus.
 
-Marks are painted on a rendered clean fruit. A stem is a bright blue bar across the fruit's edge, a
-split a dark crack over its middle; as with pits, some are faint. Lengths are shares of the fruit's
-radius, light is in grey levels, S is the side of a crop in pixels.
+Marks are painted on a rendered clean fruit. A stem is a bar across the fruit's edge, bright in both
+lights, a split a dark crack over its middle; as with pits, some are faint. Lengths are shares of
+the fruit's radius, light is in grey levels, S is the side of a crop in pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Crop = NDArray[np.uint8]
 FAINT_SHARE = 0.08
 """Marks that are hard to see."""
 
-STEM_LIGHT = (70.0, 0.0, 250.0)
+STEM_LIGHT = (210.0, 0.0, 250.0)
 FRUIT_LIGHT = 24
 """Grey levels from which a pixel belongs to the fruit."""
 
@@ -36,7 +36,7 @@ def add_stem(crop: Crop, rng: np.random.Generator) -> Crop:
     reach = np.array([0.45, 0.8, rng.uniform(1.05, 1.35)])
     turn = angle + bend * (reach - reach[0])
     points = middle + radius * reach[:, None] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    alpha = _strength(rng) * _stroke(len(crop), points, 0.075 * radius)[..., None]
+    alpha = _strength(rng) * _stroke(len(crop), points, 0.1 * radius)[..., None]
     return _as_pixels(crop * (1 - alpha) + np.array(STEM_LIGHT) * alpha)
 
 
@@ -48,7 +48,7 @@ def add_split(crop: Crop, rng: np.random.Generator) -> Crop:
     across = rng.uniform(-0.09, 0.09, len(along)) + rng.uniform(-0.2, 0.2)
     turned = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     points = middle + radius * np.stack([along, across], axis=1) @ turned
-    alpha = _strength(rng) * _stroke(len(crop), points, 0.05 * radius)[..., None]
+    alpha = _strength(rng) * _stroke(len(crop), points, 0.06 * radius)[..., None]
     return _as_pixels(crop * (1 - alpha))
 
 
