@@ -97,6 +97,30 @@ def test_own_thresholds_at_a_confidence_raised_for_all_alternatives(monkeypatch)
     assert names == ["openvino int8", "onnxruntime int8", "openvino fp32", "onnxruntime fp32"]
 
 
+def test_promises_of_types_are_kept_by_every_function(monkeypatch) -> None:
+    def told(split: JudgedSplit, stems: int) -> JudgedSplit:
+        defects = np.cumsum(split.table.is_defect) * split.table.is_defect
+        types = tuple("" if not k else "stem" if k <= stems else "pit" for k in defects.tolist())
+        return JudgedSplit.of_distinct(replace(split.table, types=types))
+
+    def typed(stems: int) -> ModelPredictions:
+        model = model_of(1000)
+        both = {name: told(getattr(model, name), stems) for name in ("calibration", "test")}
+        return replace(model, **both)
+
+    asked = Request(0.9, 0.9, recall_of_types=(("stem", 0.9),))
+    # 22 stems certify 90 % at 90 %, for two alternatives it takes 29: types are what is scarce.
+    for stems, together in ((28, 1), (29, 2), (33, 3)):
+        found = evaluate(monkeypatch, typed(stems), 0.01, [4.0, 3.0, 2.0, 1.0], asked)
+        assert (found.alternatives, found.certified_together) == (3, together)
+        for one in found.functions:
+            if one.function.is_certified:
+                (kept,) = one.function.certificate["slices"]
+                assert (kept["name"], kept["defects"]) == ("stem", stems)
+            else:
+                assert f"recall ≥ 90 % of stem takes 33, got {stems}" in str(one.refusal)
+
+
 def test_few_defects_certify_fp32_first_then_the_fastest(monkeypatch) -> None:
     # 90 % at 90 % takes 22 defects for one, 29 for two, 33 for three alternatives.
     found = evaluate(monkeypatch, model_of(65), 0.01, [4.0, 3.0, 2.0, 1.0])

@@ -78,6 +78,20 @@ PROVEN = (
             None,
             f"approximately, which is no guarantee (cross-fitted): {PROVEN}",
         ),
+        (
+            CERTIFICATE
+            | {
+                "slices": [
+                    {"kind": "type", "name": "pit", "min_recall": 0.95, "misses": 1}
+                    | {"defects": 300, "misses_allowed": 8},
+                    {"kind": "group", "name": "cam 1", "min_recall": 0.9, "misses": 0}
+                    | {"defects": 60, "misses_allowed": 2},
+                ]
+            },
+            None,
+            f"{PROVEN}; together with that, recall ≥ 95 % of pit (1 of 300 missed, 8 allowed), "
+            "recall ≥ 90 % in cam 1 (0 of 60 missed, 2 allowed)",
+        ),
         (None, "too few defects", "nothing is proven: too few defects"),
         (None, None, "nothing is proven: a threshold given"),
     ],

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from scipy.stats import binom
 
 from drupe.errors import InputError
@@ -15,6 +17,7 @@ from drupe.evaluation.certificate import (
     certify_threshold,
     needed_defects,
 )
+from drupe.evaluation.criterion_verdict import CertificateField
 from drupe.evaluation.holding import threshold_holders
 from drupe.evaluation.model_predictions import read_csv, read_run_predictions
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
@@ -211,6 +214,16 @@ def test_a_run_records_what_was_promised_and_an_export_asks_for_it_again(tmp_pat
         run, operating_point(read_run_predictions(run), Request()).certified_figures()
     )
     assert read_recorded(run).request.recall_of_types == ()
+
+
+def test_a_verdict_reads_a_certificate_with_promises_back() -> None:
+    table = typed(1500, 5)
+    asked = Request(**ASKED, recall_of_types=(("stem", 0.9),), per_group=True)
+    certificate = operating_point(read_back(table), asked).certificate
+    adapter = TypeAdapter(CertificateField)
+    document = json.loads(json.dumps(adapter.dump_python(certificate)))
+    assert adapter.validate_python(document) == certificate
+    assert len(document["slices"]) == 4
 
 
 def test_the_defects_that_hold_the_threshold_are_those_of_the_slice_that_sets_it() -> None:
