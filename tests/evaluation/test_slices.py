@@ -125,7 +125,7 @@ def test_where_all_groups_are_alike_one_is_rarely_called_worse() -> None:
 
 
 def test_one_bad_camera_of_five_is_named() -> None:
-    """Of 200 defects each, one camera catches 90 % and the others 98 %: it is named always, and shown in 97 %."""
+    """Of 200 defects, one camera catches 90 %, the others 98 %: always named, shown in 97 %."""
     random = np.random.default_rng(1)
     named = shown = 0
     for number in range(500):
