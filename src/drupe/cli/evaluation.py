@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from drupe.runs.record import read_record
 
 if TYPE_CHECKING:
     from drupe.runs.evaluation_file import Evaluation, Rate
+    from drupe.runs.items import ItemChanges
     from drupe.runs.record import AncestorRecord, DataRecord, FixesRecord, ImportRecord
     from drupe.training.run import RunOutcome
 
@@ -56,6 +57,8 @@ def print_run_json(
         document["in_sample"] = imported.seen.in_sample
     if ancestor:
         document["ancestor"] = ancestor.model_dump(mode="json")
+    changes = record.changes if record else None
+    document["changes"] = changes.model_dump(mode="json") if changes else None
     print_json(document)
 
 
@@ -72,6 +75,8 @@ def print_trained(run: Path, outcome: RunOutcome, as_json: bool) -> None:
     print_line(f"{'Done before' if outcome.already_done else 'Run'}: {run}")
     if ancestor:
         _print_ancestor(ancestor)
+    if record and record.changes:
+        _print_changes(record.changes)
     print_evaluation(outcome.evaluation)
 
 
@@ -86,15 +91,33 @@ def _print_ancestor(ancestor: AncestorRecord) -> None:
     )
 
 
+def _print_changes(changes: ItemChanges) -> None:
+    """Say what has become of the items of an earlier run, unless its data was the same."""
+    if changes.are_news:
+        print_prose(
+            f"Since {changes.run}: {changes.joined:,} items have joined, {changes.left:,} have "
+            f"left, {changes.relabelled:,} are relabelled, {changes.moved:,} are on another side."
+        )
+
+
 def print_data(data: DataRecord) -> None:
     """Say on stderr what isn't as usual about the data, and which files were not taken."""
-    lines = list(data.notes)
-    if data.passed_over:
-        lines.append(f"{sum(one['files'] for one in data.passed_over):,} files were not taken:")
-        lines += [f"  {line}" for line in passing_lines(data.passed_over)]
+    for note in data.notes:
+        stderr().print(note, markup=False, soft_wrap=True)
+    print_passed(data.passed_over)
+    print_fixes(data.fixes)
+
+
+def print_passed(passed_over: Sequence[Mapping[str, Any]], dataset: Path | None = None) -> None:
+    """Say on stderr which files of the run's data, or of ``dataset``, were not taken, if any."""
+    if not passed_over:
+        return
+    files = sum(one["files"] for one in passed_over)
+    what = "1 file was" if files == 1 else f"{files:,} files were"
+    lines = [f"{dataset}: " * bool(dataset) + f"{what} not taken:"]
+    lines += [f"  {line}" for line in passing_lines(passed_over)]
     for line in lines:
         stderr().print(line, markup=False, soft_wrap=True)
-    print_fixes(data.fixes)
 
 
 def print_fixes(fixes: FixesRecord | None, folder: Path | None = None) -> None:

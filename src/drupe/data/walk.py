@@ -7,7 +7,7 @@ million images take seconds.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,14 @@ class PassedOver:
         self.files[reason] = self.files.get(reason, 0) + files
         self.more[reason] = self.more.get(reason, 0) + more + len(names[room:])
 
+    def below(self, folder: str) -> PassedOver:
+        """Return the same files named from the folder above ``folder``."""
+        names = {
+            reason: [name if name.startswith("/") else f"{folder}/{name}" for name in some]
+            for reason, some in self.names.items()
+        }
+        return PassedOver(dict(self.files), names, dict(self.more))
+
     @property
     def total(self) -> int:
         """Files passed over for any reason."""
@@ -135,11 +143,12 @@ class Walker:
     """Walks below ``root``, whose folders it names by their POSIX path relative to it.
 
     ``passed``: what wasn't taken; ``followed``: the linked folders that were walked; ``problems``:
-    folders that can't be read, and links that put one folder into two classes or splits.
+    folders that can't be read, and links that put one folder into two classes or splits. ``asked``:
+    files that somebody names, and their folders: never passed over, whatever they are called.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root = root
+    def __init__(self, root: str, asked: frozenset[str] = frozenset()) -> None:
+        self.root, self.asked = root, asked
         self.passed = PassedOver()
         self.followed: list[str] = []
         self.problems: list[str] = []
@@ -158,12 +167,13 @@ class Walker:
                 for entry in found:
                     name, is_link = entry.name, entry.is_symlink()
                     is_folder = _is_folder(entry)
-                    reason = passing_reason(name)
+                    is_asked = self._is_asked(folder, name)
+                    reason = None if is_asked else passing_reason(name)
                     if reason:
                         self._pass(reason, folder, name, is_folder and not is_link)
                     elif is_folder:
                         (folder_links if is_link else folders).append(name)
-                    elif reason := suffix_reason(name) or _special(entry):
+                    elif reason := (not is_asked and suffix_reason(name)) or _special(entry):
                         nowhere = is_link and not _leads_somewhere(entry)
                         self._pass(LINK_NOWHERE if nowhere else reason, folder, name, False)
                     else:
@@ -257,6 +267,9 @@ class Walker:
                 targets.add((real, number))
                 taken[number].append(link)
 
+    def _is_asked(self, folder: str, name: str) -> bool:
+        return bool(self.asked) and (f"{folder}/{name}" if folder else name) in self.asked
+
     def _place(self, folder: str) -> str:
         return os.path.join(self.root, folder) if folder else self.root  # noqa: PTH118
 
@@ -323,7 +336,7 @@ def walk_folder(folder: str) -> tuple[list[str], PassedOver]:
     return sorted(images), walker.passed
 
 
-def passing_lines(passed: Sequence[dict[str, Any]]) -> list[str]:
+def passing_lines(passed: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say in words what :meth:`PassedOver.to_json` tells: a line for each reason."""
     lines = []
     for one in passed:

@@ -71,6 +71,11 @@ class RunFolder:
         return self.path / "trained-on.txt"
 
     @property
+    def items(self) -> Path:
+        """The items that the run saw: see :mod:`drupe.runs.items`."""
+        return self.path / "items.csv"
+
+    @property
     def label_ranking(self) -> Path:
         """The items in the order in which a person should look at their labels."""
         return self.path / "labels.csv"

@@ -16,6 +16,7 @@ from drupe.configuration import validate
 from drupe.errors import InputError
 from drupe.files import read_json, write_json
 from drupe.host import host_description, installed_versions
+from drupe.runs.items import ItemChanges
 from drupe.runs.layout import RunFolder
 from drupe.runs.training_overlap import Overlap, Seen
 
@@ -135,7 +136,7 @@ class RunRecord(BaseModel):
     """The content of ``run.json``. Times are UTC (ISO 8601), durations seconds.
 
     ``imported`` is None for a run that was trained here. ``members`` are those of an ensemble:
-    there are none where one network decides.
+    there are none where one network decides. ``changes``: of the items since an earlier run.
     """
 
     model_config = ConfigDict(extra="ignore", validate_assignment=True)
@@ -162,6 +163,7 @@ class RunRecord(BaseModel):
     teacher: TeacherRecord | None = None
     ancestor: AncestorRecord | None = None
     members: tuple[MemberRecord, ...] = ()
+    changes: ItemChanges | None = None
 
     @property
     def has_seed(self) -> bool:
@@ -191,6 +193,7 @@ class RunRecord(BaseModel):
         teacher: TeacherRecord | None = None,
         ancestor: AncestorRecord | None = None,
         members: tuple[MemberRecord, ...] = (),
+        changes: ItemChanges | None = None,
     ) -> RunRecord:
         """Return the record of a run that begins on this host, now or (resumed) at ``started``."""
         return cls(
@@ -211,6 +214,7 @@ class RunRecord(BaseModel):
             teacher=teacher,
             ancestor=ancestor,
             members=members,
+            changes=changes,
         )
 
     def write(self, folder: Path) -> None:

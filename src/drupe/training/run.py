@@ -36,6 +36,7 @@ from drupe.training.execution import (
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import judge
 from drupe.training.learnt import read_digests, write_digests
+from drupe.training.lineage import changes_since, keep_items
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.saved import save_network, start_from
 from drupe.training.seeding import Stream, seed_torch
@@ -166,7 +167,7 @@ class _Session:
         progress: Progress,
     ) -> None:
         config = with_recorded(config, recorded)
-        self.data, self.folder, self.world = data, folder, world
+        self.data, self.store, self.folder, self.world = data, store, folder, world
         self.checkpoint = RunFolder(folder).checkpoint
         self.geometry = data.geometry(config)
         device = choose_device(config.training.device, world)
@@ -219,6 +220,9 @@ def _new_record(session: _Session, found: RunRecord | None) -> RunRecord:
         started=found.started if found else None,
         teacher=session.teacher,
         ancestor=data.ancestor,
+        changes=found.changes
+        if found
+        else changes_since(config, data, session.store, session.folder),
     )
 
 
@@ -268,6 +272,7 @@ def _finish(session: _Session, record: RunRecord, progress: Progress) -> Evaluat
         session.data.dataset.classes,
         evaluation.temperature,
     )
+    keep_items(session.config, session.data, session.store, folder)
     record.judge_seconds = time.perf_counter() - started
     record.train_seconds = train_seconds(folder)
     record.finished = now()
