@@ -27,6 +27,7 @@ def test_from_the_seeds_of_an_experiment_to_a_bundle(quick, trained, tmp_path) -
     assert first.code == 0, first.stderr
     document = json.loads(first.stdout)
     assert document["run"] == "AB"
+    assert "1 file was not taken:\n  no images, by their suffix: 1 (truth.json)" in first.stderr
     assert document["test"]["images"] == 50
 
     again = quick("ensemble", "tiny", "--out", "AB")

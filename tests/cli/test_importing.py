@@ -30,6 +30,8 @@ def test_from_a_checkpoint_to_a_refused_certificate(quick, checkpoint, small_syn
     assert document["test"]["images"] == 50
     assert document["imported"]["seen"] == {"trained_on": None, "picked_on_test": True}
     assert len(document["caveats"]) == 2
+    assert "1 file was not taken:\n  no images, by their suffix: 1 (truth.json)" in first.stderr
+    assert document["passed_over"][0]["names"] == ["truth.json"]
     assert "unknown" in document["in_sample"]
 
     again = quick("import", *what)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,6 +39,19 @@ def test_files_folders_and_globs(folder) -> None:
     with pytest.raises(InputError) as caught:
         find_images([str(folder / "x*.png"), str(folder / "absent.png")])
     assert len(caught.value.problems) == 2
+
+
+def test_a_table_names_files_and_those_that_are_gone_are_kept(folder) -> None:
+    first = find_images([str(folder)])[0]
+    name = Path(first).name
+    lines = ["path,label", f"{name},ok", f"./{name},pit", "gone.png,pit"]
+    (folder / "labels.csv").write_text("\n".join(lines))
+    table = str(folder / "labels.csv")
+    assert find_images([table]) == [str(folder / name), str(folder / "gone.png")]
+    assert find_images(["-"], [table]) == find_images([table])
+    (folder / "labels.csv").write_text("file\n")
+    with pytest.raises(InputError, match=r"labels\.csv: must have the columns path; path missing"):
+        find_images([table])
 
 
 def test_a_list_may_name_what_has_vanished_since(folder) -> None:

@@ -98,6 +98,8 @@ def test_pictures_are_bounded_and_stay_inside_the_dataset(small_synthetic, tmp_p
     assert first.startswith("data:image/webp;base64,")
 
     assert pictures.of("../" + small_synthetic.name + "/" + paths[0]) is None
+    named = Pictures(small_synthetic / "train", elsewhere={"../" + paths[0]})
+    assert named.of("../" + paths[0]) is not None
     assert pictures.of("val/nowhere.png") is None
     full = Pictures(small_synthetic, room=1)
     assert full.of(paths[0]) is not None

@@ -54,6 +54,12 @@ def test_crop_larger_than_the_image():
         validate_experiment({"model": {"architecture": "test_resnet"}, "input": {"crop": 160}}, "x")
 
 
+def test_several_folders_in_a_file_are_told_the_way():
+    document = {"model": {"architecture": "test_resnet"}, "data": {"root": ["a", "b"]}}
+    with pytest.raises(InputError, match=r"data\.root: .* given as --data A --data B, got"):
+        validate_experiment(document, "x")
+
+
 def test_an_unknown_network_names_its_neighbours():
     with pytest.raises(InputError, match=r"resnt50.*resnet50.*\(a\.yaml\)"):
         validate_experiment({"model": {"architecture": "resnt50"}}, "a.yaml")

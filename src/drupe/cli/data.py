@@ -9,7 +9,7 @@ import typer
 
 from drupe.cli.audit import print_audit, print_fix_list
 from drupe.cli.console import print_json, print_line, stderr, stdout, table
-from drupe.cli.options import STORE, Defect, Good, Group, Json, Store, examples
+from drupe.cli.options import STORE, Datasets, Defect, Good, Group, Json, Store, examples
 from drupe.cli.progress import progress_on
 from drupe.errors import InputError
 
@@ -135,6 +135,7 @@ def fetch(
 @app.command(
     epilog=examples(
         "drupe data audit crops",
+        "drupe data audit week46 week47/labels.csv",
         "drupe data audit crops --fix-list fixes.csv",
         "drupe data audit crops --apply fixes.csv",
         "drupe data audit crops --apply all-fixes.csv --replace",
@@ -142,7 +143,7 @@ def fetch(
     )
 )
 def audit(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="ROOT/{train,val}/CLASS/*")],
+    data: Datasets,
     defect: Defect = None,
     good: Good = None,
     group: Group = None,
@@ -167,10 +168,12 @@ def audit(
     """
     from drupe.data.audit import audit as examine
     from drupe.data.fixes import write_fix_list
+    from drupe.data.joined import join_datasets
     from drupe.data.naming import Naming
     from drupe.data.overlay import active_fixes, apply_fixes, audit_path
     from drupe.files import check_replaceable, write_json
 
+    folder = join_datasets(data, store)
     if replace and not apply:
         raise InputError("--replace: needs --apply FILE, the fixes to put in place of all others")
     if fix_list:
@@ -206,7 +209,7 @@ def audit(
     )
 )
 def fixes(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="ROOT/{train,val}/CLASS/*")],
+    data: Datasets,
     clear: Annotated[bool, typer.Option("--clear", help="Take all of them back.")] = False,
     store: Store = STORE,
     as_json: Json = False,
@@ -215,8 +218,10 @@ def fixes(
 
     A fix holds for a picture, whatever its file is called, and never for another of the same name.
     """
+    from drupe.data.joined import join_datasets
     from drupe.data.overlay import clear_fixes, find_fixes
 
+    folder = join_datasets(data, store)
     if clear:
         count = clear_fixes(folder, store, progress=progress_on())
         if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from drupe.cli.console import print_line
-from drupe.cli.options import STORE, Defect, Json, Store, examples
+from drupe.cli.options import STORE, DataNow, Defect, Json, Store, examples, one_dataset
 from drupe.cli.progress import progress_on
 
 EXAMPLES = examples(
@@ -28,17 +28,13 @@ Out = Annotated[Path, typer.Option(metavar="RUN", help="Run directory to write."
 Name = Annotated[
     str | None, typer.Option(metavar="NAME", help="Of the ensemble; without it, --out's.")
 ]
-Data = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Where the runs' data lies now, if it was moved."),
-]
 
 
 def ensemble(
     runs: Runs,
     out: Out,
     name: Name = None,
-    data: Data = None,
+    data: DataNow = None,
     defect: Defect = None,
     store: Store = STORE,
     json: Json = False,
@@ -47,13 +43,24 @@ def ensemble(
 
     The runs must share data and split. Where the ensemble is already there, nothing is redone.
     """
-    from drupe.cli.evaluation import print_evaluation, print_run_json, print_skipped
+    from drupe.cli.evaluation import (
+        print_data,
+        print_evaluation,
+        print_run_json,
+        print_skipped,
+    )
+    from drupe.runs.record import read_record
     from drupe.training.ensemble import EnsembleRequest, make_ensemble
     from drupe.training.members import expand_seeds
 
-    request = EnsembleRequest(expand_seeds(runs), name or out.name, data, defect)
+    request = EnsembleRequest(
+        expand_seeds(runs), name or out.name, one_dataset(data, store), defect
+    )
     outcome = make_ensemble(request, out, store, progress=progress_on())
     print_skipped(outcome.skipped)
+    record = read_record(out)
+    if record:
+        print_data(record.data)
     if json:
         print_run_json(out, outcome.evaluation, outcome.skipped)
         return

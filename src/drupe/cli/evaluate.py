@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from drupe.cli.console import print_line
-from drupe.cli.options import STORE, Defect, Json, Store, examples
+from drupe.cli.options import STORE, DataNow, Defect, Json, Store, examples, one_dataset
 from drupe.cli.progress import progress_on
 
 EXAMPLES = examples(
@@ -19,10 +19,7 @@ EXAMPLES = examples(
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run directory.")],
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Where the run's data lies now, if it was moved."),
-    ] = None,
+    data: DataNow = None,
     defect: Defect = None,
     store: Store = STORE,
     json: Json = False,
@@ -32,20 +29,27 @@ def evaluate(
     A certificate that the run held is gone afterwards: drupe threshold makes it anew.
     """
     from drupe.cli.evaluation import (
+        print_data,
         print_evaluation,
-        print_fixes,
         print_run_json,
         print_skipped,
     )
     from drupe.runs.record import read_record
     from drupe.training.saved import evaluate_run
 
-    evaluation = evaluate_run(run, store, data_root=data, defect=defect, progress=progress_on())
+    evaluation = evaluate_run(
+        run,
+        store,
+        data_root=one_dataset(data, store),
+        defect=defect,
+        progress=progress_on(),
+    )
     record = read_record(run)
     skipped = record.data.skipped if record else []
     imported = record.imported if record else None
     print_skipped(skipped)
-    print_fixes(record.data.fixes if record else None)
+    if record:
+        print_data(record.data)
     if json:
         print_run_json(run, evaluation, skipped, imported)
         return

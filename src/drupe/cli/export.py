@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from drupe.cli.console import print_error, print_fitting, print_json, print_line, print_prose
-from drupe.cli.options import STORE, Fresh, Json, RunData, Store, Threads, examples
+from drupe.cli.options import STORE, Fresh, Json, RunData, Store, Threads, examples, one_dataset
 from drupe.cli.progress import progress_on
 
 if TYPE_CHECKING:
@@ -113,18 +113,20 @@ def export(
     --data; one decision turned in fp32, or too few defects in --data, and nothing is written (exit
     code 1).
     """
-    from drupe.cli.evaluation import print_fixes
+    from drupe.cli.evaluation import print_fixes, print_passed
+    from drupe.data.listing import list_dataset
     from drupe.deployment.export import export_run
     from drupe.deployment.gate import GateError
     from drupe.runs.record import FixesRecord
 
+    fresh = one_dataset(data, store)
     try:
         done = export_run(
             run,
             bundle,
             store,
-            fresh=data,
-            run_data=run_data,
+            fresh=fresh,
+            run_data=one_dataset(run_data, store),
             precision=precision.value,
             request=_request(run, min_recall, confidence),
             threads=threads,
@@ -137,6 +139,8 @@ def export(
         if as_json:
             print_json({"bundle": None, "refused": str(error)})
         raise typer.Exit(1) from None
+    if fresh:
+        print_passed(list_dataset(fresh, either_defect=True).passed.to_json(), fresh)
     for folder, fixed in done.fixed.items():
         print_fixes(FixesRecord(**fixed.to_json()), folder)
     if as_json:

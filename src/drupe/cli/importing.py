@@ -10,6 +10,7 @@ import typer
 from drupe.cli.console import print_line, stderr
 from drupe.cli.options import (
     STORE,
+    Data,
     Defect,
     Good,
     Group,
@@ -17,6 +18,7 @@ from drupe.cli.options import (
     Store,
     examples,
     naming_keys,
+    one_dataset,
 )
 from drupe.cli.progress import progress_on
 from drupe.errors import InputError
@@ -55,9 +57,6 @@ Settings = Annotated[
         metavar="KEY=VALUE",
         help="Keys of input, data and calibration: input.range=unit, input.crop=96",
     ),
-]
-Data = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Folder of labelled crops to judge it on.")
 ]
 Classes = Annotated[
     str | None,
@@ -101,13 +100,18 @@ def import_network(
 
     No pickled code is ever run. Where the run is already there, nothing is redone.
     """
-    from drupe.cli.evaluation import print_evaluation, print_run_json, print_skipped
+    from drupe.cli.evaluation import (
+        print_data,
+        print_evaluation,
+        print_run_json,
+        print_skipped,
+    )
     from drupe.configuration import merge, parse_overrides
     from drupe.runs.record import read_record
     from drupe.training.imported import ImportRequest, import_checkpoint
     from drupe.training.trained_on import UNKNOWN
 
-    given: dict[str, Any] = {"root": str(data)} if data else {}
+    given: dict[str, Any] = {"root": str(one_dataset(data, store))} if data else {}
     given |= naming_keys(defect, good, group)
     request = ImportRequest(
         checkpoint=checkpoint,
@@ -125,6 +129,7 @@ def import_network(
     assert record is not None
     assert record.imported is not None
     print_skipped(outcome.skipped)
+    print_data(record.data)
     _warn(record.imported, outcome.evaluation.auroc)
     if json:
         print_run_json(out, outcome.evaluation, outcome.skipped, record.imported)

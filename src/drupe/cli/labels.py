@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drupe.cli.console import print_fitting, print_json, print_line, print_prose
-from drupe.cli.options import STORE, Json, Store, examples
+from drupe.cli.options import STORE, DataNow, Json, Store, examples, one_dataset
 from drupe.cli.progress import progress_on
 from drupe.errors import shortened
 
@@ -37,9 +37,7 @@ NO_CERTIFICATE = (
 )
 def rank(
     run: Annotated[Path, typer.Option(metavar="RUN", help="A finished run on the labels.")],
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the run's crops lie now.")
-    ] = None,
+    data: DataNow = None,
     folds: Annotated[
         int,
         typer.Option(
@@ -65,7 +63,8 @@ def rank(
 
     path = RunFolder(run).label_ranking if out is None else out
     check_replaceable(path)
-    found = rank_run(run, folds, store, data_root=data, progress=progress_on())
+    root = one_dataset(data, store)
+    found = rank_run(run, folds, store, data_root=root, progress=progress_on())
     write_ranking(path, found.ranking)
     if as_json:
         print_json({"run": str(run), "folds": folds, "csv": str(path), **found.to_json(top)})

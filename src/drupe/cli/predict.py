@@ -54,7 +54,9 @@ def predict(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle directory.")],
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Images, folders, globs; - reads a list on stdin."),
+        typer.Argument(
+            metavar="PATH...", help="Images, folders, tables, globs; - reads a list on stdin."
+        ),
     ],
     csv_file: Annotated[
         Path | None,

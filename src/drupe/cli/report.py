@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drupe.cli.console import print_json, print_line
-from drupe.cli.options import STORE, Json, Store, examples
+from drupe.cli.options import STORE, Json, Store, examples, one_dataset
 
 if TYPE_CHECKING:
     from drupe.reporting.report import Report
@@ -32,11 +32,11 @@ Words = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="The same keys that the study was run with."),
 ]
 Pictures = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         "--data",
         metavar="DIR",
-        help="Folder of the crops, for pictures; without it, that of the runs.",
+        help="The crops, for pictures: folder or table; without it, those of the runs.",
     ),
 ]
 Pdf = Annotated[
@@ -72,17 +72,18 @@ def report(
     from drupe.reporting.targets import find_target
     from drupe.study.definition.loading import load_study
 
+    root = one_dataset(data, store)
     found = find_target(target, store)
     if found.file is not None:
-        page, built = write_study_page(load_study(found.file), found.file, (), data, store, out)
+        page, built = write_study_page(load_study(found.file), found.file, (), root, store, out)
         _answer(page, built, pdf, as_json)
         return
     page = out or (found.folder or found.runs[-1].absolute().parent) / _page_name(found)
     check_replaceable(page)
     if found.folder is not None:
-        built = build_stored_report(found.folder, data, store)
+        built = build_stored_report(found.folder, root, store)
     else:
-        built = build_run_report(found.runs, data, store, found.bundle)
+        built = build_run_report(found.runs, root, store, found.bundle)
     write_text(page, render(built))
     _answer(page, built, pdf, as_json)
 
@@ -112,7 +113,12 @@ def study_report(
 
     words = tuple(overrides or ())
     page, built = write_study_page(
-        load_study(study, parse_overrides(words)), study, words, data, store, out
+        load_study(study, parse_overrides(words)),
+        study,
+        words,
+        one_dataset(data, store),
+        store,
+        out,
     )
     _answer(page, built, pdf, as_json)
 

@@ -15,6 +15,7 @@ from drupe.cli.console import print_json, print_line, print_text
 from drupe.cli.executors import Address, ExecutorName, choose_executor
 from drupe.cli.options import (
     STORE,
+    Data,
     Defect,
     Good,
     Group,
@@ -23,6 +24,7 @@ from drupe.cli.options import (
     WeightsFolder,
     examples,
     naming_keys,
+    one_dataset,
 )
 from drupe.cli.progress import progress_on
 
@@ -56,7 +58,6 @@ Overrides = Annotated[
         help="Keys of the study (seeds=[1,2]) or of every experiment (training.epochs=3).",
     ),
 ]
-Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of labelled crops.")]
 Smoke = Annotated[
     bool,
     typer.Option("--smoke", help="One epoch of three batches, first seed: does everything run?"),
@@ -79,16 +80,16 @@ def study() -> None:
 def load(
     path: Path,
     overrides: list[str] | None,
-    data: Path | None,
-    naming: Mapping[str, Any],
-    smoke: bool,
+    data: Path | None = None,
+    naming: Mapping[str, Any] | None = None,
+    smoke: bool = False,
 ) -> Study:
     """Read a study with the options that change it."""
     from drupe.configuration import merge, parse_overrides
     from drupe.study.definition.loading import load_study
 
     given: dict[str, Any] = {"root": str(data)} if data else {}
-    given |= naming
+    given |= naming or {}
     loaded = load_study(path, merge(parse_overrides(overrides or []), {"data": given}))
     return loaded.smoke() if smoke else loaded
 
@@ -130,7 +131,9 @@ def run(
     from drupe.reporting.verdict import smoke_markdown, verdict_markdown
     from drupe.study.run import Selection, run_study
 
-    loaded = load(study, overrides, data, naming_keys(defect, good, group), smoke)
+    loaded = load(
+        study, overrides, one_dataset(data, store), naming_keys(defect, good, group), smoke
+    )
     runs = parallel or (None if not smoke else 0)
     chosen = choose_executor(executor, address, runs, store, weights)
     # A cluster prints what befalls its nodes, which the journal tells better.
@@ -187,7 +190,9 @@ def check(
     from drupe.cli.study_progress import print_checked
     from drupe.study.check import check_study
 
-    loaded = load(study, overrides, data, naming_keys(defect, good, group), smoke)
+    loaded = load(
+        study, overrides, one_dataset(data, store), naming_keys(defect, good, group), smoke
+    )
     found = check_study(loaded, store, weights, progress_on())
     if json:
         print_json(found.to_json())
@@ -204,7 +209,7 @@ def describe(
     """Write the experiment specification as Markdown, from the study itself, to stdout."""
     from drupe.reporting.specification import describe as write_specification
 
-    loaded = load(study, overrides, None, {}, smoke=False)
+    loaded = load(study, overrides)
     if json:
         configs = {name: one.model_dump(mode="json") for name, one in loaded.configs.items()}
         print_json({**loaded.spec.model_dump(mode="json"), "resolved": configs})
@@ -230,7 +235,9 @@ def status(
     from drupe.study.definition.plan import plan, study_folder
     from drupe.study.execution.status import is_running, outcomes_from_files, task_statuses
 
-    loaded = load(study, overrides, data, naming_keys(defect, good, group), smoke)
+    loaded = load(
+        study, overrides, one_dataset(data, store), naming_keys(defect, good, group), smoke
+    )
     folder = study_folder(loaded, store)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such study was run; drupe study run {study}")
@@ -267,7 +274,7 @@ def notebook(
     from drupe.files import check_replaceable, write_text
     from drupe.reporting.notebook import build_notebook, to_ipynb, to_script
 
-    loaded = load(study, overrides, None, {}, smoke=False)
+    loaded = load(study, overrides)
     page = out or Path("notebooks") / f"{loaded.spec.study}_colab.ipynb"
     if page.suffix != ".ipynb":
         raise InputError(f"--out: must end in .ipynb, got {page}")

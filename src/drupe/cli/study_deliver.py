@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drupe.cli.console import print_error, print_fitting, print_json, print_line, print_prose
-from drupe.cli.options import STORE, Json, Store, examples
+from drupe.cli.options import STORE, Json, Store, examples, one_dataset
 from drupe.cli.progress import progress_on
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def deliver(
         typer.Argument(metavar="KEY=VALUE", help="The same keys that the study was run with."),
     ] = None,
     data: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(metavar="DIR", help="Where the crops lie; without it, where the runs say."),
     ] = None,
     out: Annotated[
@@ -66,12 +66,13 @@ def deliver(
     words = tuple(overrides or ())
     loaded = load_study(study, parse_overrides(words))
     verdict = current_verdict(loaded, store)
+    root = one_dataset(data, store)
     try:
-        found = deliver_study(loaded, verdict, store, out, data=data, progress=progress_on())
+        found = deliver_study(loaded, verdict, store, out, data=root, progress=progress_on())
     except GateError as error:
         print_error(str(error))
         raise typer.Exit(1) from None
-    page, _ = write_study_page(loaded, study, words, data, store)
+    page, _ = write_study_page(loaded, study, words, root, store)
     if as_json:
         delivered = found.to_json() if found else {"bundle": None}
         advice = verdict.recommendation.model_dump(mode="json")

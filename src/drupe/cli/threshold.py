@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drupe.cli.console import print_json
-from drupe.cli.options import STORE, Defect, Fresh, Json, Logits, RunData, Store, examples
+from drupe.cli.options import (
+    STORE,
+    Defect,
+    Fresh,
+    Json,
+    Logits,
+    RunData,
+    Store,
+    examples,
+    one_dataset,
+)
 from drupe.cli.progress import progress_on
 from drupe.errors import InputError
 
@@ -132,7 +142,15 @@ def threshold(
         low=low,
         high=high,
     )
-    model = _model(source, data, run_data, cross_fit, defect, logits, store)
+    model = _model(
+        source,
+        one_dataset(data, store),
+        one_dataset(run_data, store),
+        cross_fit,
+        defect,
+        logits,
+        store,
+    )
     point = operating_point(model, request)
     if point.certificate and model.seed is not None:
         record_certificate(source, point.certified_figures())
@@ -204,7 +222,8 @@ def _model(
     logits: bool,
     store: Path,
 ) -> ModelPredictions:
-    from drupe.cli.evaluation import print_fixes
+    from drupe.cli.evaluation import print_fixes, print_passed
+    from drupe.data.listing import list_dataset
     from drupe.data.overlay import find_fixes
     from drupe.evaluation.candidates import LOGITS_OF_RUNS
     from drupe.evaluation.model_predictions import read_csv, read_run_predictions
@@ -231,6 +250,7 @@ def _model(
         from drupe.training.fresh import calibrate_on_fresh
 
         model = calibrate_on_fresh(model, source, data, store, progress_on(), run_data=run_data)
+        print_passed(list_dataset(data, either_defect=True).passed.to_json(), data)
         print_fixes(FixesRecord(**find_fixes(data, store).to_json()), data)
         return model
     if cross_fit:

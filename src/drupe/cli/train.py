@@ -10,6 +10,7 @@ import typer
 from drupe.cli.console import print_warning
 from drupe.cli.options import (
     STORE,
+    Data,
     Defect,
     Good,
     Group,
@@ -18,6 +19,7 @@ from drupe.cli.options import (
     WeightsFolder,
     examples,
     naming_keys,
+    one_dataset,
 )
 from drupe.cli.progress import progress_on
 
@@ -27,6 +29,7 @@ EXAMPLES = examples(
     "drupe train examples/lite0.yaml --data crops",
     "drupe train examples/lite0.yaml input.crop=96 --data crops --seed 1",
     "drupe train examples/lite0.yaml --data crops --resume",
+    "drupe train fast --data week46 --data week47/labels.csv",
     "drupe train balanced --data crops --good clean --group 'camera-([0-9]+)'",
     "drupe train balanced training.init=RUN --data crops --out runs/next",
     "torchrun --nproc-per-node 2 -m drupe train lite0.yaml --data crops",
@@ -46,9 +49,7 @@ def train(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Keys laid on top of the file: training.epochs=3"),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of labelled crops.")
-    ] = None,
+    data: Data = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Of weights, order and augmentation.")
     ] = None,
@@ -79,7 +80,8 @@ def train(
     from drupe.training.presets import experiment_file
     from drupe.training.run import train_run
 
-    keys = naming_keys(defect, good, group) | ({"root": str(data)} if data else {})
+    root = one_dataset(data, store)
+    keys = naming_keys(defect, good, group) | ({"root": str(root)} if root else {})
     given = {"data": keys} | ({} if seed is None else {"seed": seed})
     config = load_experiment(
         experiment_file(experiment), merge(parse_overrides(overrides or []), given)

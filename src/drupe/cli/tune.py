@@ -16,6 +16,7 @@ from drupe.cli.console import print_json, print_warning
 from drupe.cli.executors import Address, ExecutorName, choose_executor
 from drupe.cli.options import (
     STORE,
+    Data,
     Defect,
     Good,
     Group,
@@ -24,6 +25,7 @@ from drupe.cli.options import (
     WeightsFolder,
     examples,
     naming_keys,
+    one_dataset,
 )
 from drupe.cli.progress import progress_on
 
@@ -55,7 +57,6 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Keys laid on top of the file: training.epochs=3"),
 ]
-Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of labelled crops.")]
 SpaceFile = Annotated[
     Path | None,
     typer.Option(
@@ -130,8 +131,9 @@ def tune(
 
     _check_limits(hours=hours, latency=latency)
     goal = Objective(objective, RECALLS[objective] if min_recall is None else min_recall)
+    root = one_dataset(data, store)
     search = _search(
-        experiment, overrides, data, naming_keys(defect, good, group), space, goal, folds, latency
+        experiment, overrides, root, naming_keys(defect, good, group), space, goal, folds, latency
     )
     for caveat in search.caveats:
         print_warning(caveat)
@@ -150,7 +152,7 @@ def tune(
         files = {"winner": str(folder.winner), "page": str(folder.page)}
         print_json({**found.to_json(), **(files if found.best else {})})
     else:
-        print_found(found, folder, data, trials)
+        print_found(found, folder, root, trials)
 
 
 def _check_limits(**limits: float | None) -> None:

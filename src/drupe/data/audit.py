@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from drupe.data.copies.copy_rule import complete_linkage, identical_groups, join
 from drupe.data.copies.near_duplicates import NearPairs, Pairs, Sketches, find_near_duplicates
-from drupe.data.discover import Listing, discover
+from drupe.data.discover import Listing
 from drupe.data.file_digests import file_digests
 from drupe.data.fix_matching import FixMatch
 from drupe.data.fixes import Fix, Fixes
 from drupe.data.inspection import Inspection, fetch_window, inspect_files
+from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
 from drupe.data.overlay import Overlay, match_fixes
 from drupe.data.store_errors import writing_to
@@ -164,7 +165,7 @@ class Audit:
         listing, found = self.listing, self.inspection
         near = [*self._turned_pairs(), *self._measured(self.near.copies)]
         return {
-            "root": str(listing.root),
+            "root": str(listing.named),
             "classes": {"clean": listing.classes[0], "defect": listing.classes[1]},
             "images": len(listing.paths),
             "fingerprint": self.fingerprint,
@@ -340,10 +341,10 @@ def audit(
     Raises
     ------
     InputError
-        The folder is no dataset (see :func:`drupe.data.discover.discover`), or the store can't
+        The folder is no dataset (see :func:`drupe.data.listing.list_dataset`), or the store can't
         be written to. Faulty images never raise: they are findings.
     """
-    listing = discover(Path(root), naming)
+    listing = list_dataset(Path(root), naming)
     before = len(listing.paths)
     digests: Sequence[str] = [""] * before
     if isinstance(fixes, Overlay):

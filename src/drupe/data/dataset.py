@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.data.discover import Listing, discover
+from drupe.data.discover import Listing
 from drupe.data.file_digests import file_digests
 from drupe.data.fix_matching import FixMatch
 from drupe.data.fixes import Fixes
 from drupe.data.image_contract import Sizes
+from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
 from drupe.data.overlay import Overlay, match_fixes
 from drupe.data.pack import Unreadable, open_pack
@@ -30,12 +31,12 @@ SHOWN = 20
 class Dataset:
     """N labelled images of S × S pixels, sorted by path.
 
-    root: the folder; classes: (clean, defect); paths: POSIX, relative to ``root``; is_defect and
-    in_val: bool [N], after fixes; has_val: whether the folder brings its own test split; digests:
-    SHA-256 (hex) of each file's bytes; fingerprint: SHA-256 (hex) over path, class, split and
-    digest of all items; images: uint8 [N, S, S, 3], a read-only memory map; skipped: (path,
-    reason) of files left out because they couldn't be read; cache: the folder of the pack, where
-    what derives from the pixels may be kept; test_name, notes and passed: as a
+    root: the folder, or that of the table; classes: (clean, defect); paths: POSIX, relative to
+    ``root``; is_defect and in_val: bool [N], after fixes; has_val: whether the dataset brings its
+    own test split; digests: SHA-256 (hex) of each file's bytes; fingerprint: SHA-256 (hex) over
+    path, class, split and digest of all items; images: uint8 [N, S, S, 3], a read-only memory map;
+    skipped: (path, reason) of files left out because they couldn't be read; cache: the folder of
+    the pack, where what derives from the pixels may be kept; test_name, notes and passed: as a
     :class:`drupe.data.discover.Listing` has them; fixed: the fixes, and what became of them. types
     [N]: each item's type of defect, '' for clean items and where it isn't known; origins [N]: the
     group that each comes from, such as a camera; both None where nothing tells.
@@ -77,7 +78,7 @@ def open_dataset(
     Parameters
     ----------
     root
-        A folder that :func:`drupe.data.discover.discover` understands.
+        A folder or table that :func:`drupe.data.listing.list_dataset` understands.
     store
         Folder for packs and digests; made where missing.
     size
@@ -103,8 +104,9 @@ def open_dataset(
         With everything found wrong with the folder, its images, the fixes or the store.
     """
     root, store = Path(root), Path(store)
-    listing = discover(root, naming)
+    listing = list_dataset(root, naming)
     root = listing.root
+    _refuse_weights(listing)
     found = file_digests(root, listing.paths, store=store, workers=workers, progress=progress)
     fixed = match_fixes(fixes, listing.paths, found.digests)
     digest_at = dict(zip(listing.paths, found.digests, strict=True))
@@ -151,14 +153,23 @@ def open_dataset(
     )
 
 
+def _refuse_weights(listing: Listing) -> None:
+    """Refuse a column that would be without effect."""
+    if listing.weights is not None and (listing.weights != 1).any():
+        raise InputError(
+            f"{listing.named}: weight: must be 1 for all images, because training doesn't weigh "
+            "single images; leave the column out"
+        )
+
+
 def _fixed(listing: Listing, fixes: Fixes) -> Listing:
     """Return ``listing`` with labels changed and paths left out."""
     place = {path: index for index, path in enumerate(listing.paths)}
     wrong = fixes.wrong_relabels(place, listing.meanings)
     if wrong:
         source = fixes.kept_in or "fixes"
-        remedy = f"{source}: holds the fixes applied to {listing.root}; correct the fix list and "
-        remedy += f"give it again: drupe data audit {listing.root} --apply FILE"
+        remedy = f"{source}: holds the fixes applied to {listing.named}; correct the fix list and "
+        remedy += f"give it again: drupe data audit {listing.named} --apply FILE"
         problems = shortened([f"{source}: {path}: {reason}" for path, reason in wrong], SHOWN)
         raise InputError(problems + ([remedy] if fixes.kept_in else []))
     kept = np.ones(len(listing.paths), dtype=bool)
@@ -170,7 +181,7 @@ def _check_classes(listing: Listing, when: str, skipped: Sequence[tuple[str, str
     splits = {"train": ~listing.in_val}
     splits |= {listing.test_name: listing.in_val} if listing.has_val else {}
     problems = [
-        f"{listing.root}: class {name} must have images in {split}, got none {when}"
+        f"{listing.named}: class {name} must have images in {split}, got none {when}"
         for split, members in splits.items()
         for name, label in zip(listing.classes, (False, True), strict=True)
         if not np.any(members & (listing.is_defect == label))

@@ -1,4 +1,4 @@
-"""Find the images of a dataset: ``ROOT/{train,val,test}/CLASS/*``, ``ROOT/CLASS/*`` or a table.
+"""Find the images of a dataset folder: ``ROOT/{train,val,test}/CLASS/*`` or ``ROOT/CLASS/*``.
 
 Only folders are read here, never a file, so a million images take seconds.
 """
@@ -40,9 +40,10 @@ class Listing:
     [N]; in_val: bool [N], the items of the test split that the dataset brings: those of ``test/``,
     or where there is none of ``val/``; has_val: whether it brings one; test_name: what it is called
     there; notes: what isn't as usual about the dataset, in sentences; passed: files in the folder
-    that aren't taken. A table or names may also tell of each item the group that it comes from, its
-    type of defect ('' for clean items, and where it isn't known) and its weight (float64 [N], above
-    0). labels: what else a label may be called → its type, '' for a clean one.
+    that aren't taken; table: the file that names the images, where one does. It, or names, may also
+    tell of each item the group that it comes from, its type of defect ('' for clean items, and
+    where it isn't known) and its weight (float64 [N], above 0). labels: what else a label may be
+    called → its type, '' for a clean one.
     """
 
     root: Path
@@ -57,7 +58,13 @@ class Listing:
     groups: tuple[str, ...] | None = None
     types: tuple[str, ...] | None = None
     weights: NDArray[np.float64] | None = None
+    table: Path | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def named(self) -> Path:
+        """The dataset as it was named: the table, else the folder."""
+        return self.table or self.root
 
     @property
     def meanings(self) -> dict[str, tuple[bool, str]]:
@@ -159,7 +166,7 @@ def joined_note(test: str, val: str) -> str:
 def discover(
     root: Path, naming: Naming | str | None = None, *, either_defect: bool = False
 ) -> Listing:
-    """List the images below ``root``, or those that a table names.
+    """List the images below ``root``.
 
     Class folders may hold further folders; linked folders are followed. Whatever isn't taken is
     counted in ``Listing.passed``.
@@ -187,7 +194,9 @@ def discover(
     if not root.exists():
         raise InputError(f"{root}: must be a dataset folder, got no such folder")
     if not root.is_dir():
-        raise InputError(f"{root}: must be a dataset folder, got a file")
+        raise InputError(
+            f"{root}: must be a dataset folder, or a table (.csv or .parquet), got a file"
+        )
     naming = Naming.of(naming)
     walker = Walker(str(root))
     layout = _layout(root, walker, naming, either_defect)
@@ -209,12 +218,12 @@ def discover(
             problems[-1] += "; ".join(
                 f"{reason}: {n:,}" for reason, n in walker.passed.files.items()
             )
-    problems += undecodable_names(taken)
+    problems += undecodable_names(root, taken)
     if problems:
         raise InputError(problems)
     test = next((split for split in ("test", "val") if split in layout.splits), None)
     sizes = [len(paths) for paths in taken]
-    roles = _Roles.of(layout.names, naming, either_defect)
+    roles = Roles.of(layout.names, naming, either_defect)
     paths = tuple(path for paths in taken for path in paths)
     listing = Listing(
         root=root,
@@ -234,7 +243,7 @@ def discover(
 
 
 @dataclass(frozen=True)
-class _Roles:
+class Roles:
     """What class folders stand for: the two ``classes``, and which folders hold ``defects``.
 
     labels: folder → type, '' for a clean one; empty where defects have no types.
@@ -245,7 +254,8 @@ class _Roles:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, names: Sequence[str], naming: Naming, either_defect: bool) -> _Roles:
+    def of(cls, names: Sequence[str], naming: Naming, either_defect: bool) -> Roles:
+        """Return the roles of classes of these ``names``, of which there are two at least."""
         if either_defect and len(names) > 2:
             labels = {name: name for name in names[1:]} | {names[0]: "", GOOD: ""}
             return cls((names[0], DEFECT), set(names[1:]), labels)
@@ -396,11 +406,14 @@ def unicode_twins(names: Iterable[str]) -> str:
     )
 
 
-def undecodable_names(groups: Iterable[Sequence[str]]) -> list[str]:
-    """Say which names hold bytes that are no UTF-8."""
+def undecodable_names(root: Path, groups: Iterable[Sequence[str]]) -> list[str]:
+    """Say which names of files in ``root`` hold bytes that are no UTF-8."""
     wrong = [path for paths in groups if not _is_utf8("".join(paths)) for path in paths]
     wrong = [path for path in wrong if not _is_utf8(path)]
-    problems = [f"{path!r}: file names must be UTF-8" for path in wrong]
+    shown = [
+        path.encode(errors="surrogateescape").decode(errors="backslashreplace") for path in wrong
+    ]
+    problems = [f"{root}: file names must be UTF-8, got {path}" for path in shown]
     return shortened(problems, SHOWN, "more such names")
 
 

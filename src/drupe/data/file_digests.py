@@ -97,7 +97,7 @@ def file_digests(
 
 def _row(base: str, path: str) -> Row | None:
     try:
-        found = os.stat(f"{base}/{path}")  # noqa: PTH116 (a million times)
+        found = os.stat(os.path.join(base, path))  # noqa: PTH116, PTH118 (a million times)
     except OSError:
         return None
     # ctime as well: a copy that keeps times (cp -p) can't set it back.
@@ -107,7 +107,7 @@ def _row(base: str, path: str) -> Row | None:
 def _digest(base: str, path: str) -> tuple[str, str]:
     """Return (digest, "") or ("", reason)."""
     try:
-        with open(f"{base}/{path}", "rb") as file:  # noqa: PTH123 (a million times)
+        with open(os.path.join(base, path), "rb") as file:  # noqa: PTH118, PTH123 (the same)
             return hashlib.file_digest(file, "sha256").hexdigest(), ""
     except OSError as error:
         return "", (error.strerror or str(error)).lower()

@@ -98,10 +98,11 @@ def write_fix_list(path: Path, fixes: Iterable[Fix]) -> None:
     write_text(path, text.getvalue())
 
 
-def read_fix_list(path: Path) -> tuple[Fix, ...]:
+def read_fix_list(path: Path, elsewhere: Container[str] = ()) -> tuple[Fix, ...]:
     """Read a fix list: one fix for each path, in the list's order, names exactly as written.
 
-    The columns reason and sha256 are optional, further ones are ignored.
+    The columns reason and sha256 are optional, further ones are ignored. ``elsewhere``: paths out
+    of the dataset's folder that a table names.
 
     Raises
     ------
@@ -128,10 +129,12 @@ def read_fix_list(path: Path) -> tuple[Fix, ...]:
         rows = [(table.line_num, row) for row in table]
     except csv.Error as error:
         raise InputError(f"{path}, line {table.line_num}: not valid CSV ({error})") from None
-    return _collect(path, rows)
+    return _collect(path, rows, elsewhere)
 
 
-def _collect(source: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[Fix, ...]:
+def _collect(
+    source: Path, rows: list[tuple[int, dict[str, str]]], elsewhere: Container[str]
+) -> tuple[Fix, ...]:
     problems: list[str] = []
     seen: dict[str, tuple[Fix, int]] = {}
     for line, row in rows:
@@ -142,7 +145,7 @@ def _collect(source: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[Fix,
             reason=row.get("reason", ""),
             sha256=row.get("sha256", "").strip().lower() or None,
         )
-        wrong = _problem(fix)
+        wrong = _problem(fix, elsewhere)
         first = seen.get(fix.path)
         if not wrong and first and first[0].change != fix.change:
             wrong = (
@@ -158,11 +161,11 @@ def _collect(source: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[Fix,
     return tuple(fix for fix, _ in seen.values())
 
 
-def _problem(fix: Fix) -> str:
+def _problem(fix: Fix, elsewhere: Container[str]) -> str:
     action = fix.action
     if action not in ACTIONS:
         return f"action: must be {' or '.join(ACTIONS)}, got {action!r}{suggest(action, ACTIONS)}"
-    if not is_inside(fix.path):
+    if not is_inside(fix.path) and fix.path not in elsewhere:
         return f"path: must be relative to the dataset folder and without '..', got {fix.path!r}"
     if action == "relabel" and not fix.value:
         return f"value: must name the right class of {fix.path}, got nothing"
@@ -173,8 +176,13 @@ def _problem(fix: Fix) -> str:
     return ""
 
 
+def outside(paths: Iterable[str]) -> frozenset[str]:
+    """Return those of ``paths`` that may lead out of the dataset's folder."""
+    return frozenset(path for path in paths if not is_inside(path))
+
+
 def is_inside(path: str) -> bool:
-    """Return whether ``path`` can only mean something below the dataset folder."""
+    """Return whether ``path`` can only mean something below the dataset's folder."""
     parts = PurePosixPath(path).parts
     drive = len(path) > 1 and path[1] == ":"
     return bool(parts) and not path.startswith("/") and not drive and ".." not in parts

@@ -1,7 +1,8 @@
-"""Fixes that stay: kept in the store for a dataset folder, whose images are never touched.
+"""Fixes that stay: kept in the store for a dataset, whose images are never touched.
 
-The overlay of a folder is a file in ``STORE/overlays/``. A fix holds in the folder that it was
-applied to and, once its picture is no longer there, wherever the picture has gone.
+The overlay of a folder or table is a file in ``STORE/overlays/``. A fix holds in the dataset that
+it was applied to; in any other one that takes the very same file; and, once its picture is no
+longer where it was, wherever the picture has gone.
 """
 
 from __future__ import annotations
@@ -13,24 +14,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from drupe.data.discover import discover
 from drupe.data.file_digests import file_digests
 from drupe.data.fix_matching import FixMatch, match_by_content
-from drupe.data.fixes import ACTIONS, SHOWN, Fix, Fixes, is_inside, read_fix_list
+from drupe.data.fixes import ACTIONS, SHOWN, Fix, Fixes, is_inside, outside, read_fix_list
+from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
 from drupe.data.store_errors import writing_to
+from drupe.data.table import folder_of
 from drupe.errors import InputError, shortened, suggest
 from drupe.files import read_json, write_json
 from drupe.progress import Progress, silent
 
 
 def overlay_path(root: Path, store: Path) -> Path:
-    """Return where the overlay of the dataset folder ``root`` is kept."""
+    """Return where the overlay of the dataset ``root`` is kept."""
     return store / "overlays" / f"{_key(root)}.json"
 
 
 def audit_path(root: Path, store: Path) -> Path:
-    """Return where the last audit of the dataset folder ``root`` is kept."""
+    """Return where the last audit of the dataset ``root`` is kept."""
     return store / "audits" / f"{_key(root)}.json"
 
 
@@ -40,7 +42,7 @@ def _key(root: Path) -> str:
 
 @dataclass(frozen=True)
 class _Kept:
-    """One overlay: the folder that its fixes were applied to, and the fixes.
+    """One overlay: the folder or table that its fixes were applied to, and the fixes.
 
     is_old: it was written before fixes named their pictures by content.
     """
@@ -49,35 +51,68 @@ class _Kept:
     fixes: tuple[Fix, ...]
     is_old: bool = False
 
+    def file_of(self, fix: Fix) -> str | None:
+        """Return the real path of the picture of ``fix``, None where it lies there no longer."""
+        path = folder_of(self.root) / fix.path
+        try:
+            with path.open("rb") as file:
+                is_there = hashlib.file_digest(file, "sha256").hexdigest() == fix.sha256
+        except OSError:
+            return None
+        return os.path.realpath(path) if is_there else None
+
 
 @dataclass(frozen=True)
 class Overlay:
-    """The fixes in ``store`` that may be about pictures of the dataset folder ``root``."""
+    """The fixes in ``store`` that may be about pictures of a dataset, ``root``."""
 
     root: Path
     store: Path
 
     def matched(self, paths: Sequence[str], digests: Sequence[str]) -> FixMatch:
-        """Return the fixes for a folder of files with these paths and SHA-256 (hex).
+        """Return the fixes for a dataset of files with these paths and SHA-256 (hex).
 
-        The folder's own fixes come first. Those of other folders count for pictures without one,
-        and only where the other folder no longer has the picture in its place. An overlay of an
-        earlier version learns here which pictures it is about.
+        The dataset's own fixes come first. Those of other datasets count for pictures without one:
+        for the very file that they were applied to, and for any copy where the other dataset no
+        longer has the picture in its place. An overlay of an earlier version learns here which
+        pictures it is about.
 
         Raises :class:`InputError` where an overlay's file is damaged.
         """
         own = self._own(paths, digests)
         taken = {fix.sha256 for fix in own}
         here = {digest for digest in digests if digest} - taken
-        others = [
-            fix
-            for kept in self._others()
-            for fix in kept.fixes
-            if fix.sha256 in here and not _is_in_place(kept.root, fix)
-        ]
+        others: list[Fix] = []
+        shared: list[tuple[str, Fix]] = []
+        for kept in self._others():
+            for fix in kept.fixes:
+                if fix.sha256 not in here:
+                    continue
+                file = kept.file_of(fix)
+                if file is None:
+                    others.append(fix)
+                else:
+                    shared.append((file, fix))
+        others += self._in_both(shared, paths, digests)
         unique = {(fix.path, fix.change, fix.sha256): fix for fix in (*own, *others)}
         own_file = overlay_path(self.root, self.store)
         return match_by_content(unique.values(), paths, digests, own_file)
+
+    def _in_both(
+        self, shared: Sequence[tuple[str, Fix]], paths: Sequence[str], digests: Sequence[str]
+    ) -> list[Fix]:
+        """Return the fixes whose file this dataset takes too, by the path that it has here."""
+        if not shared:
+            return []
+        wanted = {fix.sha256 for _, fix in shared}
+        path_of = {
+            os.path.realpath(folder_of(self.root) / path): path
+            for path, digest in zip(paths, digests, strict=True)
+            if digest in wanted
+        }
+        return [
+            replace(fix, path=path_of[file], copies=()) for file, fix in shared if file in path_of
+        ]
 
     def require_known(self, paths: Sequence[str]) -> None:
         """Refuse an overlay of an earlier version that may be about a folder of these ``paths``.
@@ -98,14 +133,23 @@ class Overlay:
                 )
 
     def keep(self, fixes: Sequence[Fix], instead_of: Sequence[Fix]) -> None:
-        """Write ``fixes`` as the folder's own; ``instead_of`` are taken out of other overlays."""
-        gone = set(instead_of)
+        """Write ``fixes`` as the dataset's own; ``instead_of`` are taken out of other overlays.
+
+        Those of another dataset stay in its overlay where they are about a file of its own.
+        """
+        own = _Kept(self.root, tuple(instead_of))
+        gone = {(own.file_of(fix), fix.change, fix.sha256) for fix in instead_of}
+        moved = set(instead_of)
+        pictures = {fix.sha256 for fix in instead_of}
         write_overlay(self.root, self.store, fixes)
         for kept in self._others():
-            if gone & set(kept.fixes):
-                left = [
-                    fix for fix in kept.fixes if fix not in gone or _is_in_place(kept.root, fix)
-                ]
+            left = []
+            for fix in kept.fixes:
+                file = kept.file_of(fix) if fix.sha256 in pictures else None
+                is_gone = fix in moved if file is None else (file, fix.change, fix.sha256) in gone
+                if not is_gone:
+                    left.append(fix)
+            if len(left) < len(kept.fixes):
                 write_overlay(kept.root, self.store, left)
 
     def _own(self, paths: Sequence[str], digests: Sequence[str]) -> tuple[Fix, ...]:
@@ -129,9 +173,9 @@ class Overlay:
 
 
 def active_fixes(root: Path, store: Path) -> Overlay | None:
-    """Return the fixes that may hold in the dataset folder ``root``, None where the store has none.
+    """Return the fixes that may hold in the dataset ``root``, None where the store has none.
 
-    Which of them do is known when the folder's files are: :meth:`Overlay.matched`.
+    Which of them do is known when the dataset's files are: :meth:`Overlay.matched`.
     """
     root, store = Path(root), Path(store)
     return Overlay(root, store) if any((store / "overlays").glob("*.json")) else None
@@ -202,7 +246,7 @@ def apply_fixes(
     replace_earlier: bool = False,
     progress: Progress = silent,
 ) -> Applied:
-    """Add ``fix_list`` to the fixes of the dataset folder ``root``, or put it in their place.
+    """Add ``fix_list`` to the fixes of the dataset ``root``, or put it in their place.
 
     Where an earlier fix of a picture says otherwise, the new one wins. ``naming`` says which names
     a label may have beside those of the class folders.
@@ -215,10 +259,10 @@ def apply_fixes(
         or the store can't be written to.
     """
     root, store = Path(root), Path(store)
-    wanted = read_fix_list(Path(fix_list))
     has_types = naming is not None and naming.has_types
-    listing = discover(root, naming) if has_types else discover(root, either_defect=True)
-    digests = file_digests(root, listing.paths, store=store, progress=progress).digests
+    listing = list_dataset(root, naming) if has_types else list_dataset(root, either_defect=True)
+    wanted = read_fix_list(Path(fix_list), outside(listing.paths))
+    digests = file_digests(listing.root, listing.paths, store=store, progress=progress).digests
     digest_at = dict(zip(listing.paths, digests, strict=True))
     _check(wanted, fix_list, root, digest_at, tuple(listing.meanings))
     new = {fix.path: fix for fix in with_content(wanted, listing.paths, digests)}
@@ -249,7 +293,7 @@ def apply_fixes(
 
 
 def clear_fixes(root: Path, store: Path, *, progress: Progress = silent) -> int:
-    """Take back all fixes of the dataset folder ``root``, and return how many there were."""
+    """Take back all fixes of the dataset ``root``, and return how many there were."""
     root, store = Path(root), Path(store)
     overlay = Overlay(root, store)
     found = find_fixes(root, store, progress=progress)
@@ -258,18 +302,18 @@ def clear_fixes(root: Path, store: Path, *, progress: Progress = silent) -> int:
 
 
 def find_fixes(root: Path, store: Path, *, progress: Progress = silent) -> FixMatch:
-    """Return the fixes of the dataset folder ``root``, those that hold there and those that don't.
+    """Return the fixes of the dataset ``root``, those that hold there and those that don't.
 
     Raises :class:`InputError` where the folder is no dataset, or an overlay's file is damaged.
     """
     root, store = Path(root), Path(store)
-    listing = discover(root, either_defect=True)
-    digests = file_digests(root, listing.paths, store=store, progress=progress).digests
+    listing = list_dataset(root, either_defect=True)
+    digests = file_digests(listing.root, listing.paths, store=store, progress=progress).digests
     return Overlay(root, store).matched(listing.paths, digests)
 
 
 def write_overlay(root: Path, store: Path, fixes: Sequence[Fix]) -> None:
-    """Write ``fixes`` as the overlay of the dataset folder ``root``; none removes it."""
+    """Write ``fixes`` as the overlay of the dataset ``root``; none removes it."""
     path = overlay_path(root, store)
     with writing_to(store):
         if not fixes:
@@ -318,15 +362,6 @@ def _check(
         raise InputError(shortened(problems, SHOWN))
 
 
-def _is_in_place(root: Path, fix: Fix) -> bool:
-    """Return whether the folder ``root`` still has the picture of ``fix`` where it was."""
-    try:
-        with (root / fix.path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == fix.sha256
-    except OSError:
-        return False
-
-
 def _read(path: Path) -> _Kept:
     document = read_json(path)
     kept = _new_form(document) or _old_form(document)
@@ -357,7 +392,6 @@ def _is_fix(document: Any) -> bool:
         and isinstance(document["sha256"], str | None)
         and isinstance(document["copies"], list)
         and all(isinstance(path, str) for path in document["copies"])
-        and is_inside(document["path"])
         and document["action"] in ACTIONS
     )
 

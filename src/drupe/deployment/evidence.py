@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from drupe.data.fix_matching import FixMatch
 from drupe.data.image_contract import Channels, ImageContract, read_images
 from drupe.data.overlay import find_fixes
+from drupe.data.table import folder_of
 from drupe.deployment.gate import Crops
 from drupe.errors import InputError
 from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions, read_run_predictions
@@ -103,7 +104,7 @@ def gather_evidence(
         return Evidence(own, data, splits, is_new=False, contract=contract, fixed=fixed)
     new = calibrate_on_fresh(own, run, fresh, store, progress, run_data=run_data)
     assert new.calibration is not None
-    crops = _Reading(fresh, contract, progress).crops("calibration", new.calibration)
+    crops = _Reading(folder_of(fresh), contract, progress).crops("calibration", new.calibration)
     splits = (crops, *_own_crops(own, reading, OWN_CALIBRATION))
     fixed[fresh] = find_fixes(fresh, store)
     return Evidence(new, data, splits, is_new=True, contract=contract, fixed=fixed)

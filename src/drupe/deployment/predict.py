@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from drupe.data.decode import UnreadableImageError
 from drupe.data.image_contract import ImageContract
+from drupe.data.table import is_table
+from drupe.data.table_listing import table_images
 from drupe.data.walk import PassedOver, walk_folder
 from drupe.deployment.backends import Scores, default_threads
 from drupe.deployment.drift import DriftMonitor
@@ -50,7 +52,7 @@ class Decision:
 def find_images(
     paths: Iterable[str], listed: Iterable[str] = (), passed: PassedOver | None = None
 ) -> list[str]:
-    """Return the image files that ``paths`` name: files, folders (searched below), globs.
+    """Return the image files that ``paths`` name: files, folders (searched below), tables, globs.
 
     ``-`` stands for the lines of ``listed``, files and folders, where a name that there is not is
     kept: what vanished since it was listed can't be read, and is reviewed. Sorted within a folder
@@ -84,22 +86,25 @@ def _listed(lines: Iterable[str], problems: list[str], passed: PassedOver) -> li
 
 def _named(name: str, problems: list[str], passed: PassedOver) -> list[str]:
     """Return the images that a file, a folder or a glob names; none there is a problem."""
+    before = len(problems)
     members = _members(name, problems, passed) if name else []
     if members is None:
         members = sorted(_matches(name))
-    if not members:
+    if not members and len(problems) == before:
         problems.append(f"{name or repr(name)}: must name images, got none there")
     return members
 
 
 def _members(name: str, problems: list[str], passed: PassedOver) -> list[str] | None:
-    """Return the file, or the images of the folder, that ``name`` is; None where it is neither.
+    """Return the file, or the images of the folder or table, that ``name`` is; else None.
 
     A folder that can't be listed is a problem.
     """
     try:
         if Path(name).is_dir():
             return sorted(_images_below(name, problems, passed))
+        if is_table(Path(name)) and Path(name).exists():
+            return _images_in(name, problems)
         return [name] if Path(name).exists() else None
     except (OSError, ValueError):  # longer than names may be, or with a NUL
         return None
@@ -109,6 +114,15 @@ def _matches(pattern: str) -> list[str]:
     try:
         return glob.glob(pattern, recursive=True)  # noqa: PTH207 (absolute ones too)
     except (OSError, ValueError):
+        return []
+
+
+def _images_in(table: str, problems: list[str]) -> list[str]:
+    """Return the files that a table names; what isn't there can't be read, and is reviewed."""
+    try:
+        return table_images(Path(table))
+    except InputError as error:
+        problems += error.problems
         return []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,10 +25,14 @@ MOST_BYTES = 4_000_000
 
 @dataclass
 class Pictures:
-    """Makes pictures of a dataset's files until the page has enough; ``root`` None: makes none."""
+    """Makes pictures of a dataset's files until the page has enough; ``root`` None: makes none.
+
+    elsewhere: paths out of the folder that the dataset's table names; no others are read there.
+    """
 
     root: Path | None
     room: int = MOST_BYTES
+    elsewhere: Container[str] = ()
     _made: dict[str, str | None] = field(default_factory=dict)
 
     def of(self, path: str) -> str | None:
@@ -40,7 +45,9 @@ class Pictures:
         return self._made[path]
 
     def _make(self, path: str) -> str | None:
-        if self.root is None or self.room <= 0 or not is_inside(path):
+        if self.root is None or self.room <= 0:
+            return None
+        if not is_inside(path) and path not in self.elsewhere:
             return None
         try:
             picture = open_image(read_file(self.root / path))

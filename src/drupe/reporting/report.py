@@ -11,6 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from drupe.data.fixes import outside
+from drupe.data.joined import description_files
+from drupe.data.listing import list_dataset
+from drupe.data.table import is_table
 from drupe.deployment.manifest import Manifest
 from drupe.evaluation.intervals import (
     format_confidence,
@@ -172,7 +176,7 @@ def build_run_report(
     answers = tuple(
         run_answer(run, folder, bundle) for run, folder in zip(study.runs, runs, strict=True)
     )
-    pictures = Pictures(_reachable(study, data))
+    pictures = _pictures(_reachable(study, data))
     change = before_after(study, common, pictures) if len(runs) > 1 else None
     return replace(report, answers=answers, change=change)
 
@@ -181,7 +185,7 @@ def _report(
     study: StudyFiles, data: Path | None, store: Path, commands: Sequence[Sequence[str]]
 ) -> Report:
     root = _reachable(study, data)
-    pictures = Pictures(root)
+    pictures = _pictures(root)
     items = study.runs[0].test.distinct
     return Report(
         name=study.name,
@@ -193,7 +197,7 @@ def _report(
         gallery=find_mistakes(study, pictures),
         comparison=tuple(_comparison(study)),
         training=training_charts(study),
-        data=data_section(study, root, store, Pictures(root)),
+        data=data_section(study, root, store, _pictures(root)),
         provenance=provenance(study, commands),
         slices=slices_section(study),
     )
@@ -205,10 +209,18 @@ def _named(study: StudyFiles, data: Path | None) -> str:
 
 
 def _reachable(study: StudyFiles, data: Path | None) -> Path | None:
-    """Return the dataset's folder if it is there: the one named, else the one of the runs."""
+    """Return the dataset if it is there: the one named, else the one of the runs."""
     named = data or study.runs[0].config.data.root
     root = Path(named) if named else None
-    return root if root and root.is_dir() else None
+    return root if root and (root.is_dir() or (is_table(root) and root.is_file())) else None
+
+
+def _pictures(root: Path | None) -> Pictures:
+    """Return what makes pictures of the dataset ``root``, also of files that a table names."""
+    if root is None or not description_files(root):
+        return Pictures(root)
+    listing = list_dataset(root, either_defect=True)
+    return Pictures(listing.root, elsewhere=outside(listing.paths))
 
 
 def _comparison(study: StudyFiles) -> list[Chart]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.data.table import folder_of
 from drupe.deployment.export import export_run
 from drupe.deployment.manifest import Function, read_manifest
 from drupe.deployment.predict import Decision, predict
@@ -122,8 +123,8 @@ def deliver(
         bundle=bundle,
         is_new=is_new,
         function=manifest.functions[0],
-        folder=root,
-        shown=_shown(bundle, point, root),
+        folder=folder_of(root),
+        shown=_shown(bundle, point, folder_of(root)),
     )
 
 

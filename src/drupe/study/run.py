@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drupe.data.discover import discover
+from drupe.data.listing import list_dataset
 from drupe.errors import InputError
 from drupe.files import write_json
 from drupe.progress import Progress, silent
@@ -135,7 +135,7 @@ def open_data(study: Study, store: Path, progress: Progress = silent) -> str:
                 f"{next(iter(shared))} and {config.data.root} for {name}"
             )
         shared[name] = config.data
-        discover(require_root(config.data), config.data.naming)
+        list_dataset(require_root(config.data), config.data.naming)
     fingerprints = {
         prepare_data(config, store, progress).dataset.fingerprint
         for config in {_packing(config): config for config in study.configs.values()}.values()

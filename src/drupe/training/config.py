@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -117,7 +118,9 @@ are recognised as what they are."""
 class DataConfig(Section):
     """The images, and what to do with odd ones."""
 
-    root: Path | None = Field(None, description="folder ROOT/{train,val}/CLASS or ROOT/CLASS")
+    root: Path | None = Field(
+        None, description="folder ROOT/{train,val}/CLASS or ROOT/CLASS, or a table"
+    )
     defect: str | None = Field(None, description="name of the defect class; null: found by name")
     good: Names = Field(
         (), description="names of the clean classes: every other one is a type of defect"
@@ -153,6 +156,15 @@ class DataConfig(Section):
     limit: int | None = Field(
         None, ge=2, description="images per split at most, of both classes alike: for a smoke test"
     )
+
+    @field_validator("root", mode="before")
+    @classmethod
+    def _one_root(cls, root: Any) -> Any:
+        if isinstance(root, list):
+            raise ValueError(
+                f"must be one folder or table; several are given as --data A --data B, got {root}"
+            )
+        return root
 
     @model_validator(mode="after")
     def _names_can_be_meant(self) -> Self:

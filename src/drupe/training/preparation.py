@@ -16,6 +16,7 @@ from drupe.data.copies.copy_rule import duplicate_groups
 from drupe.data.dataset import Dataset, open_dataset
 from drupe.data.overlay import active_fixes
 from drupe.data.split import Split, split_dataset
+from drupe.data.table import is_table
 from drupe.errors import InputError
 from drupe.evaluation.holdout import holdout_share
 from drupe.files import replacing
@@ -83,7 +84,7 @@ class PreparedData:
 
 
 def require_root(data: DataConfig) -> Path:
-    """Return the folder of the images; an experiment without one is an :class:`InputError`."""
+    """Return the dataset's folder or table; an experiment without one is an :class:`InputError`."""
     if data.root is None:
         raise InputError("data.root: required: give --data DIR, or data.root in the file")
     return data.root
@@ -106,9 +107,10 @@ def recorded_config(
         return config.model_copy(update={"data": data})
     root = require_root(config.data)
     if not root.exists():
+        what = "table" if is_table(root) else "folder"
         raise InputError(
-            f"{root}: must be the folder that {run} was trained from, got no such folder; if it "
-            f"was moved, say where it lies now: {option} DIR"
+            f"{root}: must be the {what} that {run} was trained from, got no such "
+            f"{what}; if it was moved, say where it lies now: {option} DIR"
         )
     return config
 

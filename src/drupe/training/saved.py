@@ -231,6 +231,8 @@ def evaluate_run(
     with exclusive(folder), torch.inference_mode():
         evaluation = judge(network.to(device), data, source, folder, progress, temperature)
         record.data.calibration, record.data.approximate = len(data.split.calibration), None
-        record.data.fixes = data.record.fixes
+        found = data.record
+        record.data.fixes, record.data.notes = found.fixes, found.notes
+        record.data.passed_over = found.passed_over
         record.write(folder)
     return evaluation

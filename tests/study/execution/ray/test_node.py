@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from drupe.data.joined import join_datasets
 from drupe.data.overlay import apply_fixes, find_fixes, overlay_path
+from drupe.errors import InputError
 from drupe.study.definition.plan import Task
 from drupe.study.execution.ray import node as ray_node
 from drupe.study.execution.ray.data import Sender
@@ -52,6 +55,29 @@ def test_a_node_finds_data_fixes_and_pack_and_decodes_nothing(
     assert there.groups.tolist() == here.groups.tolist()
     assert overlay_path(root, node_store) != overlay_path(small_synthetic, store)
     assert find_fixes(root, node_store).fixes.exclude == {first}
+
+
+def test_a_table_and_several_folders_travel_as_they_are(
+    small_synthetic, tmp_path, monkeypatch
+) -> None:
+    store = tmp_path / "store"
+    crops = shutil.copytree(small_synthetic, tmp_path / "crops")
+    more = shutil.copytree(small_synthetic, tmp_path / "more")
+    paths = [path.relative_to(crops).as_posix() for path in crops.rglob("*.png")]
+    lines = [f"{path},{path.split('/')[1]},{path.split('/')[0]}" for path in paths]
+    (crops / "labels.csv").write_text("\n".join(["path,label,split", *lines]))
+    for root in (crops / "labels.csv", join_datasets([crops / "labels.csv", more], store)):
+        here = prepare_data(config_for(root), store)
+        far, node_store = receive_data(
+            Sender(store, bytes).data(config_for(root)), tmp_path / "node"
+        )
+        there = prepare_data(config_for(far), node_store)
+        assert there.dataset.fingerprint == here.dataset.fingerprint
+
+    lines = [f"{crops}/{line}" for line in lines]
+    (more / "elsewhere.csv").write_text("\n".join(["path,label,split", *lines]))
+    with pytest.raises(InputError, match="must name files below its folder to be sent"):
+        Sender(store, bytes).data(config_for(more / "elsewhere.csv"))
 
 
 def test_a_node_with_another_version_refuses_the_run(tmp_path) -> None:

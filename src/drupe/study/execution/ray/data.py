@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from drupe.data.discover import discover
 from drupe.data.file_digests import file_digests
-from drupe.data.fixes import Fix
+from drupe.data.fixes import Fix, outside
+from drupe.data.joined import description_files
+from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
+from drupe.data.table import is_table
+from drupe.errors import InputError
 from drupe.evaluation.model_predictions import file_hash
 from drupe.models.weights import find_in_folder
 from drupe.study.execution.ray.file_chunks import Parcel, Put, content_key, files_below, pack
@@ -43,13 +46,22 @@ class Sender:
         if name not in self._packs:
             place = f"{key}/store/packed/{name}"
             self._packs[name] = pack(files_below(dataset.cache), self.put, place)
-        return Data(key, files, self._packs[name], fixes)
+        table = root.name if is_table(root) else ""
+        return Data(key, files, self._packs[name], fixes, table)
 
     def _send_files(self, root: Path, naming: Naming, fixes: tuple[Fix, ...]) -> tuple[str, Parcel]:
-        paths = discover(root, naming).paths
-        digests = file_digests(root, paths, store=self.store).digests
-        key = content_key([*paths, *digests, repr(fixes)])
-        return key, pack(((path, root / path) for path in paths), self.put, f"{key}/data")
+        listing = list_dataset(root, naming)
+        elsewhere = outside(listing.paths)
+        if elsewhere:
+            raise InputError(
+                f"{root}: must name files below its folder to be sent to a cluster, got "
+                f"{len(elsewhere):,} that lie elsewhere, such as {min(elsewhere)}"
+            )
+        paths, folder = (*listing.paths, *description_files(root)), listing.root
+        digests = file_digests(folder, listing.paths, store=self.store).digests
+        described = [file_hash(folder / path) for path in description_files(root)]
+        key = content_key([*paths, *digests, *described, repr(fixes)])
+        return key, pack(((path, folder / path) for path in paths), self.put, f"{key}/data")
 
     def weights(self, config: ExperimentConfig) -> Parcel | None:
         """Return the pretrained weights in the driver's folder of them, None if it has none."""

@@ -12,12 +12,16 @@ from drupe.study.execution.ray.file_chunks import Parcel
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset on its way: its files, their pack, and the fixes that apply to them."""
+    """A dataset on its way: its files, their pack, and the fixes that apply to them.
+
+    table: the name of the table among the files that names the images, empty where none does.
+    """
 
     key: str
     files: Parcel
     pack: Parcel
     fixes: tuple[Fix, ...] = ()
+    table: str = ""
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,8 @@ def node_cache() -> Path:
 
 
 def receive_data(data: Data, cache: Path) -> tuple[Path, Path]:
-    """Return (dataset folder, store) on this node, with the pack there: nothing is decoded."""
-    root = receive(data.files, cache, _get)
+    """Return (dataset, store) on this node, with the pack there: nothing is decoded."""
+    root = receive(data.files, cache, _get) / data.table
     receive(data.pack, cache, _get)
     store = cache / data.key / "store"
     write_overlay(root, store, data.fixes)
