@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
 }
 BASE = {
     "",
+    "arrays",
     "configuration",
     "errors",
     "files",

@@ -117,10 +117,25 @@ def _refuse_constant(name: str) -> Any:
 def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or damaged one is an :class:`InputError` that names it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except RecursionError:
-        raise InputError(f"{path}: not valid JSON (nested too deeply)") from None
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from None
+
+
+def parse_json(content: bytes) -> Any:
+    """Return the document that ``content`` (UTF-8) is; a :class:`ValueError` says why it is none.
+
+    Two halves of a character (lone surrogates) are none: no file with them could be written.
+    """
+    try:
+        text = content.decode("utf-8")
+        document = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text:
+            json.dumps(document, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character") from None
+    return document

@@ -18,8 +18,16 @@ Backend = Literal["onnxruntime", "openvino"]
 MOST_THREADS = 256
 """More would take minutes to start and slow every call."""
 
+LEAST, MOST = -1e-6, 1 + 1e-6
+"""Scores are in [0, 1]; 32-bit sigmoids may end a rounding step outside."""
+
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
+
+
+def is_score(values: Scores) -> NDArray[np.bool_]:
+    """Return which of ``values`` are scores: NaN and what lies outside [0, 1] is none."""
+    return (values >= LEAST) & (values <= MOST)
 
 
 class Session(Protocol):

@@ -10,8 +10,6 @@ import math
 import os
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.arrays import read_arrays
 from drupe.data.synthetic.rendering import render_crops
 from drupe.deployment.backends import runs_here
+from drupe.deployment.frames import read_frames
 from drupe.deployment.manifest import (
     MANIFEST,
     TOLERANCE,
@@ -138,6 +138,8 @@ def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified
     manifest = read_manifest(folder)
     contents = read_files(folder, manifest)
     size = manifest.input.size
+    if manifest.frames is not None:
+        read_frames(contents[manifest.frames], str(folder / manifest.frames))
     golden = _read_golden(contents[manifest.golden], folder / manifest.golden, size)
     found = []
     for function in manifest.functions:
@@ -167,11 +169,12 @@ def _compared(
 def _read_golden(content: bytes, path: Path, size: int) -> dict[str, NDArray[Any]]:
     """Return ``images`` uint8 [G, size, size, 3] and each function's scores float32 [G]."""
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-        images = found["images"]
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        found = read_arrays(content)
+    except ValueError as error:
         raise InputError(f"{path}: not golden samples ({error})") from None
+    if "images" not in found:
+        raise InputError(f"{path}: not golden samples (lacks images)")
+    images = found["images"]
     count = len(images) if images.ndim else 0
     if not count or images.dtype != np.uint8 or images.shape != (count, size, size, 3):
         raise InputError(

@@ -26,7 +26,6 @@ Letters: N images of S × S pixels, P pixels of them, F numbers per image, n cal
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from functools import cached_property
@@ -39,6 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from drupe.configuration import validate
 from drupe.errors import InputError
+from drupe.files import parse_json
 
 FRAMES_FILE = "frames.json"
 
@@ -261,7 +261,7 @@ def read_frames(content: bytes, source: str) -> FrameCheck:
         InputError: a damaged file.
     """
     try:
-        document = json.loads(content)
+        document = parse_json(content)
     except ValueError as error:  # no JSON, or no UTF-8
         raise InputError(f"{source}: not a check of frames ({error})") from None
     return validate(FrameCheck, document, source)
