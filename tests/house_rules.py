@@ -43,6 +43,7 @@ BASE = {
     "errors",
     "files",
     "host",
+    "leftovers",
     "progress",
     "templates",
 }  # "" is drupe/__init__.py
@@ -80,6 +81,7 @@ READS_ENVIRONMENT = {
     "training.distributed",  # torchrun passes a process's place through it
 }
 READS_CLOCK = {
+    "leftovers",  # how old is what another machine has left?
     "data.file_digests",  # a file changed just now is hashed again next time
     "cli.progress",  # rates and time left
     "deployment.timing",  # measures latency

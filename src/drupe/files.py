@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from drupe.errors import InputError
+from drupe.leftovers import prefix_of, temporary_file
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and takes its place.
 
-    On any error the temporary file is removed and an existing ``path`` stays as it was. A link is
+    What killed writers have left in the folder goes first (:mod:`drupe.leftovers`). On any error
+    the temporary file is removed and an existing ``path`` stays as it was. A link is
     followed; a folder, a device or a pipe is never replaced. An :class:`OSError` names ``path``,
     never the temporary file.
     """
     path = _followed(path)
-    prefix = f".{path.name}."
+    prefix = prefix_of(path)
     temporary = None
     try:
         _require_file(path)  # a folder the rename alone would find out, a device it would replace
         _make_folder(path.parent)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
+        temporary = temporary_file(path)
         yield temporary
         # mkstemp makes 0600; a result file is as readable as any other that the user writes.
         umask = os.umask(0)

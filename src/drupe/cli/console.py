@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Collection, Sequence
 from textwrap import wrap
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -19,14 +19,27 @@ PROSE_WIDTH = 100
 """Columns at most of a sentence: on a wider terminal the eye loses the next line."""
 
 
+NARROWEST = 20
+UNKNOWN = 80
+"""Columns at least of a terminal, and of one that doesn't tell."""
+
+
 def stdout() -> Console:
     """The console for answers that a person reads."""
-    return Console(highlight=False, emoji=False)
+    return console_on(sys.stdout)
 
 
 def stderr() -> Console:
     """The console for progress, warnings and errors."""
-    return Console(stderr=True, highlight=False, emoji=False)
+    return console_on(sys.stderr)
+
+
+def console_on(stream: TextIO) -> Console:
+    """Return the console that draws on ``stream``, as wide as its terminal is now."""
+    console = Console(file=stream, highlight=False, emoji=False)
+    if console.width < NARROWEST:
+        console.width = NARROWEST if console.width > 0 else UNKNOWN
+    return console
 
 
 def print_json(document: Any) -> None:

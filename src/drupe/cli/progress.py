@@ -14,6 +14,7 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from drupe.cli.console import console_on
 from drupe.progress import Progress, Tracker, duration
 
 FIRST_LINE_AFTER = 2.0
@@ -24,7 +25,7 @@ LINE_EVERY = 10.0
 def progress_on(stream: TextIO | None = None) -> Progress:
     """Return the drawing that suits ``stream`` (stderr by default); a dumb terminal gets lines."""
     stream = stream if stream is not None else sys.stderr
-    console = Console(file=stream)
+    console = console_on(stream)
     moves = stream.isatty() and not console.is_dumb_terminal
     return TerminalProgress(console) if moves else PlainProgress(stream)
 

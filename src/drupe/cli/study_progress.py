@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from drupe.cli.console import print_fitting, print_line, print_prose, stdout, table
+from drupe.cli.console import print_fitting, print_line, print_prose, stderr, stdout, table
 from drupe.cli.progress import per_second
 from drupe.progress import duration
 
@@ -37,7 +36,7 @@ def study_watch() -> Iterator[OnStart]:
     with ExitStack() as drawings:
 
         def on_start(start: StudyStart) -> Watch:
-            console = Console(file=sys.stderr, highlight=False, emoji=False)
+            console = stderr()
             for deviation in start.deviations:
                 text = Text(f"deviation from the protocol: {deviation.what}", style="yellow")
                 console.print(text, soft_wrap=True)

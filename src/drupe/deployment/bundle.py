@@ -8,8 +8,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +33,7 @@ from drupe.deployment.manifest import (
 from drupe.deployment.runtime import open_function, read_reference
 from drupe.errors import InputError
 from drupe.files import check_replaceable
+from drupe.leftovers import temporary_folder
 
 GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 16
@@ -67,8 +66,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     """
     require_new(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with temporary_folder(folder) as scratch:
         for name, content in files.items():
             with (scratch / name).open("wb") as stream:
                 stream.write(content)
@@ -79,8 +77,6 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
         if folder.is_dir():
             folder.rmdir()
         scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def require_new(folder: Path) -> None:

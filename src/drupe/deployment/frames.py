@@ -30,7 +30,7 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import permutations
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,6 +146,8 @@ _PLACES = np.array([_places(order) for order in permutations(range(3))])
 
 NUMBERS = 24
 
+Row = Annotated[tuple[float, ...], Field(min_length=NUMBERS, max_length=NUMBERS)]
+
 
 class FrameCheck(BaseModel):
     """What the pictures behind a certificate look like, and how far a frame may lie off.
@@ -162,8 +164,10 @@ class FrameCheck(BaseModel):
     low: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
     high: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
     centre: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
-    spread: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
-    precision: tuple[tuple[float, ...], ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
+    spread: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        min_length=NUMBERS, max_length=NUMBERS
+    )
+    precision: tuple[Row, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
     most_distance: float
     most_gain: float
     most_equal_rows: float
