@@ -44,6 +44,7 @@ BASE = {
     "files",
     "host",
     "leftovers",
+    "printable",
     "progress",
     "templates",
 }  # "" is drupe/__init__.py

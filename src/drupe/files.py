@@ -16,6 +16,7 @@ from typing import Any
 
 from drupe.errors import InputError
 from drupe.leftovers import prefix_of, temporary_file
+from drupe.printable import printable_json
 
 
 @contextmanager
@@ -106,8 +107,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write ``document`` as indented JSON atomically. NaN is refused: it is not JSON."""
-    write_text(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write ``document`` as indented JSON atomically. NaN is refused: it is not JSON.
+
+    Names keep what they hold, bytes that are no UTF-8 (surrogates) too: as JSON's escapes.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, printable_json(text) + "\n")
 
 
 def _refuse_constant(name: str) -> Any:
@@ -127,13 +132,13 @@ def read_json(path: Path) -> Any:
 def parse_json(content: bytes) -> Any:
     """Return the document that ``content`` (UTF-8) is; a :class:`ValueError` says why it is none.
 
-    Two halves of a character (lone surrogates) are none: no file with them could be written.
+    Halves of characters (surrogates) are refused that don't stand for a byte of a file's name.
     """
     try:
         text = content.decode("utf-8")
         document = json.loads(text, parse_constant=_refuse_constant)
         if "\\u" in text:
-            json.dumps(document, ensure_ascii=False).encode()
+            json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except UnicodeEncodeError:

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from drupe.cli.console import console_on
+from drupe.printable import printable
 from drupe.progress import Progress, Tracker, duration
 
 FIRST_LINE_AFTER = 2.0
@@ -115,7 +116,7 @@ class PlainProgress:
             self._write(count.running())
 
     def _write(self, line: str) -> None:
-        self.stream.write(line + "\n")
+        self.stream.write(printable(line) + "\n")
         self.stream.flush()
 
 
@@ -137,12 +138,12 @@ class TerminalProgress:
     def __call__(self, what: str, total: int, unit: str) -> Iterator[Tracker]:
         """Open a bar; bars opened inside another are drawn below it."""
         count = Count(what, total, unit, self.clock, lambda count: self._draw(task, count))
-        task = self._bars.add_task(what, total=total, count=count)
+        task = self._bars.add_task(printable(what), total=total, count=count)
         self._open += 1
         self._bars.start()
         try:
             yield count
-            self._bars.console.print(Text(count.finished()))
+            self._bars.console.print(Text(printable(count.finished())))
         finally:
             self._bars.remove_task(task)
             self._open -= 1
@@ -160,7 +161,8 @@ class _CountColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         count: Count = task.fields["count"]
-        return Text(count.running().removeprefix(f"{count.what}: "), overflow="ellipsis")
+        running = count.running().removeprefix(f"{count.what}: ")
+        return Text(printable(running), overflow="ellipsis")
 
 
 def per_second(rate: float) -> str:

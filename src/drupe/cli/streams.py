@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from io import TextIOWrapper
 from typing import TextIO
 
-from drupe.cli.console import print_error, stderr
+from drupe.cli.console import print_error, print_note
 
 BROKEN_PIPE = 141
 """The shell's number for a command whose reader has gone: 128 + SIGPIPE. No answer, so not 1."""
@@ -60,7 +60,7 @@ def say_error(*messages: str) -> None:
 def say_on_stderr(text: str) -> None:
     """Print a line on stderr where it can be printed."""
     with _stderr_or_nothing():
-        stderr().print(text, markup=False)
+        print_note(text)
 
 
 @contextlib.contextmanager
