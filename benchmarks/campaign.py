@@ -43,13 +43,13 @@ def main() -> None:
         if "full" in parts:
             tallies += campaign_stops.full_disk(place, 2 if options.quick else 40, options.seed)
     print_table(tallies)
-    row = {
-        "benchmark": "campaign",
-        **circumstances("campaign.py", "numpy", "torch", "onnxruntime"),
-        "seed": options.seed,
-        "parts": [tally.to_json() for tally in tallies],
-    }
     if options.rows:
+        row = {
+            "benchmark": "campaign",
+            **circumstances("campaign.py", "numpy", "torch", "onnxruntime"),
+            "seed": options.seed,
+            "parts": [tally.to_json() for tally in tallies],
+        }
         with options.rows.open("a", encoding="utf-8") as rows:
             rows.write(json.dumps(row) + "\n")
     raise SystemExit(any(tally.faults for tally in tallies))

@@ -46,7 +46,7 @@ class Finished:
 
 
 class Command:
-    """A command that runs; ``said`` is the folder of its output."""
+    """A command that runs."""
 
     def __init__(
         self,
@@ -57,36 +57,35 @@ class Command:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.words = tuple(map(str, words))
-        self.said = Path(tempfile.mkdtemp(prefix="said-", dir=folder.parent))
         self.started = time.monotonic()
+        # Pipes: what is said must get through when files can't grow.
+        self._said = [os.pipe(), os.pipe()]
+        self._heard = [b"", b""]
         self.pid = os.fork()
         if self.pid == 0:
             self._be(folder, largest_file, dict(environment or {}))
+        for reader, writer in self._said:
+            os.close(writer)
+            os.set_blocking(reader, False)
 
     def _be(self, folder: Path, largest_file: int | None, environment: dict[str, str]) -> None:
         code = 120
         try:
             os.setsid()
             os.chdir(folder)
-            written = os.O_WRONLY | os.O_CREAT
-            for place, (name, flags) in enumerate(
-                ((os.devnull, os.O_RDONLY), *((self.said / one, written) for one in ("out", "err")))
-            ):
-                os.dup2(os.open(name, flags, 0o600), place)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            for place, (_, writer) in enumerate(self._said, start=1):
+                os.dup2(writer, place)
+                os.close(writer)
             sys.stdout, sys.stderr = (
                 TextIOWrapper(FileIO(place, "w", closefd=False), "utf-8", line_buffering=True)
                 for place in (1, 2)
             )
             scratch = folder.parent / "tmp"
             scratch.mkdir(exist_ok=True)
-            environment |= {
-                "TERM": "dumb",
-                "COLUMNS": "80",
-                "TMPDIR": str(scratch),
-                MARK: str(folder),
-            }
-            os.environ.update(environment)
-            tempfile.tempdir = None
+            os.environ.update({"TERM": "dumb", "COLUMNS": "80", MARK: str(folder), **environment})
+            os.environ["TMPDIR"] = str(scratch)
+            tempfile.tempdir = str(scratch)  # found by writing otherwise
             signal.signal(signal.SIGINT, signal.default_int_handler)
             if largest_file is not None:
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -101,10 +100,9 @@ class Command:
 
             traceback.print_exc()
         finally:
-            with contextlib.suppress(OSError, ValueError):
-                sys.stdout.flush()
-            with contextlib.suppress(OSError, ValueError):
-                sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
             os._exit(code)
 
     def send(self, number: int) -> None:
@@ -122,14 +120,24 @@ class Command:
         until = time.monotonic() + seconds
         code = self.ended()
         while code is None and time.monotonic() < until:
+            self._listen()
             time.sleep(0.01)
             code = self.ended()
         if code is None:
             self.send(signal.SIGKILL)
             os.waitpid(self.pid, 0)
         spent = time.monotonic() - self.started
-        said = ((self.said / name).read_text("utf-8", "replace") for name in ("out", "err"))
-        return Finished(self.words, code, spent, *said)
+        self._listen()
+        for reader, _ in self._said:
+            os.close(reader)
+        out, err = (heard.decode("utf-8", "replace") for heard in self._heard)
+        return Finished(self.words, code, spent, out, err)
+
+    def _listen(self) -> None:
+        for place, (reader, _) in enumerate(self._said):
+            with contextlib.suppress(BlockingIOError):
+                while part := os.read(reader, 1 << 16):
+                    self._heard[place] += part
 
 
 def run(words: Sequence[object], folder: Path, **conditions: object) -> Finished:

@@ -164,9 +164,9 @@ def _is_complete(folder: Path, plan: Plan) -> bool:
 
 
 def _write(folder: Path, plan: Plan, progress: Progress, workers: int) -> None:
+    write_json(folder / _MARKER, plan.truth.to_json())  # first: by it another try knows its own
     for below in sorted({Path(path).parent for path in plan.paths}):
         (folder / below).mkdir(parents=True, exist_ok=True)
-    write_json(folder / _MARKER, plan.truth.to_json())
     (folder / TRUTH_FILE).unlink(missing_ok=True)
     kinds = dict(plan.truth.corrupt) | dict.fromkeys(plan.truth.blanks, "blank")
     copied = {copy for _, copy in plan.exact_copies()}
