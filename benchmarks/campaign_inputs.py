@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,7 +185,7 @@ def _damaged(kind: Kind, place: Path, cases: int, chance: random.Random) -> Tall
                 if kind.truth(place, done) != truths[words]:
                     tally.add_wrong(case)
     reset(place, crops=kind.name == "images")
-    print(f"{kind.name}: {len(tally.faults)} faults", *tally.faults, sep="\n  ", file=sys.stderr)
+    tally.say()
     return tally
 
 
@@ -220,4 +219,5 @@ def _overrides(place: Path, cases: int, chance: random.Random) -> Tally:
         words = ("study", "describe", "small.yaml", f"{chance.choice(keys)}={value}")
         tally.cases += 1
         tally.add(run(words, place), f"case {number}")
+    tally.say()
     return tally

@@ -42,8 +42,8 @@ SETUP: tuple[tuple[str, ...], ...] = (
 )
 
 
-def build(folder: Path, images: int) -> None:
-    """Fill ``folder`` as people do: a set, an audit, a run, a bundle, a study."""
+def build(folder: Path, images: int) -> Path:
+    """Fill ``folder`` as people do: a set, an audit, a run, a bundle, a study. Keep a copy."""
     folder.mkdir(parents=True)
     synthesise(folder / "crops", images=images, size=64, seed=3, leaks=2)
     (folder / "tiny.yaml").write_text(EXPERIMENT)
@@ -56,11 +56,8 @@ def build(folder: Path, images: int) -> None:
     reasons = folder / "fixes.csv"
     if reasons.read_text().count("\n") < 3:
         raise SystemExit("the audit proposes too few fixes to damage them")
-
-
-def snapshot(place: Path) -> Path:
-    """Keep a copy of a workplace beside it; return where."""
-    return shutil.copytree(place, place.with_name("snapshot"), symlinks=True)
+    shutil.copytree(folder, folder.with_name("snapshot"), symlinks=True)
+    return folder
 
 
 def reset(place: Path, *, crops: bool = False) -> None:

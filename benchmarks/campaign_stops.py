@@ -10,7 +10,6 @@ import hashlib
 import random
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -187,7 +186,7 @@ def _stopped(
             tally.add_left(f"{case}, exit code {done.code}: {', '.join(found)}")
         if not is_whole:
             _again(calm, place, tally, case)
-    _say(tally)
+    tally.say()
     return tally
 
 
@@ -231,9 +230,5 @@ def _cut_short(
         if found := _temporary(place):
             tally.add_left(f"{case}: {', '.join(found)}")
         _again(calm, place, tally, case)
-    _say(tally)
+    tally.say()
     return tally
-
-
-def _say(tally: Tally) -> None:
-    print(f"{tally.kind}: {len(tally.faults)} faults", *tally.faults, sep="\n  ", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,12 @@ class Tally:
         """Count files or processes that were left behind."""
         self.left += 1
         self.faults.append(f"{case}: left behind")
+
+    def say(self) -> None:
+        """Tell on stderr what came of this kind: a campaign may be ended before its table."""
+        codes = ", ".join(f"{code}: {count}" for code, count in sorted(self.codes.items()))
+        head = f"{self.kind}: {self.cases} cases, exit codes {codes}, {len(self.faults)} faults"
+        print(head, *self.faults, sep="\n  ", file=sys.stderr, flush=True)
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts."""
