@@ -36,11 +36,17 @@ def main() -> None:
         if set(parts) - {"inputs"}:
             place = campaign_place.build(Path(scratch) / "stops" / "place", 160)
         if "kills" in parts:
-            tallies += campaign_stops.kills(place, options.stops or 100, options.seed)
+            tallies += campaign_stops.kills(
+                place, options.stops or 100, options.seed, options.kinds
+            )
         if "terminated" in parts:
-            tallies += campaign_stops.terminated(place, options.stops or 50, options.seed)
+            tallies += campaign_stops.terminated(
+                place, options.stops or 50, options.seed, options.kinds
+            )
         if "full" in parts:
-            tallies += campaign_stops.full_disk(place, options.stops or 48, options.seed)
+            tallies += campaign_stops.full_disk(
+                place, options.stops or 48, options.seed, options.kinds
+            )
     print_table(tallies)
     if options.rows:
         row = {
@@ -57,7 +63,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", choices=PARTS)
-    parser.add_argument("--kinds", action="append", help="of inputs, by the start of their names")
+    parser.add_argument("--kinds", action="append", help="of inputs, or commands, by their start")
     parser.add_argument("--cases", type=int, default=60, help="damaged inputs per kind")
     parser.add_argument("--stops", type=int, help="kills, signals and full disks, of each kind")
     parser.add_argument("--seed", type=int, default=1)

@@ -107,31 +107,41 @@ def leftovers(place: Path) -> list[str]:
     ]
 
 
-def kills(place: Path, number: int, seed: int) -> list[Tally]:
+def kills(place: Path, number: int, seed: int, only: Sequence[str] | None = None) -> list[Tally]:
     """Kill each writer at random moments, ``number`` times in all."""
     return [
-        _killed(*one, random.Random(f"{seed} kill")) for one in _shared(place, number, "killed")
+        _killed(*one, random.Random(f"{seed} kill"))
+        for one in _shared(place, number, "killed", only)
     ]
 
 
-def terminated(place: Path, number: int, seed: int) -> list[Tally]:
+def terminated(
+    place: Path, number: int, seed: int, only: Sequence[str] | None = None
+) -> list[Tally]:
     """Send SIGTERM to each writer at random moments, ``number`` times in all."""
-    shared = _shared(place, number, "SIGTERM")
+    shared = _shared(place, number, "SIGTERM", only)
     return [_asked_to_end(*one, random.Random(f"{seed} term")) for one in shared]
 
 
-def full_disk(place: Path, number: int, seed: int) -> list[Tally]:
+def full_disk(
+    place: Path, number: int, seed: int, only: Sequence[str] | None = None
+) -> list[Tally]:
     """Let each writer's files end at ``number`` sizes in all."""
-    shared = _shared(place, number, "full disk")
+    shared = _shared(place, number, "full disk", only)
     return [_cut_short(*one, random.Random(f"{seed} full")) for one in shared]
 
 
-def _shared(place: Path, number: int, kind: str) -> Iterator[tuple[Undisturbed, Path, int, Tally]]:
+def _shared(
+    place: Path, number: int, kind: str, only: Sequence[str] | None
+) -> Iterator[tuple[Undisturbed, Path, int, Tally]]:
     """Yield each writer with its share of ``number``; a share of none is left out."""
-    for order, writer in enumerate(WRITERS):
-        share = (number + len(WRITERS) - 1 - order) // len(WRITERS)
+    writers = [one for one in WRITERS if not only or " ".join(one.words).startswith(tuple(only))]
+    for order, writer in enumerate(writers):
+        share = (number + len(writers) - 1 - order) // len(writers)
         if share:
-            named = " ".join(word for word in writer.words[:2] if "." not in word)
+            named = " ".join(
+                word for word in writer.words[:2] if "." not in word and "/" not in word
+            )
             yield Undisturbed.of(writer, place), place, share, Tally(f"{kind}: {named}")
 
 
