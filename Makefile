@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+UV ?= uv
 STUDY ?= studies/quickstart.yaml
 STORE ?= drupe-store
 SYNTHETIC := synthetic-cherries
@@ -16,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-com
 # them every command would start 15 seconds late.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: study test test-slow lint docs
+.PHONY: study test test-slow lint docs release lock
 .DELETE_ON_ERROR:
 
 # What is recommended becomes a bundle. That nothing can be recommended (exit code 1) is an answer.
@@ -49,6 +50,17 @@ docs: $(VENV)/installed-dev
 
 $(SYNTHETIC)/truth.json: | $(VENV)/installed-train
 	$(BIN)/drupe data synth $(SYNTHETIC) --images 1500
+
+# Wheel and sdist in dist/, tried in bare environments; a bill of materials, known vulnerabilities.
+release: $(VENV)/installed-dev
+	rm -rf dist
+	$(BIN)/python release/make_release.py
+
+# What constraints.txt pins, with the hashes of all published files. Needs uv; names no index.
+lock:
+	$(UV) pip compile --quiet pyproject.toml --extra dev --constraint constraints.txt --universal \
+	    --python-version 3.11.7 --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	    --output-file constraints-hashed.txt
 
 # The stamps make pip run again only when what it would install has changed.
 $(VENV)/installed-train: pyproject.toml constraints.txt | $(BIN)/python

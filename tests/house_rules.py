@@ -38,10 +38,13 @@ ROOMS: dict[str, set[str]] = {
 }
 BASE = {
     "",
+    "arrays",
     "configuration",
     "errors",
     "files",
     "host",
+    "leftovers",
+    "printable",
     "progress",
     "templates",
 }  # "" is drupe/__init__.py
@@ -79,6 +82,7 @@ READS_ENVIRONMENT = {
     "training.distributed",  # torchrun passes a process's place through it
 }
 READS_CLOCK = {
+    "leftovers",  # how old is what another machine has left?
     "data.file_digests",  # a file changed just now is hashed again next time
     "cli.progress",  # rates and time left
     "deployment.timing",  # measures latency

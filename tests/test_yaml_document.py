@@ -63,6 +63,11 @@ def test_what_is_not_is_said(text, message) -> None:
     assert time.monotonic() - begun < 10, "however few bytes it takes to ask for more"
 
 
+def test_a_character_that_yaml_does_not_have() -> None:
+    with pytest.raises(ValueError, match="special characters are not allowed"):
+        read_document("a: x\0y")
+
+
 def test_a_file_is_named(tmp_path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text("criteria: {recall: 0.99, recall: 0.5}\n")

@@ -15,25 +15,26 @@ from pathlib import Path
 from typing import Any
 
 from drupe.errors import InputError
+from drupe.leftovers import prefix_of, temporary_file
+from drupe.printable import printable_json
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and takes its place.
 
-    On any error the temporary file is removed and an existing ``path`` stays as it was. A link is
+    What killed writers have left in the folder goes first (:mod:`drupe.leftovers`). On any error
+    the temporary file is removed and an existing ``path`` stays as it was. A link is
     followed; a folder, a device or a pipe is never replaced. An :class:`OSError` names ``path``,
     never the temporary file.
     """
     path = _followed(path)
-    prefix = f".{path.name}."
+    prefix = prefix_of(path)
     temporary = None
     try:
         _require_file(path)  # a folder the rename alone would find out, a device it would replace
         _make_folder(path.parent)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
+        temporary = temporary_file(path)
         yield temporary
         # mkstemp makes 0600; a result file is as readable as any other that the user writes.
         umask = os.umask(0)
@@ -106,8 +107,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write ``document`` as indented JSON atomically. NaN is refused: it is not JSON."""
-    write_text(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write ``document`` as indented JSON atomically. NaN is refused: it is not JSON.
+
+    Names keep what they hold, bytes that are no UTF-8 (surrogates) too: as JSON's escapes.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, printable_json(text) + "\n")
 
 
 def _refuse_constant(name: str) -> Any:
@@ -117,10 +122,25 @@ def _refuse_constant(name: str) -> Any:
 def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or damaged one is an :class:`InputError` that names it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except RecursionError:
-        raise InputError(f"{path}: not valid JSON (nested too deeply)") from None
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from None
+
+
+def parse_json(content: bytes) -> Any:
+    """Return the document that ``content`` (UTF-8) is; a :class:`ValueError` says why it is none.
+
+    Halves of characters (surrogates) are refused that don't stand for a byte of a file's name.
+    """
+    try:
+        text = content.decode("utf-8")
+        document = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text:
+            json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character") from None
+    return document

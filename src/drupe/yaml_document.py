@@ -25,8 +25,9 @@ def read_document(text: str) -> Any:
         ValueError: with the line: no YAML, a key given twice in one mapping, a key that is no
             scalar, a scalar that isn't of the type that it states, too many values or levels.
     """
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)  # refuses characters that YAML doesn't have
         node = loader.get_single_node()
         if node is None:
             return None
@@ -40,7 +41,8 @@ def read_document(text: str) -> Any:
     except (KeyError, AttributeError, IndexError, TypeError, OverflowError):
         raise ValueError("a value isn't of the type that it states") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 class _Weighing:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -294,3 +295,54 @@ def test_without_git_the_message_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="install git"):
         fetch(tmp_path / "cherries", source="anywhere", revision="0123456789")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "",
+        "--upload-pack=touch stolen",
+        "-u",
+        "ext::sh -c 'touch stolen'",
+        "fd::17",
+        "http://example.org/cherries",
+        "git://example.org/cherries",
+        "ftp://example.org/cherries",
+        "HTTPS+ext://x",
+    ],
+)
+def test_what_git_would_run_or_wait_for_is_refused(tmp_path, monkeypatch, source: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("git was asked"))
+    with pytest.raises(InputError, match="--source: must begin with https://, ssh://, file://"):
+        fetch(tmp_path / "set", source=source)
+    assert tree(tmp_path) == []
+
+
+def test_an_address_of_a_file_is_a_source(tmp_path: Path, repository: Repository) -> None:
+    source = repository.path.as_uri()
+    fetched = fetch(
+        tmp_path / "set", source=source, revision=repository.revision, expected=expected(PER_FOLDER)
+    )
+    assert fetched.source == source
+
+
+@pytest.mark.parametrize("name", [b"a\nb.png", b"\x1b[2J.png", b"\xff.png"])
+def test_a_name_that_cannot_be_shown_ends_it_at_once(
+    tmp_path: Path, repository: Repository, name: bytes
+) -> None:
+    """Not after the transfer, and without the promise that the same command goes on."""
+    (
+        Path(os.fsdecode(os.fsencode(repository.path / "data/train/cherry_pit") + b"/" + name))
+    ).touch()
+    git(repository.path, "add", ".")
+    git(repository.path, "commit", "--quiet", "-m", "odd")
+    with pytest.raises(InputError, match="must have a name of characters that are shown") as odd:
+        fetch(
+            tmp_path / "set",
+            source=repository.source,
+            revision=git(repository.path, "rev-parse", "HEAD"),
+        )
+    assert "goes on from there" not in str(odd.value)
+    assert not (tmp_path / "set").exists()
+    assert not (tmp_path / ".set.fetch").exists()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 
@@ -141,3 +143,38 @@ def test_calibration_scores_come_back_as_they_were() -> None:
     for damaged in (b"", b"no archive", content[:-30]):
         with pytest.raises(ValueError, match="no calibration scores"):
             read_calibration(damaged, "onnxruntime fp32")
+
+
+def packed(**changed: np.ndarray) -> bytes:
+    """A file of calibration scores with some arrays changed, left out where None."""
+    of_both = {"a_clean": np.float32([0.1, 0.2]), "a_defect": np.float32([0.8])} | changed
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: one for name, one in of_both.items() if one is not None})
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"a_clean": np.array([1, 0])}, r"a_clean: must be float32 \[n\], got int64 \[2\]"),
+        ({"a_clean": np.array([0.1])}, r"a_clean: must be float32 \[n\], got float64 \[1\]"),
+        ({"a_defect": np.array(["0.8"])}, r"a_defect: must be float32 \[n\], got <U3 \[1\]"),
+        ({"a_defect": np.array([True])}, r"a_defect: must be float32 \[n\], got bool \[1\]"),
+        ({"a_defect": np.float32([[0.8]])}, r"must be float32 \[n\], got float32 \[1, 1\]"),
+        ({"a_defect": np.float32(0.8)}, r"must be float32 \[n\], got float32 \[\]"),
+        ({"a_defect": np.float32([np.nan])}, r"a_defect: must be scores in \[0, 1\]"),
+        ({"a_clean": np.float32([0.1, -4.06])}, r"a_clean: must be scores in \[0, 1\]"),
+        ({"a_defect": None}, "no calibration scores .lacks a_defect"),
+        ({"a_clean": None}, "no calibration scores .lacks a_clean"),
+    ],
+)
+def test_calibration_scores_of_another_kind_are_refused(changed: dict, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        read_calibration(packed(**changed), "a")
+
+
+def test_a_function_may_have_no_calibration_scores() -> None:
+    assert read_calibration(packed(), "b") is None
+    found = read_calibration(packed(), "a")
+    assert found is not None
+    assert found.clean.tolist() == np.float32([0.1, 0.2]).tolist()

@@ -132,7 +132,24 @@ def test_written_and_read(check) -> None:
     assert again.faults(images) == check.faults(images)
     with pytest.raises(InputError, match=r"frames\.json: not a check of frames"):
         read_frames(b"\xff{", "frames.json")
-    document = json.loads(content)
-    document["centre"] = document["centre"][:3]
-    with pytest.raises(InputError, match="centre"):
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("centre", [0.0] * 3),
+        ("spread", [0.0] * NUMBERS),
+        ("precision", [[1.0] * NUMBERS] * (NUMBERS - 1) + [[1.0]]),
+        ("precision", [[1.0] * NUMBERS] * (NUMBERS - 1) + [["x"] * NUMBERS]),
+        ("most_gain", float("nan")),
+    ],
+)
+def test_a_check_of_another_shape_is_refused(check, key: str, value: object) -> None:
+    document = json.loads(check.model_dump_json()) | {key: value}
+    with pytest.raises(InputError, match=r"frames\.json"):
         read_frames(json.dumps(document).encode(), "frames.json")
+
+
+def test_json_nested_without_end_is_refused() -> None:
+    with pytest.raises(InputError, match="nested too deeply"):
+        read_frames(b"[" * 200_000, "frames.json")

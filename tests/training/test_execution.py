@@ -90,6 +90,13 @@ def test_one_process_keeps_the_threads_that_it_has(threads) -> None:
     assert set_threads(None, World()) == 1
 
 
+def test_one_process_takes_no_more_than_its_quota(threads, monkeypatch) -> None:
+    torch.set_num_threads(2)
+    monkeypatch.setattr(execution, "available_cores", lambda: 1)
+
+    assert set_threads(None, World()) == 1
+
+
 def test_memory_is_kept_where_the_c_library_is_glibc(monkeypatch) -> None:
     calls = []
     library = type("Library", (), {"mallopt": lambda self, *given: calls.append(given)})

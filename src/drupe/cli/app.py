@@ -1,6 +1,7 @@
 """The ``drupe`` command: its groups, and the one place where errors become exit codes.
 
-0: done. 1: the work ran and its answer is no. 2: the input is wrong. 130: interrupted.
+0: done. 1: the work ran and its answer is no. 2: the input is wrong. 3: a mistake of Drupe's own.
+130, 143, 129: ended by Ctrl-C, SIGTERM, SIGHUP. 141: nobody read the answer to its end.
 Command modules import what they need inside their functions, so that ``--help`` is instant.
 """
 
@@ -8,12 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from io import TextIOWrapper
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -34,16 +34,28 @@ from drupe.cli import (
     train,
     tune,
 )
-from drupe.cli.console import print_error, print_line, stderr
+from drupe.cli.console import print_line, stdout
 from drupe.cli.crash import one_line, write_crash_report
 from drupe.cli.options import examples
+from drupe.cli.stopping import stop_signals, stopping_signal
+from drupe.cli.streams import (
+    BROKEN_PIPE,
+    end_streams,
+    give_up_stdout,
+    is_broken_pipe,
+    open_streams,
+    say_error,
+    say_on_stderr,
+)
 from drupe.errors import DrupeError, InputError, MissingExtraError
 from drupe.host import share_cores
 
 INPUT_IS_WRONG = 2
 MISTAKE_OF_OURS = 3
 INTERRUPTED = 130
-"""The shell's number for a command that Ctrl-C ended: 128 + SIGINT."""
+"""What Typer makes of an interruption: 128 + SIGINT."""
+ENDED_BY_SIGNAL = 128
+"""What a shell adds to a signal's number."""
 
 EXTRA_OF = {
     "mlflow": "mlflow",
@@ -78,7 +90,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # its tables cut option names short on a narrow terminal
     context_settings={
         "help_option_names": ["-h", "--help"],
-        "terminal_width": min(80, shutil.get_terminal_size().columns),
+        "terminal_width": min(80, stdout().width),
     },
 )
 app.command(epilog=train.EXAMPLES)(train.train)
@@ -126,13 +138,6 @@ def drupe(
     """Train, judge and ship image classifiers that must not let a defect through."""
 
 
-def _show_any_character() -> None:
-    """Escape what the terminal's encoding can't show: no reason to stop."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def main() -> None:
     """Run the command line.
 
@@ -140,18 +145,39 @@ def main() -> None:
     one line, a report and exit code 3: never taken for "the answer is no", which is 1.
     """
     share_cores()
-    _show_any_character()
+    open_streams()
+    with stop_signals():
+        code = end_streams(_run())
+    raise SystemExit(code)
+
+
+def _run() -> int:
+    """Run the command line and say what is to be said of its end; return the exit code."""
     try:
         app()
-    except SystemExit as stopped:
-        if stopped.code == INTERRUPTED:
-            stderr().print("Interrupted.")
-        raise
+    except SystemExit as ended:
+        if is_broken_pipe(ended):
+            give_up_stdout()
+            return BROKEN_PIPE
+        if ended.code == INTERRUPTED:
+            return _interrupted(ended)
+        return ended.code if isinstance(ended.code, int) else 0
+    except KeyboardInterrupt as error:
+        return _interrupted(error)
     except Exception as error:
         messages = mendable(error)
         if messages:
-            _stop(*messages)
-        _crash(error)
+            say_error(*messages)
+            return INPUT_IS_WRONG
+        return _crash(error)
+    return 0
+
+
+def _interrupted(error: BaseException) -> int:
+    number = stopping_signal(error)
+    by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+    say_on_stderr(f"Interrupted{by}.")
+    return ENDED_BY_SIGNAL + number
 
 
 def mendable(error: Exception) -> Sequence[str]:
@@ -172,18 +198,13 @@ def mendable(error: Exception) -> Sequence[str]:
     return (reason,) if reason else ()
 
 
-def _crash(error: Exception) -> NoReturn:
+def _crash(error: Exception) -> int:
     report = write_crash_report(error)
     if report is None:
         traceback.print_exception(error)
     where = f"; a report to send is in {report}" if report else ""
-    print_error(f"a mistake in Drupe, not in what you gave it: {one_line(error)}{where}")
-    raise SystemExit(MISTAKE_OF_OURS) from None
-
-
-def _stop(*messages: str) -> NoReturn:
-    print_error(*messages)
-    raise SystemExit(INPUT_IS_WRONG) from None
+    say_error(f"a mistake in Drupe, not in what you gave it: {one_line(error)}{where}")
+    return MISTAKE_OF_OURS
 
 
 def describe_os_error(error: OSError) -> str:

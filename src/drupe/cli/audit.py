@@ -32,15 +32,18 @@ def print_audit(document: Mapping[str, Any]) -> None:
     for heading, style, listed in kinds:
         findings = [finding for finding in listed(document) if finding[2]]
         if findings:
-            print_line(f"\n{heading}", style=style)
+            print_line("")
+            print_line(f"{heading}", style=style)
         for name, count, lines in findings:
             print_line(f"  {name}: {count:,}")
             for line in shortened(lines, SHOWN, "more in --json"):
                 print_line(f"    {line}")
     if document["has_errors"]:
-        print_line("\nProposed fixes, to look through and edit: --fix-list FILE; then --apply FILE")
+        print_line("")
+        print_line("Proposed fixes, to look through and edit: --fix-list FILE; then --apply FILE")
     else:
-        print_line("\nNo errors.", style="green")
+        print_line("")
+        print_line("No errors.", style="green")
 
 
 def print_fix_list(folder: Path, found: FixMatch) -> None:
@@ -56,7 +59,8 @@ def print_fix_list(folder: Path, found: FixMatch) -> None:
         reason = f": {fix.reason}" if fix.reason else ""
         print_line(f"  {fix.change}  {path}{was}{reason}")
     if found.unmatched:
-        print_line(f"\nNo picture here for {len(found.unmatched):,} fixes", style="bold yellow")
+        print_line("")
+        print_line(f"No picture here for {len(found.unmatched):,} fixes", style="bold yellow")
     for fix, why in found.unmatched:
         reason = f" ({fix.reason})" if fix.reason else ""
         print_line(f"  {fix.change}  {fix.path}{reason}: {why}")

@@ -152,7 +152,8 @@ def print_comparison(found: Comparison) -> None:
     margin = f"within {100 * found.margin:g}"
     for a, b in dict.fromkeys((pair.a, pair.b) for pair in found.pairs):
         pairs = [pair for pair in found.pairs if (pair.a, pair.b) == (a, b)]
-        print_line(f"\n{a} minus {b}", style="bold")
+        print_line("")
+        print_line(f"{a} minus {b}", style="bold")
         rows = [_row(pair) for pair in pairs]
         columns = ("", "difference", "interval", "p", "adjusted", "detectable", margin)
         print_fitting(columns, rows)

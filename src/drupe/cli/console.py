@@ -9,30 +9,45 @@ import json
 import sys
 from collections.abc import Collection, Sequence
 from textwrap import wrap
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from drupe.printable import printable, printable_json
+
 PROSE_WIDTH = 100
 """Columns at most of a sentence: on a wider terminal the eye loses the next line."""
 
 
+NARROWEST = 20
+UNKNOWN = 80
+"""Columns at least of a terminal, and of one that doesn't tell."""
+
+
 def stdout() -> Console:
     """The console for answers that a person reads."""
-    return Console(highlight=False, emoji=False)
+    return console_on(sys.stdout)
 
 
 def stderr() -> Console:
     """The console for progress, warnings and errors."""
-    return Console(stderr=True, highlight=False, emoji=False)
+    return console_on(sys.stderr)
+
+
+def console_on(stream: TextIO) -> Console:
+    """Return the console that draws on ``stream``, as wide as its terminal is now."""
+    console = Console(file=stream, highlight=False, emoji=False)
+    if console.width < NARROWEST:
+        console.width = NARROWEST if console.width > 0 else UNKNOWN
+    return console
 
 
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout. NaN is a ``ValueError``: it is not JSON."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable_json(text) + "\n")
     sys.stdout.flush()
 
 
@@ -43,8 +58,16 @@ def print_text(text: str) -> None:
 
 
 def print_line(text: str, style: str = "") -> None:
-    """Print text on stdout as it is: no markup, no wrapping inside a path that gets copied."""
-    stdout().print(Text(text, style=style), soft_wrap=True)
+    """Print one line on stdout: no markup, no wrapping inside a path that gets copied.
+
+    What a terminal would obey instead of showing it is escaped, line feeds too.
+    """
+    stdout().print(Text(printable(text), style=style), soft_wrap=True)
+
+
+def print_note(text: str) -> None:
+    """Print one line on stderr, as :func:`print_line` does on stdout."""
+    stderr().print(Text(printable(text)), soft_wrap=True)
 
 
 def print_prose(text: str, style: str = "", indent: str = "") -> None:
@@ -54,7 +77,11 @@ def print_prose(text: str, style: str = "", indent: str = "") -> None:
     """
     width = min(stdout().width, PROSE_WIDTH)
     lines = wrap(
-        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        printable(" ".join(text.split("\n"))),
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
     for line in lines:
         print_line(line, style)
@@ -63,12 +90,12 @@ def print_prose(text: str, style: str = "", indent: str = "") -> None:
 def print_error(*messages: str) -> None:
     """Print messages on stderr as they are, each behind the word ``error``."""
     for message in messages:
-        stderr().print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+        stderr().print(Text.assemble(("error: ", "bold red"), printable(message)), soft_wrap=True)
 
 
 def print_warning(message: str) -> None:
     """Print a message on stderr as it is, behind the word ``warning``."""
-    stderr().print(Text.assemble(("warning: ", "bold yellow"), message), soft_wrap=True)
+    stderr().print(Text.assemble(("warning: ", "bold yellow"), printable(message)), soft_wrap=True)
 
 
 def table(
@@ -77,11 +104,16 @@ def table(
     """Return a plain table; columns whose index is not in ``texts`` are figures, right-aligned."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(columns):
-        drawn.add_column(name, justify="left" if index in texts else "right", overflow="fold")
+        drawn.add_column(
+            printable(name), justify="left" if index in texts else "right", overflow="fold"
+        )
     for row in rows:
-        cells = (f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row)
-        drawn.add_row(*(Text(cell) for cell in cells))
+        drawn.add_row(*(Text(_cell(cell)) for cell in row))
     return drawn
+
+
+def _cell(content: object) -> str:
+    return f"{content:,}" if isinstance(content, int) else printable(str(content))
 
 
 def print_fitting(

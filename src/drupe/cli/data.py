@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drupe.cli.audit import print_audit, print_fix_list
-from drupe.cli.console import print_json, print_line, stderr, stdout, table
+from drupe.cli.console import print_json, print_line, print_note, stdout, table
 from drupe.cli.options import STORE, Datasets, Defect, Good, Group, Json, Store, examples
 from drupe.cli.progress import progress_on
 from drupe.errors import InputError
@@ -118,7 +118,7 @@ def fetch(
     from drupe.data import fetch as public_set
 
     source, revision = source or public_set.SOURCE, revision or public_set.REVISION
-    stderr().print(f"fetching {source} at {revision}", markup=False, soft_wrap=True)
+    print_note(f"fetching {source} at {revision}")
     fetched = public_set.fetch(
         folder,
         source=source,
@@ -184,13 +184,13 @@ def audit(
             folder, store, apply, naming=naming, replace_earlier=replace, progress=progress_on()
         )
         for line in applied.lines():
-            stderr().print(line, markup=False, soft_wrap=True)
+            print_note(line)
     fixes = active_fixes(folder, store)
     found = examine(folder, naming=naming, fixes=fixes, store=store, progress=progress_on())
     if fix_list:
         proposals = found.proposed_fixes()
         write_fix_list(fix_list, proposals)
-        stderr().print(f"{len(proposals):,} proposed fixes: {fix_list}", markup=False)
+        print_note(f"{len(proposals):,} proposed fixes: {fix_list}")
     document = found.to_json()
     write_json(audit_path(folder, store), document)
     if as_json:

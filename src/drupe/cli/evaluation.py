@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drupe.cli.console import print_fitting, print_json, print_line, print_prose, stderr
+from drupe.cli.console import print_fitting, print_json, print_line, print_note, print_prose
 from drupe.cli.slices import print_slices
 from drupe.data.walk import passing_lines
 from drupe.errors import shortened
@@ -103,7 +103,7 @@ def _print_changes(changes: ItemChanges) -> None:
 def print_data(data: DataRecord) -> None:
     """Say on stderr what isn't as usual about the data, and which files were not taken."""
     for note in data.notes:
-        stderr().print(note, markup=False, soft_wrap=True)
+        print_note(note)
     print_passed(data.passed_over)
     print_fixes(data.fixes)
 
@@ -117,7 +117,7 @@ def print_passed(passed_over: Sequence[Mapping[str, Any]], dataset: Path | None 
     lines = [f"{dataset}: " * bool(dataset) + f"{what} not taken:"]
     lines += [f"  {line}" for line in passing_lines(passed_over)]
     for line in lines:
-        stderr().print(line, markup=False, soft_wrap=True)
+        print_note(line)
 
 
 def print_fixes(fixes: FixesRecord | None, folder: Path | None = None) -> None:
@@ -130,7 +130,7 @@ def print_fixes(fixes: FixesRecord | None, folder: Path | None = None) -> None:
         line += f" ({fixes.moved:,} found under another name)"
     if fixes.unmatched:
         line += f"; {len(fixes.unmatched):,} match no picture, see drupe data fixes"
-    stderr().print(line, markup=False, soft_wrap=True)
+    print_note(line)
 
 
 def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:
@@ -141,7 +141,7 @@ def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:
     listed = [f"  {path}: {reason}" for path, reason in skipped]
     lines += shortened(listed, SKIPPED_SHOWN, "more, in the run's run.json")
     for line in lines:
-        stderr().print(line, markup=False, soft_wrap=True)
+        print_note(line)
 
 
 def print_evaluation(evaluation: Evaluation, imported: ImportRecord | None = None) -> None:
@@ -151,7 +151,8 @@ def print_evaluation(evaluation: Evaluation, imported: ImportRecord | None = Non
     Of an imported network also what makes them optimistic.
     """
     test = evaluation.test
-    print_line(f"Test: {test.images:,} images, {test.defects:,} defects, threshold 0.5\n")
+    print_line(f"Test: {test.images:,} images, {test.defects:,} defects, threshold 0.5")
+    print_line("")
     rows = []
     for name, meaning in RATES.items():
         counted: Rate = getattr(test.argmax, name)

@@ -159,7 +159,8 @@ def _print_exported(done: Exported) -> None:
             "No function has an exact certificate: predict and load refuse this bundle unless told "
             "to decide all the same (--uncertified, uncertified=True)."
         )
-    print_line(f"\nOn the line PC: drupe bundle verify {done.bundle}")
+    print_line("")
+    print_line(f"On the line PC: drupe bundle verify {done.bundle}")
 
 
 def _request(run: Path, min_recall: float | None, confidence: float | None) -> Request | None:
@@ -192,21 +193,24 @@ def _print_functions(done: Exported) -> None:
     rows.append(("tested network", *nothing, *_rates(done.evaluation.tested_network)))
     print_fitting(columns, rows)
     if plain := done.manifest.provenance.get("state_dict"):
+        print_line("")
         print_line(
-            f"\n{plain['file']}: {plain['network']}, outputs {', '.join(plain['outputs'])}; scores "
+            f"{plain['file']}: {plain['network']}, outputs {', '.join(plain['outputs'])}; scores "
             f"off by {plain['gate']['max_score_difference']:.1e}, {plain['gate']['flips']} "
             "decisions turned"
         )
     if done.quantised:
         units = done.quantised.units
         kept = sum(not unit.quantised for unit in units)
-        print_line(f"\nint8: {kept} of {len(units)} layers stay in float, by measurement on fit")
+        print_line("")
+        print_line(f"int8: {kept} of {len(units)} layers stay in float, by measurement on fit")
     for one in done.evaluation.functions:
         if one.refusal:
             words = (
                 f"{one.function.name}: no certificate for low = {one.function.low:g}: {one.refusal}"
             )
-            print_line(f"\n{words}", style="yellow")
+            print_line("")
+            print_line(f"{words}", style="yellow")
 
 
 def _print_calibration(done: Exported) -> None:

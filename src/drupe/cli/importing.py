@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drupe.cli.console import print_line, stderr
+from drupe.cli.console import print_line, print_note, stderr
 from drupe.cli.options import (
     STORE,
     Data,
@@ -142,7 +142,7 @@ def _warn(imported: ImportRecord, auroc: float) -> None:
     from drupe.evaluation.metrics import LIKE_CHANCE
 
     if imported.flushed_weights:
-        stderr().print(f"{imported.flushed_weights:,} subnormal weights became zero", markup=False)
+        print_note(f"{imported.flushed_weights:,} subnormal weights became zero")
     if auroc < LIKE_CHANCE:
         order = ",".join(imported.class_order)
         stderr().print(

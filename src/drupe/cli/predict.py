@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drupe.cli.console import print_fitting, print_json, print_line, stderr
+from drupe.cli.console import print_fitting, print_json, print_line, print_note, stderr
 from drupe.cli.options import Json, Threads, examples
 from drupe.cli.progress import progress_on
 from drupe.data.walk import passing_lines
 from drupe.errors import InputError, shortened
 from drupe.files import check_replaceable, replacing
+from drupe.printable import printable_json, spreadsheet_cell
 
 if TYPE_CHECKING:
     from drupe.deployment.drift import Drift
@@ -107,7 +108,7 @@ def predict(
     else:
         tally.report(classifier.function.name, quiet=STDOUT in outputs.values())
         for line in passing_lines(passed.to_json()):
-            stderr().print(f"not taken: {line}", markup=False, soft_wrap=True)
+            print_note(f"not taken: {line}")
     if drift and drift.drifted:
         _warn(drift, classifier.function.low)
     unlike, images = len(tally.unlike), tally.counts.total()
@@ -156,16 +157,27 @@ def _writers(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -
         rows = csv.writer(stream, lineterminator="\n" if csv_file == STDOUT else "\r\n")
         rows.writerow(("path", "decision", "score", "error"))
         writers.append(
-            lambda one: rows.writerow((one.path, one.decision, one.score, one.error or ""))
+            lambda one: rows.writerow(
+                (
+                    spreadsheet_cell(one.path),
+                    one.decision,
+                    one.score,
+                    spreadsheet_cell(one.error or ""),
+                )
+            )
         )
     if jsonl_file == STDOUT:
-        writers.append(lambda one: print(json.dumps(asdict(one), ensure_ascii=False)))
+        writers.append(lambda one: print(_json_line(one)))
     elif jsonl_file:
         lines = stack.enter_context(
             stack.enter_context(replacing(jsonl_file)).open("w", encoding="utf-8", errors=NOT_TEXT)
         )
-        writers.append(lambda one: lines.write(json.dumps(asdict(one), ensure_ascii=False) + "\n"))
+        writers.append(lambda one: lines.write(_json_line(one) + "\n"))
     return writers
+
+
+def _json_line(decision: Decision) -> str:
+    return printable_json(json.dumps(asdict(decision), ensure_ascii=False))
 
 
 @dataclass
@@ -208,7 +220,7 @@ def _reasons(decisions: list[Decision]) -> list[dict[str, Any]]:
 def _list(why: str, decisions: list[Decision]) -> None:
     lines = [f"review, {why}: {one.path}: {one.error}" for one in decisions]
     for line in shortened(lines, SHOWN, f"more {why}"):
-        stderr().print(line, markup=False, soft_wrap=True)
+        print_note(line)
 
 
 def _warn_of_frames(unlike: int, images: int) -> None:

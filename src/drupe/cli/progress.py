@@ -14,6 +14,8 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from drupe.cli.console import console_on
+from drupe.printable import printable
 from drupe.progress import Progress, Tracker, duration
 
 FIRST_LINE_AFTER = 2.0
@@ -24,7 +26,7 @@ LINE_EVERY = 10.0
 def progress_on(stream: TextIO | None = None) -> Progress:
     """Return the drawing that suits ``stream`` (stderr by default); a dumb terminal gets lines."""
     stream = stream if stream is not None else sys.stderr
-    console = Console(file=stream)
+    console = console_on(stream)
     moves = stream.isatty() and not console.is_dumb_terminal
     return TerminalProgress(console) if moves else PlainProgress(stream)
 
@@ -114,7 +116,7 @@ class PlainProgress:
             self._write(count.running())
 
     def _write(self, line: str) -> None:
-        self.stream.write(line + "\n")
+        self.stream.write(printable(line) + "\n")
         self.stream.flush()
 
 
@@ -136,12 +138,12 @@ class TerminalProgress:
     def __call__(self, what: str, total: int, unit: str) -> Iterator[Tracker]:
         """Open a bar; bars opened inside another are drawn below it."""
         count = Count(what, total, unit, self.clock, lambda count: self._draw(task, count))
-        task = self._bars.add_task(what, total=total, count=count)
+        task = self._bars.add_task(printable(what), total=total, count=count)
         self._open += 1
         self._bars.start()
         try:
             yield count
-            self._bars.console.print(Text(count.finished()))
+            self._bars.console.print(Text(printable(count.finished())))
         finally:
             self._bars.remove_task(task)
             self._open -= 1
@@ -159,7 +161,8 @@ class _CountColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         count: Count = task.fields["count"]
-        return Text(count.running().removeprefix(f"{count.what}: "), overflow="ellipsis")
+        running = count.running().removeprefix(f"{count.what}: ")
+        return Text(printable(running), overflow="ellipsis")
 
 
 def per_second(rate: float) -> str:

@@ -290,4 +290,5 @@ def notebook(
         cells = len(built.steps)
         print_json({"notebook": str(page), "script": str(script), "code_cells": cells})
         return
-    print_line(f"{page}\n{script}")
+    print_line(str(page))
+    print_line(str(script))

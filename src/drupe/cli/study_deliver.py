@@ -104,7 +104,8 @@ def _print_delivery(found: Delivery | None, verdict: StudyVerdict, page: Path) -
     _print_proof(found)
     size = sum(file.stat().st_size for file in found.bundle.iterdir()) / 1e6
     speed = "" if found.function.p50_ms is None else f", {found.function.p50_ms:.2g} ms a crop"
-    print_line(f"\nBundle:   {found.bundle}")
+    print_line("")
+    print_line(f"Bundle:   {found.bundle}")
     print_line(f"          {size:.1f} MB{speed}; decides without PyTorch")
     print_line(f"          drupe predict {found.bundle} FOLDER")
     print_line(f"Report:   {page}")

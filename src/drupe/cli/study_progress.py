@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,8 +11,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from drupe.cli.console import print_fitting, print_line, print_prose, stdout, table
+from drupe.cli.console import print_fitting, print_line, print_prose, stderr, stdout, table
 from drupe.cli.progress import per_second
+from drupe.printable import printable
 from drupe.progress import duration
 
 if TYPE_CHECKING:
@@ -37,9 +37,11 @@ def study_watch() -> Iterator[OnStart]:
     with ExitStack() as drawings:
 
         def on_start(start: StudyStart) -> Watch:
-            console = Console(file=sys.stderr, highlight=False, emoji=False)
+            console = stderr()
             for deviation in start.deviations:
-                text = Text(f"deviation from the protocol: {deviation.what}", style="yellow")
+                text = Text(
+                    printable(f"deviation from the protocol: {deviation.what}"), style="yellow"
+                )
                 console.print(text, soft_wrap=True)
             if not console.is_terminal or console.is_dumb_terminal:
                 return _ChangeLines(console)
@@ -64,7 +66,7 @@ class _ChangeLines:
                 settled = sum(one.is_settled for one in outcomes.values())
                 reason = f": {outcome.reason}" if outcome.reason else ""
                 line = f"[{settled} of {len(outcomes)}] {name}: {outcome.state}{reason}"
-                self.console.print(Text(line), soft_wrap=True)
+                self.console.print(Text(printable(line)), soft_wrap=True)
         self.seen = dict(outcomes)
 
 
@@ -105,7 +107,8 @@ def _cells(row: TaskStatus) -> tuple[str, ...]:
 def print_status(rows: Sequence[TaskStatus], alive: bool) -> None:
     """Print a row per task, then what failed and why."""
     settled = sum(row.state in ("done", "failed", "skipped") for row in rows)
-    print_line(f"{settled} of {len(rows)} tasks, {'running' if alive else 'not running'}\n")
+    print_line(f"{settled} of {len(rows)} tasks, {'running' if alive else 'not running'}")
+    print_line("")
     name, *others = COLUMNS
     cells = [(row.task, row.state, *_cells(row)[1:]) for row in rows]
     columns, texts = (name, "state", *others), (0, 1)
@@ -125,7 +128,8 @@ def print_checked(found: Checked) -> None:
     from drupe.study.verdict.recommendation import names_by_text
 
     images = ", ".join(f"{count:,} {side}" for side, count in found.images.items())
-    print_line(f"{found.study} can run here on {found.device}: {images} images\n")
+    print_line(f"{found.study} can run here on {found.device}: {images} images")
+    print_line("")
     rows = [
         (
             one.experiment,

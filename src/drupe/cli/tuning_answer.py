@@ -30,8 +30,10 @@ def print_found(found: Findings, folder: TuneFolder, data: Path | None, wanted: 
     if found.given is not None and found.given not in ranked[:SHOWN_TRIALS]:
         rows.append(_row(found.given))
     print_fitting(("", "score", "settings"), rows, texts=(0, 2))
-    print_line(f"\n{_verdict(found, best)}")
-    print_line(f"{folder.winner}: the experiment to train\n{folder.page}: all that was tried")
+    print_line("")
+    print_line(f"{_verdict(found, best)}")
+    print_line(f"{folder.winner}: the experiment to train")
+    print_line(f"{folder.page}: all that was tried")
     where = shlex.quote(str(data)) if data else "DIR"
     print_line(f"Next: drupe train {shlex.quote(str(folder.winner))} --data {where}")
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def print_verdict(found: StudyVerdict) -> None:
     """Print the answer first under each heading, details below."""
-    print_line(f"\n{found.study}: {found.question}" + (" (smoke test)" if found.smoke else ""))
+    print_line("")
+    print_line(f"{found.study}: {found.question}" + (" (smoke test)" if found.smoke else ""))
     for one in found.failed:
         print_line(f"failed: {one.run}: {one.reason}", style="bold red")
     for deviation in found.deviations:
@@ -24,8 +25,9 @@ def print_verdict(found: StudyVerdict) -> None:
         return
     print_line(
         f"Test: {found.test.images:,} distinct images, {found.test.defects:,} defects; "
-        f"calibration: {found.calibration}\n"
+        f"calibration: {found.calibration}"
     )
+    print_line("")
     print_fitting(
         ("at 0.5", "seeds", "accuracy", "interval", "± seeds", "recall", "yield", "AUROC"),
         [row for item in found.experiments for row in _figures(item)],
@@ -104,6 +106,8 @@ def _print_comparisons(found: StudyVerdict) -> None:
 def print_checks(checks: Sequence[Check]) -> None:
     """Print what a smoke test has checked."""
     rows = [(one.name, "yes" if one.passed else "NO", one.detail) for one in checks]
-    print_line("\nSmoke test: its figures mean nothing, only that everything runs.\n")
+    print_line("")
+    print_line("Smoke test: its figures mean nothing, only that everything runs.")
+    print_line("")
     for name, passed, detail in rows:
         print_line(f"{passed:<4}{name}: {detail}", style="" if passed == "yes" else "bold red")

@@ -19,9 +19,13 @@ from typing import Any
 
 from drupe.errors import InputError, shortened
 from drupe.files import read_json, write_json
+from drupe.printable import printable
 from drupe.progress import Progress, silent
 
 SOURCE = "https://github.com/weshavener/cherry_classification"
+TRANSPORTS = ("https", "ssh", "file")
+"""Ways to a source; a path, and git's HOST:PATH for ssh, are others."""
+
 REVISION = "a02855fb8b2a68af2f0bfcd1bfad9f2572f7db52"
 """The revision that every published figure on this set refers to (November 2022)."""
 
@@ -84,6 +88,7 @@ def fetch(
         raise InputError(f"--revision: must be 7 to 40 hexadecimal digits, got {revision!r}")
     if expected is None and REVISION.startswith(revision):
         expected = COUNTS
+    _check_source(source)
     folder = folder.resolve()
     if shutil.which("git") is None:
         raise InputError("git: not found: install git, or copy the images by hand")
@@ -110,6 +115,21 @@ def fetch(
     whole.rename(folder)
     shutil.rmtree(work, ignore_errors=True)
     return fetched
+
+
+def _check_source(source: str) -> None:
+    """Refuse what git would take for an option or for a program to run, before it sees it.
+
+    Raises:
+        InputError: neither an address (https, ssh, file) nor a path.
+    """
+    scheme, colons, _ = source.partition("://")
+    runs_helper = re.match(r"[A-Za-z0-9][A-Za-z0-9+.-]*::", source)
+    is_address = not colons or scheme in TRANSPORTS
+    if source and not source.startswith("-") and not runs_helper and is_address:
+        return
+    allowed = ", ".join(f"{one}://" for one in TRANSPORTS)
+    raise InputError(f"--source: must begin with {allowed}, or be a path, got {source!r}")
 
 
 Objects = dict[str, dict[str, str]]
@@ -186,6 +206,11 @@ def _listed(clone: Path, source: str, revision: str) -> Objects:
             continue
         if mode not in ("100644", "100755"):
             problems.append(f"{source} at {revision[:12]}: {path} must be a file, got a link")
+        if printable(file) != file:
+            problems.append(
+                f"{source} at {revision[:12]}: {path!r} must have a name of characters that are "
+                "shown, in UTF-8"
+            )
         wanted[folder][file] = identity
     missing = sorted(f"data/{name}" for name, files in wanted.items() if not files)
     if missing:
@@ -301,8 +326,12 @@ def _git(arguments: Sequence[str], failure: str, given: str = "") -> None:
         "core.askPass=true",
         "core.autocrlf=false",
         "core.fsmonitor=false",
+        f"core.sshCommand=ssh -oBatchMode=yes -oConnectTimeout={STALLED_SECONDS}",
         f"core.hooksPath={os.devnull}",
         "http.lowSpeedLimit=1000",
+        # A source may name others (submodules, alternates, redirects): none but these are followed.
+        "protocol.allow=never",
+        *(f"protocol.{one}.allow=always" for one in TRANSPORTS),
         f"http.lowSpeedTime={STALLED_SECONDS}",
     ]
     options = [word for setting in settings for word in ("-c", setting)]

@@ -12,11 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from drupe.arrays import read_arrays
 from drupe.data.parallel import in_order
 from drupe.data.store_errors import writing_to
 from drupe.files import replacing
@@ -116,11 +115,12 @@ def _digest(base: str, path: str) -> tuple[str, str]:
 def _load(cache: Path) -> dict[tuple[str, Row | None], str]:
     """Return (path, row) → digest; a missing or damaged cache is an empty one."""
     try:
-        with np.load(cache, allow_pickle=False) as file:
-            paths = file["paths"].tobytes().decode().split("\0")
-            rows: NDArray[np.int64] = file["rows"]
-            joined = file["digests"].tobytes().hex()
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        found = read_arrays(cache.read_bytes())
+        paths = found["paths"].tobytes().decode().split("\0")
+        rows, joined = found["rows"], found["digests"].tobytes().hex()
+    except (OSError, ValueError, KeyError):
+        return {}
+    if rows.dtype != np.int64 or rows.shape[1:] != (4,):
         return {}
     if not len(rows) == len(paths) == len(joined) // 64:
         return {}

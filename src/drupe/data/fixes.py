@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from drupe.errors import InputError, shortened, suggest
 from drupe.files import write_text
+from drupe.printable import from_spreadsheet_cell, spreadsheet_cell
 
 COLUMNS = ("path", "action", "value", "reason", "sha256")
 ACTIONS = ("exclude", "relabel")
@@ -88,12 +89,16 @@ class Fixes:
 
 
 def write_fix_list(path: Path, fixes: Iterable[Fix]) -> None:
-    """Write ``fixes`` as CSV with the columns :data:`COLUMNS`, atomically."""
+    """Write ``fixes`` as CSV with the columns :data:`COLUMNS`, atomically.
+
+    What a spreadsheet would take for a formula gets a ``'`` in front, which reading takes off.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     table.writerows(
-        (fix.path, fix.action, fix.value, fix.reason, fix.sha256 or "") for fix in fixes
+        (*map(spreadsheet_cell, (fix.path, fix.action, fix.value, fix.reason)), fix.sha256 or "")
+        for fix in fixes
     )
     write_text(path, text.getvalue())
 
@@ -139,10 +144,10 @@ def _collect(
     seen: dict[str, tuple[Fix, int]] = {}
     for line, row in rows:
         fix = Fix(
-            path=row["path"],
+            path=from_spreadsheet_cell(row["path"]),
             action=row["action"].strip(),
-            value=row["value"],
-            reason=row.get("reason", ""),
+            value=from_spreadsheet_cell(row["value"]),
+            reason=from_spreadsheet_cell(row.get("reason", "")),
             sha256=row.get("sha256", "").strip().lower() or None,
         )
         wrong = _problem(fix, elsewhere)

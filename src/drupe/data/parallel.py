@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from drupe.host import available_cores
+
+WAITING, MOST_THREADS = 4, 32
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,8 +26,9 @@ def in_order(
     Only a few results are held at a time, however many ``items`` there are. None: a few more
     threads than cores, since some wait for the disk.
     """
-    with ThreadPoolExecutor(workers) as pool:
-        ahead = 3 * (workers or os.cpu_count() or 1) + 1
+    threads = workers or min(MOST_THREADS, available_cores() + WAITING)
+    with ThreadPoolExecutor(threads) as pool:
+        ahead = 3 * threads + 1
         waiting: deque[Future[Result]] = deque()
         try:
             for start in range(0, len(items), chunk):

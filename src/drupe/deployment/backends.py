@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -10,6 +11,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.deployment.forks import loaded, require_first_user, require_own
 from drupe.errors import DrupeError, InputError, MissingExtraError
 from drupe.host import available_cores
 
@@ -18,8 +20,16 @@ Backend = Literal["onnxruntime", "openvino"]
 MOST_THREADS = 256
 """More would take minutes to start and slow every call."""
 
+LEAST, MOST = -1e-6, 1 + 1e-6
+"""Scores are in [0, 1]; 32-bit sigmoids may end a rounding step outside."""
+
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
+
+
+def is_score(values: Scores) -> NDArray[np.bool_]:
+    """Return which of ``values`` are scores: NaN and what lies outside [0, 1] is none."""
+    return (values >= LEAST) & (values <= MOST)
 
 
 class Session(Protocol):
@@ -67,9 +77,22 @@ def runs_here(backend: str, precision: str) -> bool:
         return True
     if backend != "openvino":
         return False
-    import openvino
+    return "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+def _openvino_core() -> Any:
+    """Return OpenVINO's core, in the process that was the first to ask for it.
+
+    Raises:
+        MissingExtraError: OpenVINO isn't installed.
+        ForkedProcessError: this process was forked from that one.
+    """
+    try:
+        import openvino
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("this bundle", "openvino", "openvino") from error
+    require_first_user("OpenVINO")
+    return openvino.Core()
 
 
 def open_session(
@@ -83,6 +106,7 @@ def open_session(
     Raises:
         InputError: a number of threads or callers that can't be, or a precision that this
             processor doesn't compute.
+        ForkedProcessError: OpenVINO was used before this process was forked.
         UnusableGraphError: the backend can't load ``graph``.
     """
     count = default_threads() if threads is None else threads
@@ -121,9 +145,12 @@ class OnnxRuntimeSession:
         graph_input = self._session.get_inputs()[0]
         self._input = graph_input.name
         self.side: int | None = _side(graph_input.shape)
+        self._process = os.getpid()
+        loaded(self)
 
     def __call__(self, images: Images) -> Scores:
         """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+        require_own(self._process)
         scores: Scores = self._session.run(None, {self._input: images})[0]
         return scores
 
@@ -132,11 +159,8 @@ class OpenVinoSession:
     """OpenVINO on the CPU, in exactly the precision asked for; a request for each thread."""
 
     def __init__(self, graph: bytes, precision: str, threads: int, callers: int = 1) -> None:
-        try:
-            import openvino
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("this bundle", "openvino", "openvino") from error
-        core = openvino.Core()
+        self._process = os.getpid()
+        core = _openvino_core()
         model = core.read_model(model=graph)
         shape = model.inputs[0].partial_shape
         self.side: int | None = _side(
@@ -156,9 +180,11 @@ class OpenVinoSession:
             if used != "bf16":
                 raise InputError(f"openvino bf16: this processor computes it as {used}: not bf16")
         self._requests = threading.local()
+        loaded(self)
 
     def __call__(self, images: Images) -> Scores:
         """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+        require_own(self._process)
         request = getattr(self._requests, "request", None)
         if request is None:
             request = self._requests.request = self._model.create_infer_request()

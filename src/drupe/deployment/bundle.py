@@ -8,10 +8,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import shutil
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.arrays import read_arrays
 from drupe.data.synthetic.rendering import render_crops
 from drupe.deployment.backends import runs_here
+from drupe.deployment.frames import read_frames
 from drupe.deployment.manifest import (
     MANIFEST,
     TOLERANCE,
@@ -35,6 +33,7 @@ from drupe.deployment.manifest import (
 from drupe.deployment.runtime import open_function, read_reference
 from drupe.errors import InputError
 from drupe.files import check_replaceable
+from drupe.leftovers import temporary_folder
 
 GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 16
@@ -67,8 +66,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     """
     require_new(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with temporary_folder(folder) as scratch:
         for name, content in files.items():
             with (scratch / name).open("wb") as stream:
                 stream.write(content)
@@ -79,8 +77,6 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
         if folder.is_dir():
             folder.rmdir()
         scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def require_new(folder: Path) -> None:
@@ -138,6 +134,8 @@ def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified
     manifest = read_manifest(folder)
     contents = read_files(folder, manifest)
     size = manifest.input.size
+    if manifest.frames is not None:
+        read_frames(contents[manifest.frames], str(folder / manifest.frames))
     golden = _read_golden(contents[manifest.golden], folder / manifest.golden, size)
     found = []
     for function in manifest.functions:
@@ -167,11 +165,12 @@ def _compared(
 def _read_golden(content: bytes, path: Path, size: int) -> dict[str, NDArray[Any]]:
     """Return ``images`` uint8 [G, size, size, 3] and each function's scores float32 [G]."""
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-        images = found["images"]
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        found = read_arrays(content)
+    except ValueError as error:
         raise InputError(f"{path}: not golden samples ({error})") from None
+    if "images" not in found:
+        raise InputError(f"{path}: not golden samples (lacks images)")
+    images = found["images"]
     count = len(images) if images.ndim else 0
     if not count or images.dtype != np.uint8 or images.shape != (count, size, size, 3):
         raise InputError(

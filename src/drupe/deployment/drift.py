@@ -24,14 +24,15 @@ between them), B resamples.
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from drupe.arrays import read_arrays
+from drupe.deployment.backends import is_score
 
 CALIBRATION_FILE = "calibration.npz"
 
@@ -86,13 +87,24 @@ def read_calibration(content: bytes, name: str) -> CalibrationScores | None:
         ValueError: not such a file.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            clean, defect = _array_name(name, "clean"), _array_name(name, "defect")
-            if clean not in archive.files:
-                return None
-            return CalibrationScores(archive[clean], archive[defect])
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_arrays(content)
+    except ValueError as error:
         raise ValueError(f"no calibration scores ({error})") from None
+    names = [_array_name(name, kind) for kind in ("clean", "defect")]
+    if not any(one in arrays for one in names):
+        return None
+    for one in names:
+        _require_class_scores(arrays.get(one), one)
+    return CalibrationScores(*(arrays[one] for one in names))
+
+
+def _require_class_scores(scores: NDArray[Any] | None, name: str) -> None:
+    if scores is None:
+        raise ValueError(f"no calibration scores (lacks {name})")
+    if scores.dtype != np.float32 or scores.ndim != 1:
+        raise ValueError(f"{name}: must be float32 [n], got {scores.dtype} {list(scores.shape)}")
+    if not is_score(scores).all():
+        raise ValueError(f"{name}: must be scores in [0, 1], got another one")
 
 
 def _array_name(name: str, kind: str) -> str:

@@ -26,12 +26,11 @@ Letters: N images of S × S pixels, P pixels of them, F numbers per image, n cal
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import permutations
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from drupe.configuration import validate
 from drupe.errors import InputError
+from drupe.files import parse_json
 
 FRAMES_FILE = "frames.json"
 
@@ -146,6 +146,8 @@ _PLACES = np.array([_places(order) for order in permutations(range(3))])
 
 NUMBERS = 24
 
+Row = Annotated[tuple[float, ...], Field(min_length=NUMBERS, max_length=NUMBERS)]
+
 
 class FrameCheck(BaseModel):
     """What the pictures behind a certificate look like, and how far a frame may lie off.
@@ -162,8 +164,10 @@ class FrameCheck(BaseModel):
     low: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
     high: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
     centre: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
-    spread: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
-    precision: tuple[tuple[float, ...], ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
+    spread: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        min_length=NUMBERS, max_length=NUMBERS
+    )
+    precision: tuple[Row, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
     most_distance: float
     most_gain: float
     most_equal_rows: float
@@ -261,7 +265,7 @@ def read_frames(content: bytes, source: str) -> FrameCheck:
         InputError: a damaged file.
     """
     try:
-        document = json.loads(content)
+        document = parse_json(content)
     except ValueError as error:  # no JSON, or no UTF-8
         raise InputError(f"{source}: not a check of frames ({error})") from None
     return validate(FrameCheck, document, source)

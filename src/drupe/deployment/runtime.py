@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from drupe.data.decode import UnreadableImageError
 from drupe.data.image_contract import Channels
-from drupe.deployment.backends import Session, UnusableGraphError, open_session, runs_here
+from drupe.deployment.backends import (
+    LEAST,
+    MOST,
+    Session,
+    UnusableGraphError,
+    is_score,
+    open_session,
+    runs_here,
+)
 from drupe.deployment.drift import CalibrationScores, read_calibration
 from drupe.deployment.frames import FrameCheck, read_frames
 from drupe.deployment.manifest import Function, Manifest, read_files, read_manifest
@@ -26,9 +34,6 @@ from drupe.errors import InputError
 
 WARM_UP = 5
 """Images run at load: the first ones take longer, while memory is claimed."""
-
-LEAST, MOST = -1e-6, 1 + 1e-6
-"""Scores are in [0, 1]; 32-bit sigmoids may end a rounding step outside."""
 
 LANES = ("accept", "review", "reject")
 _LANES = np.array(LANES)
@@ -230,7 +235,7 @@ class ChannelOrderWarning(UserWarning):
 
 
 def _require_scores(scores: NDArray[np.float32]) -> None:
-    wrong = ~((scores >= LEAST) & (scores <= MOST))
+    wrong = ~is_score(scores)
     if wrong.any():
         raise _no_score(float(np.asarray(scores)[wrong].flat[0]))
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from drupe.evaluation.predictions import finite_logits
 from drupe.files import write_text
 from drupe.labels.confident import confident_labels, normalised_margin, self_confidence
+from drupe.printable import spreadsheet_cell
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,13 @@ def write_ranking(path: Path, ranking: Sequence[RankedLabel]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(one.to_json() for one in ranking)
+    writer.writerows(
+        {
+            name: spreadsheet_cell(value) if isinstance(value, str) else value
+            for name, value in one.to_json().items()
+        }
+        for one in ranking
+    )
     write_text(path, text.getvalue())
 
 

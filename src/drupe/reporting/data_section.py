@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.overlay import audit_path
+from drupe.errors import InputError
 from drupe.files import read_json
 from drupe.reporting.pictures import Pictures
 from drupe.reporting.study_files import StudyFiles
@@ -109,7 +110,16 @@ def _audit(root: Path, store: Path, fingerprint: str) -> AuditSummary | None:
     path = audit_path(root, store)
     if not path.exists():
         return None
-    document: Mapping[str, Any] = read_json(path)
+    document = read_json(path)
+    try:
+        return _summary(document, fingerprint)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: must be what drupe data audit wrote: run it again ({error!r})"
+        ) from None
+
+
+def _summary(document: Mapping[str, Any], fingerprint: str) -> AuditSummary:
     clean, defect = document["classes"]["clean"], document["classes"]["defect"]
     return AuditSummary(
         images=document["images"],

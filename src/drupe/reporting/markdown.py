@@ -15,6 +15,7 @@ from drupe.evaluation.intervals import (
     format_points,
     format_points_interval,
 )
+from drupe.printable import printable
 from drupe.templates import template_environment
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
@@ -22,7 +23,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
 
 def escape(text: object) -> str:
     """Return ``text`` in one line that Markdown shows as it is."""
-    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+    return _SPECIAL.sub(r"\\\1", printable(" ".join(str(text).split())))
 
 
 def render(template: str, **content: Any) -> str:

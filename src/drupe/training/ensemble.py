@@ -101,8 +101,8 @@ def make_ensemble(
                 for member, one in zip(members, metadata.members, strict=True)
             ),
         )
-        write_digests(folder, frozenset().union(*(read_digests(one.folder) for one in members)))
-        evaluation = _judge(network, metadata, record, config, data, folder, progress)
+        learnt = frozenset().union(*(read_digests(one.folder) for one in members))
+        evaluation = _judge(network, metadata, record, config, data, learnt, folder, progress)
     return RunOutcome(folder, evaluation, False, data.dataset.skipped)
 
 
@@ -188,6 +188,7 @@ def _judge(
     record: RunRecord,
     config: ExperimentConfig,
     data: PreparedData,
+    learnt: frozenset[str],
     folder: Path,
     progress: Progress,
 ) -> Evaluation:
@@ -197,9 +198,10 @@ def _judge(
     source = ImageSource(data.dataset.images, data.dataset.is_defect, device)
     started = time.perf_counter()
     write_config(folder, config, leave_out=NOT_USED)
-    record.write(folder)
+    record.write(folder)  # before all else: by it another try knows its own
     try:
         evaluation = judge(network.to(device), data, source, folder, progress)
+        write_digests(folder, learnt)
         fitted = metadata.model_copy(update={"temperature": evaluation.temperature})
         save_ensemble(folder, network, fitted)
     except BaseException as error:

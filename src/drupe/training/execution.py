@@ -43,7 +43,8 @@ def set_threads(wanted: int | None, world: World) -> int:
     """Set and return this process's CPU threads; null shares the cores among local processes."""
     if wanted is None:
         shared = max(1, available_cores() // world.local_size)
-        wanted = torch.get_num_threads() if world.size == 1 else shared
+        # PyTorch counts no second thread of a core, which would bring nothing.
+        wanted = min(shared, torch.get_num_threads()) if world.size == 1 else shared
     torch.set_num_threads(wanted)
     # Weights that decay into subnormal numbers make a CPU ten times slower.
     torch.set_flush_denormal(True)

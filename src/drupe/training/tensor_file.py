@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from drupe.errors import InputError
-from drupe.files import replacing
+from drupe.files import parse_json, replacing
 
 Tensors = dict[str, torch.Tensor]
 
@@ -41,11 +41,11 @@ def load_tensors(path: Path) -> tuple[Tensors, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(metadata["drupe"])
+        return tensors, parse_json(metadata["drupe"].encode())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     # A library in Rust: what it meets (a folder, say) is an OSError without a name or number.
-    except (SafetensorError, KeyError, ValueError, RecursionError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
         reason = "a folder" if path.is_dir() else error
         raise InputError(f"{path}: damaged, or not written by Drupe ({reason})") from None
 

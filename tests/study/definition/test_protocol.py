@@ -92,3 +92,23 @@ def test_a_damaged_lock_is_named(tmp_path) -> None:
 
     with pytest.raises(InputError, match=LOCK):
         freeze(small_study(tmp_path), tmp_path, DATA)
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        (DEVIATIONS, None),
+        (DEVIATIONS, 5),
+        (DEVIATIONS, {"seen": "x"}),
+        (DEVIATIONS, [{"seen": "x"}]),
+        (LOCK, []),
+        (LOCK, {"spec": {}}),
+    ],
+)
+def test_what_no_study_wrote_is_refused_by_name(tmp_path, name: str, document: object) -> None:
+    freeze(small_study(tmp_path), tmp_path, DATA)
+    if isinstance(document, dict) and name == LOCK:
+        document = json.loads((tmp_path / LOCK).read_text()) | document
+    (tmp_path / name).write_text(json.dumps(document))
+    with pytest.raises(InputError, match=name):
+        (read_protocol if name == LOCK else read_deviations)(tmp_path)

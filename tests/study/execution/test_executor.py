@@ -16,6 +16,9 @@ TASK = Task("A seed 1", "train", "A", "gpu", Path("run"), 1)
         (Ended(TASK, 0), False, "exit code 0"),
         (Ended(TASK, 2), False, "exit code 2"),
         (Ended(TASK, -9), True, "killed by signal 9"),
+        (Ended(TASK, 143), True, "killed by signal 15"),  # asked to end, and did so in order
+        (Ended(TASK, 130), True, "killed by signal 2"),
+        (Ended(TASK, 137), False, "exit code 137"),
         (Ended(TASK, -9, lost=True), True, "its machine was lost"),
         (Ended(TASK, 1, lost=True), False, "its machine was lost"),
     ],

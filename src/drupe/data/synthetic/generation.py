@@ -9,7 +9,6 @@ the marker file is an interrupted run, which the same call takes up again.
 from __future__ import annotations
 
 import io
-import os
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +33,7 @@ from drupe.data.synthetic.truth import (
 )
 from drupe.errors import InputError
 from drupe.files import write_json
+from drupe.host import available_cores
 from drupe.progress import Progress, silent
 
 TRUTH_FILE = "truth.json"
@@ -101,7 +101,7 @@ def synthesise(
     plan = plan_files(images, size, seed, label_noise, val_share, faults, slices)
     try:
         if not _is_complete(folder, plan):
-            _write(folder, plan, progress, workers or min(4, os.cpu_count() or 1))
+            _write(folder, plan, progress, workers or min(4, available_cores()))
     except OSError as error:
         raise InputError(
             f"{folder}: can't write the synthetic set there: {error.strerror or error}"
@@ -164,9 +164,9 @@ def _is_complete(folder: Path, plan: Plan) -> bool:
 
 
 def _write(folder: Path, plan: Plan, progress: Progress, workers: int) -> None:
+    write_json(folder / _MARKER, plan.truth.to_json())  # first: by it another try knows its own
     for below in sorted({Path(path).parent for path in plan.paths}):
         (folder / below).mkdir(parents=True, exist_ok=True)
-    write_json(folder / _MARKER, plan.truth.to_json())
     (folder / TRUTH_FILE).unlink(missing_ok=True)
     kinds = dict(plan.truth.corrupt) | dict.fromkeys(plan.truth.blanks, "blank")
     copied = {copy for _, copy in plan.exact_copies()}

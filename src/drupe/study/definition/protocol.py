@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from drupe.configuration import changes, validate
 from drupe.errors import InputError
@@ -33,6 +33,18 @@ class Protocol(BaseModel):
     configs: dict[str, dict[str, Any]]
     training_version: int
     versions: dict[str, str]
+
+    @field_validator("spec")
+    @classmethod
+    def _lists_experiments(cls, spec: dict[str, Any]) -> dict[str, Any]:
+        listed = spec.get("experiments")
+        is_whole = isinstance(listed, list) and all(
+            isinstance(one, dict) and all(isinstance(one.get(key), str) for key in ("id", "kind"))
+            for one in listed
+        )
+        if not is_whole:
+            raise ValueError("must list experiments, each with its id and kind")
+        return spec
 
 
 class Deviation(BaseModel):
@@ -79,6 +91,8 @@ def read_deviations(folder: Path) -> list[Deviation]:
     if not path.exists():
         return []
     document = read_json(path)
+    if not isinstance(document, list):
+        raise InputError(f"{path}: must be a list of deviations, got {type(document).__name__}")
     return [validate(Deviation, item, str(path)) for item in document]
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from drupe.study.definition.plan import Lane, Task
+
+ENDED_IN_ORDER = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+"""The signals after which a command clears away what it has begun, and says which it was."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,16 @@ class Ended:
 
     @property
     def was_killed(self) -> bool:
-        """True where a signal ended it: it could say nothing, and another try may help."""
-        return self.exit_code < 0
+        """True where a signal ended it, at once or in order: another try may help."""
+        return self._signal is not None
+
+    @property
+    def _signal(self) -> int | None:
+        """The signal that ended it: a command that is asked to end adds 128 to its number."""
+        if self.exit_code < 0:
+            return -self.exit_code
+        asked = self.exit_code - 128
+        return asked if asked in ENDED_IN_ORDER else None
 
     @property
     def reason(self) -> str:
@@ -45,7 +57,7 @@ class Ended:
         if self.lost:
             return "its machine was lost"
         if self.was_killed:
-            return f"killed by signal {-self.exit_code}"
+            return f"killed by signal {self._signal}"
         return f"exit code {self.exit_code}"
 
 

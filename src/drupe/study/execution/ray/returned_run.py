@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from drupe.errors import InputError
 from drupe.files import replacing
+from drupe.leftovers import temporary_folder
 from drupe.runs.layout import CONFIG_FILE, EPOCHS_FILE, RECORD_FILE
 from drupe.runs.record import read_record
 from drupe.study.definition.plan import Task
@@ -42,12 +41,8 @@ def install(task: Task, artefacts: Parcel, get: Get, fingerprint: str) -> None:
     if not artefacts.count:
         return
     assert task.config is not None
-    beside = f".{task.folder.name}."
     task.folder.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in task.folder.parent.glob(f"{beside}*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=task.folder.parent, prefix=beside, suffix=".tmp"))
-    try:
+    with temporary_folder(task.folder) as temporary:
         arrived, before = temporary / "arrived", temporary / "before"
         unpack(artefacts, arrived, get)
         record = read_record(arrived)
@@ -61,8 +56,6 @@ def install(task: Task, artefacts: Parcel, get: Get, fingerprint: str) -> None:
         if task.folder.exists():
             task.folder.replace(before)
         arrived.replace(task.folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _localise(task: Task, folder: Path) -> None:
