@@ -63,6 +63,7 @@ FORBIDDEN: dict[str, set[str]] = {
             *("predict", "runtime", "subjects", "timing"),
         )
     },
+    "labels.review": TORCH,  # whoever looks at pictures needs no network
     "evaluation.order_statistics": {"scipy"},  # the line PC's bench needs it
     "deployment.answers": TORCH | {"scipy", "polars", "onnx"},  # the line PC's bench writes them
     **{name: TORCH | {"scipy"} for name in BASE if name},

@@ -8,6 +8,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from pydantic import BaseModel
+
+from drupe.configuration import read_yaml
 from drupe.data.discover import Listing, discover
 from drupe.data.file_digests import file_digests
 from drupe.data.overlay import active_fixes, match_fixes
@@ -23,7 +26,6 @@ from drupe.labels.review.queue import (
 )
 from drupe.progress import Progress, silent
 from drupe.runs.layout import RunFolder
-from drupe.training.preparation import recorded_config
 
 NEIGHBOURS_PER_CLASS = 2
 SHOWN = 10
@@ -42,18 +44,25 @@ def data_folder(source: Path, data: Path | None) -> tuple[Path, Path | None, str
         if data is not None:
             raise InputError(f"--data: goes with a ranking; {source} is a folder already")
         return source, None, None
+    defect = None
     if not source.exists():
         raise InputError(
             f"{source}: must be a dataset folder or a ranking (CSV), got nothing there"
         )
-    run = source.parent
-    if RunFolder(run).config.exists():
-        config = recorded_config(run, data, option="--data")
-        assert config.data.root is not None
-        return config.data.root, source, config.data.defect
+    config = RunFolder(source.parent).config
+    if config.exists():
+        known = _DataKeys.model_validate(read_yaml(config).get("data") or {})
+        data, defect = data or known.root, known.defect
     if data is None:
         raise InputError(f"{source}: lies in no run, so say where its pictures are: --data DIR")
-    return data, source, None
+    return data, source, defect
+
+
+class _DataKeys(BaseModel):
+    """What a run's configuration says of its data, read without what it takes to train."""
+
+    root: Path | None = None
+    defect: str | None = None
 
 
 def open_queue(

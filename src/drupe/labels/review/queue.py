@@ -31,8 +31,9 @@ Role = Literal["suspect", "control"]
 class Nominee:
     """A picture that could be shown: its place in the dataset and its label now.
 
-    sha256 (hex): of its file; score: the probability of a defect by a network that never saw it, None where nothing was
-    ranked; reason: what the ranking says of it; neighbours: paths of pictures to show beside it.
+    sha256 (hex): of its file; score: the probability of a defect by a network that never saw it,
+    None where nothing was ranked; reason: what the ranking says of it; neighbours: paths of
+    pictures to show beside it.
     """
 
     path: str
