@@ -12,6 +12,13 @@ function startReview(backend) {
   let zoom = 1; // 1: as large as fits
   let busy = true;
 
+  // Keys count when the last answer is kept and the next picture is there; the body says so.
+  function setBusy(value) {
+    busy = value;
+    document.body.setAttribute("aria-busy", String(value));
+    document.body.dataset.answered = state ? state.answered : "";
+  }
+
   function say(text) {
     find("alert").textContent = text;
     find("alert").hidden = !text;
@@ -138,17 +145,17 @@ function startReview(backend) {
       const judged = pixels !== null;
       for (const button of document.querySelectorAll(".good, .defect, .type")) button.disabled = !judged;
     }
-    busy = false;
+    setBusy(false);
   }
 
   async function step(action) {
     if (busy) return;
-    busy = true;
+    setBusy(true);
     say("");
     try {
       await show(await action());
     } catch (error) {
-      busy = false;
+      setBusy(false);
       say(
         error instanceof TypeError
           ? "The server doesn't answer. What was answered is kept: start the same command again."
