@@ -25,7 +25,7 @@ function startReview(backend) {
   }
 
   function timeLeft(seconds) {
-    if (seconds === null) return "";
+    if (!seconds) return "";
     if (seconds < 60) return " · less than a minute left";
     const minutes = Math.round(seconds / 60);
     return minutes < 60
