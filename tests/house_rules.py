@@ -81,6 +81,7 @@ READS_ENVIRONMENT = {
 }
 READS_CLOCK = {
     "data.file_digests",  # a file changed just now is hashed again next time
+    "data.label_history",  # when the labels were changed
     "cli.progress",  # rates and time left
     "deployment.timing",  # measures latency
     "study.execution.local",  # gives what it has interrupted some seconds to end

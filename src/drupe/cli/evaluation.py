@@ -108,6 +108,9 @@ def print_fixes(fixes: FixesRecord | None, folder: Path | None = None) -> None:
     if fixes.unmatched:
         line += f"; {len(fixes.unmatched):,} match no picture, see drupe data fixes"
     stderr().print(line, markup=False, soft_wrap=True)
+    for doubt in (fixes.doubt("calibration"), fixes.doubt("test")):
+        if doubt:
+            stderr().print(f"Mind: {doubt}; nothing passes on them.", markup=False, soft_wrap=True)
 
 
 def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:

@@ -16,12 +16,23 @@ from typing import Any
 from drupe.data.discover import discover
 from drupe.data.file_digests import file_digests
 from drupe.data.fix_matching import FixMatch, match_by_content
-from drupe.data.fixes import ACTIONS, SHOWN, Fix, Fixes, is_inside, read_fix_list
+from drupe.data.fixes import (
+    SHOWN,
+    Fix,
+    Fixes,
+    fix_document,
+    is_inside,
+    parse_fix,
+    read_fix_list,
+)
+from drupe.data.label_history import find_revision, record_revision
 from drupe.data.naming import Naming
 from drupe.data.store_errors import writing_to
 from drupe.errors import InputError, shortened, suggest
 from drupe.files import read_json, write_json
 from drupe.progress import Progress, silent
+
+EARLIER = "fixes of an earlier version"
 
 
 def overlay_path(root: Path, store: Path) -> Path:
@@ -32,6 +43,11 @@ def overlay_path(root: Path, store: Path) -> Path:
 def audit_path(root: Path, store: Path) -> Path:
     """Return where the last audit of the dataset folder ``root`` is kept."""
     return store / "audits" / f"{_key(root)}.json"
+
+
+def history_folder(root: Path, store: Path) -> Path:
+    """Return where the revisions of the dataset folder ``root``'s labels are kept."""
+    return store / "label-history" / _key(root)
 
 
 def _key(root: Path) -> str:
@@ -52,10 +68,14 @@ class _Kept:
 
 @dataclass(frozen=True)
 class Overlay:
-    """The fixes in ``store`` that may be about pictures of the dataset folder ``root``."""
+    """The fixes in ``store`` that may be about pictures of the dataset folder ``root``.
+
+    ``pinned``: those of an earlier revision of its labels, instead of what holds now.
+    """
 
     root: Path
     store: Path
+    pinned: tuple[Fix, ...] | None = None
 
     def matched(self, paths: Sequence[str], digests: Sequence[str]) -> FixMatch:
         """Return the fixes for a folder of files with these paths and SHA-256 (hex).
@@ -66,6 +86,10 @@ class Overlay:
 
         Raises :class:`InputError` where an overlay's file is damaged.
         """
+        if self.pinned is not None:
+            return match_by_content(
+                self.pinned, paths, digests, overlay_path(self.root, self.store)
+            )
         own = self._own(paths, digests)
         taken = {fix.sha256 for fix in own}
         here = {digest for digest in digests if digest} - taken
@@ -84,7 +108,7 @@ class Overlay:
 
         Its own folder is gone, so which pictures it is about can't be told.
         """
-        if overlay_path(self.root, self.store).exists():
+        if self.pinned is not None or overlay_path(self.root, self.store).exists():
             return
         here = set(paths)
         for file, kept in self._other_files():
@@ -97,16 +121,16 @@ class Overlay:
                     "if not, delete this overlay"
                 )
 
-    def keep(self, fixes: Sequence[Fix], instead_of: Sequence[Fix]) -> None:
+    def keep(self, fixes: Sequence[Fix], instead_of: Sequence[Fix], why: str) -> None:
         """Write ``fixes`` as the folder's own; ``instead_of`` are taken out of other overlays."""
         gone = set(instead_of)
-        write_overlay(self.root, self.store, fixes)
+        write_overlay(self.root, self.store, fixes, why)
         for kept in self._others():
             if gone & set(kept.fixes):
                 left = [
                     fix for fix in kept.fixes if fix not in gone or _is_in_place(kept.root, fix)
                 ]
-                write_overlay(kept.root, self.store, left)
+                write_overlay(kept.root, self.store, left, f"pictures went to {self.root}")
 
     def _own(self, paths: Sequence[str], digests: Sequence[str]) -> tuple[Fix, ...]:
         path = overlay_path(self.root, self.store)
@@ -116,7 +140,7 @@ class Overlay:
         if not kept.is_old:
             return kept.fixes
         fixes = with_content(kept.fixes, paths, digests)
-        write_overlay(self.root, self.store, fixes)
+        write_overlay(self.root, self.store, fixes, EARLIER)
         return fixes
 
     def _others(self) -> list[_Kept]:
@@ -128,12 +152,15 @@ class Overlay:
         return [(path, _read(path)) for path in files]
 
 
-def active_fixes(root: Path, store: Path) -> Overlay | None:
+def active_fixes(root: Path, store: Path, revision: str | None = None) -> Overlay | None:
     """Return the fixes that may hold in the dataset folder ``root``, None where the store has none.
 
-    Which of them do is known when the folder's files are: :meth:`Overlay.matched`.
+    Which of them do is known when the folder's files are: :meth:`Overlay.matched`. ``revision``:
+    those of an earlier state of its labels, see :func:`~drupe.data.label_history.find_revision`.
     """
     root, store = Path(root), Path(store)
+    if revision is not None:
+        return Overlay(root, store, find_revision(history_folder(root, store), revision).fixes)
     return Overlay(root, store) if any((store / "overlays").glob("*.json")) else None
 
 
@@ -215,18 +242,48 @@ def apply_fixes(
         or the store can't be written to.
     """
     root, store = Path(root), Path(store)
-    wanted = read_fix_list(Path(fix_list))
+    wanted, why = read_fix_list(Path(fix_list)), f"fix list {fix_list}"
+    return add_fixes(
+        root,
+        store,
+        wanted,
+        source=str(fix_list),
+        why=f"{why}, in place of all earlier fixes" if replace_earlier else why,
+        naming=naming,
+        replace_earlier=replace_earlier,
+        progress=progress,
+    )
+
+
+def add_fixes(
+    root: Path,
+    store: Path,
+    wanted: Sequence[Fix],
+    *,
+    source: str,
+    why: str,
+    naming: Naming | None = None,
+    replace_earlier: bool = False,
+    progress: Progress = silent,
+) -> Applied:
+    """Add the fixes ``wanted``, each path once, as :func:`apply_fixes` does those of a list.
+
+    ``source`` is what a message calls them, ``why`` what the history of the labels says of it.
+    """
     has_types = naming is not None and naming.has_types
     listing = discover(root, naming) if has_types else discover(root, either_defect=True)
     digests = file_digests(root, listing.paths, store=store, progress=progress).digests
     digest_at = dict(zip(listing.paths, digests, strict=True))
-    _check(wanted, fix_list, root, digest_at, tuple(listing.meanings))
+    _check(wanted, source, root, digest_at, tuple(listing.meanings))
     new = {fix.path: fix for fix in with_content(wanted, listing.paths, digests)}
     overlay = Overlay(root, store)
     found = overlay.matched(listing.paths, digests)
     earlier = {path: fix for fix, path in found.honoured}
     again = [path for path in new if path in earlier and not replace_earlier]
     differing = [path for path in again if earlier[path].change != new[path].change]
+    for path in set(again) - set(differing):
+        # What a review found stays known as such, whoever says the same again.
+        new[path] = replace(new[path], origin=new[path].origin or earlier[path].origin)
     kept: list[Fix] = []
     if not replace_earlier:
         kept = [replace(fix, path=path) for path, fix in earlier.items() if path not in new]
@@ -236,7 +293,7 @@ def apply_fixes(
         settled = {fix.sha256 for fix in new.values()}
         lost = [fix for fix, _ in found.unmatched if fix.sha256 not in settled]
         kept, fixes = [*kept, *lost], [*fixes, *lost]
-    overlay.keep(fixes, instead_of=found.all)
+    overlay.keep(fixes, instead_of=found.all, why=why)
     return Applied(
         new=len(new) - len(again),
         known=len(again) - len(differing),
@@ -253,8 +310,17 @@ def clear_fixes(root: Path, store: Path, *, progress: Progress = silent) -> int:
     root, store = Path(root), Path(store)
     overlay = Overlay(root, store)
     found = find_fixes(root, store, progress=progress)
-    overlay.keep([], instead_of=found.all)
+    overlay.keep([], instead_of=found.all, why="all fixes taken back")
     return len(found.all)
+
+
+def restore_fixes(
+    root: Path, store: Path, fixes: Sequence[Fix], why: str, *, progress: Progress = silent
+) -> None:
+    """Make ``fixes``, those of an earlier revision, hold for the dataset folder ``root`` again."""
+    root, store = Path(root), Path(store)
+    found = find_fixes(root, store, progress=progress)
+    Overlay(root, store).keep(fixes, instead_of=found.all, why=why)
 
 
 def find_fixes(root: Path, store: Path, *, progress: Progress = silent) -> FixMatch:
@@ -268,24 +334,24 @@ def find_fixes(root: Path, store: Path, *, progress: Progress = silent) -> FixMa
     return Overlay(root, store).matched(listing.paths, digests)
 
 
-def write_overlay(root: Path, store: Path, fixes: Sequence[Fix]) -> None:
-    """Write ``fixes`` as the overlay of the dataset folder ``root``; none removes it."""
+def write_overlay(root: Path, store: Path, fixes: Sequence[Fix], why: str = "") -> None:
+    """Write ``fixes`` as the overlay of the dataset folder ``root``; none removes it.
+
+    The history of the folder's labels gets a revision, with ``why`` as its reason.
+    """
     path = overlay_path(root, store)
+    history = history_folder(root, store)
     with writing_to(store):
+        if path.exists() and not history.exists():
+            record_revision(history, _read(path).fixes, EARLIER)
+        record_revision(history, fixes, why)
         if not fixes:
             path.unlink(missing_ok=True)
             return
         document = {
             "root": str(root.resolve()),
             "fixes": [
-                {
-                    "path": fix.path,
-                    "action": fix.action,
-                    "value": fix.value,
-                    "reason": fix.reason,
-                    "sha256": fix.sha256,
-                    "copies": list(fix.copies),
-                }
+                fix_document(fix)
                 for fix in sorted(fixes, key=lambda fix: (fix.path, fix.sha256 or ""))
             ],
         }
@@ -294,14 +360,14 @@ def write_overlay(root: Path, store: Path, fixes: Sequence[Fix]) -> None:
 
 def _check(
     fixes: Sequence[Fix],
-    fix_list: Path,
+    source: str,
     root: Path,
     digest_at: dict[str, str],
     classes: Sequence[str],
 ) -> None:
     problems = []
     for fix in fixes:
-        where = f"{fix_list}: {fix.path}"
+        where = f"{source}: {fix.path}"
         if fix.path not in digest_at:
             problems.append(f"{where}: must be an image of {root}, got no such image")
         elif fix.sha256 and fix.sha256 != digest_at[fix.path]:
@@ -342,24 +408,12 @@ def _new_form(document: Any) -> _Kept | None:
     if not isinstance(document, dict) or not isinstance(document.get("root"), str):
         return None
     listed = document.get("fixes")
-    if not isinstance(listed, list) or not all(_is_fix(one) for one in listed):
+    if not isinstance(listed, list):
         return None
-    fixes = tuple(Fix(**{**one, "copies": tuple(one["copies"])}) for one in listed)
-    return _Kept(Path(document["root"]), fixes)
-
-
-def _is_fix(document: Any) -> bool:
-    names = {"path", "action", "value", "reason", "sha256", "copies"}
-    return (
-        isinstance(document, dict)
-        and set(document) == names
-        and all(isinstance(document[name], str) for name in names - {"sha256", "copies"})
-        and isinstance(document["sha256"], str | None)
-        and isinstance(document["copies"], list)
-        and all(isinstance(path, str) for path in document["copies"])
-        and is_inside(document["path"])
-        and document["action"] in ACTIONS
-    )
+    fixes = [parse_fix(one) for one in listed]
+    if None in fixes:
+        return None
+    return _Kept(Path(document["root"]), tuple(fix for fix in fixes if fix))
 
 
 def _old_form(document: Any) -> _Kept | None:

@@ -19,7 +19,7 @@ from drupe.evaluation.paired import z_quantile
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ReviewerAgreement:
     """Kappa of ``items`` that all ``reviewers`` judged, with its interval.
 
     ``observed`` is p_o, the share of pairs of judgements that agree. ``kappa``, ``low`` and
@@ -42,7 +42,7 @@ class Agreement:
 
 def cohen_kappa(
     table: NDArray[np.integer], reviewers: tuple[str, str], confidence: float = 0.95
-) -> Agreement:
+) -> ReviewerAgreement:
     """Return Cohen's kappa of two reviewers.
 
     The interval is κ ± z·SE with the large-sample variance of Fleiss, Cohen & Everitt (1969), as in
@@ -57,12 +57,12 @@ def cohen_kappa(
     check_confidence(confidence, 2)
     n = int(table.sum())
     if not n:
-        return Agreement(reviewers, 0, None, None, None, None, confidence, "cohen")
+        return ReviewerAgreement(reviewers, 0, None, None, None, None, confidence, "cohen")
     p = table / n
     rows, columns = p.sum(axis=1), p.sum(axis=0)
     observed, expected = float(np.trace(p)), float(rows @ columns)
     if expected >= 1:
-        return Agreement(reviewers, n, observed, None, None, None, confidence, "cohen")
+        return ReviewerAgreement(reviewers, n, observed, None, None, None, confidence, "cohen")
     kappa = (observed - expected) / (1 - expected)
     own = np.diag(p) @ (1 - (rows + columns) * (1 - kappa)) ** 2
     off = p - np.diag(np.diag(p))
@@ -71,12 +71,12 @@ def cohen_kappa(
     variance = max(0.0, float(own + others - centre)) / (n * (1 - expected) ** 2)
     reach = z_quantile(confidence, 2) * math.sqrt(variance)
     low, high = _bounds(kappa, reach, observed, expected, n, confidence)
-    return Agreement(reviewers, n, observed, kappa, low, high, confidence, "cohen")
+    return ReviewerAgreement(reviewers, n, observed, kappa, low, high, confidence, "cohen")
 
 
 def fleiss_kappa(
     counts: NDArray[np.integer], reviewers: tuple[str, ...], confidence: float = 0.95
-) -> Agreement:
+) -> ReviewerAgreement:
     """Return Fleiss' kappa (1971) of m reviewers, each of whom judged every item once.
 
     The interval is κ ± t·SE with the jackknife over items (Fleiss & Davies 1982) and n − 1 degrees
@@ -92,12 +92,12 @@ def fleiss_kappa(
     if n and (m < 2 or not np.all(counts.sum(axis=1) == m)):
         raise ValueError(f"counts: rows must add up to {m} reviewers, at least 2")
     if not n:
-        return Agreement(reviewers, 0, None, None, None, None, confidence, "fleiss")
+        return ReviewerAgreement(reviewers, 0, None, None, None, None, confidence, "fleiss")
     of_item = (np.sum(counts.astype(np.float64) ** 2, axis=1) - m) / (m * (m - 1))
     shares = counts.sum(axis=0) / (n * m)
     observed, expected = float(of_item.mean()), float(shares @ shares)
     if expected >= 1:
-        return Agreement(reviewers, n, observed, None, None, None, confidence, "fleiss")
+        return ReviewerAgreement(reviewers, n, observed, None, None, None, confidence, "fleiss")
     kappa = (observed - expected) / (1 - expected)
     reach = math.inf
     if n > 1:
@@ -107,7 +107,7 @@ def fleiss_kappa(
         error = math.sqrt((n - 1) / n * float(np.sum((without - without.mean()) ** 2)))
         reach = float(stdtrit(n - 1, 1 - (1 - confidence) / 2)) * error
     low, high = _bounds(kappa, reach, observed, expected, n, confidence)
-    return Agreement(reviewers, n, observed, kappa, low, high, confidence, "fleiss")
+    return ReviewerAgreement(reviewers, n, observed, kappa, low, high, confidence, "fleiss")
 
 
 def _bounds(

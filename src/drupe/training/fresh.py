@@ -15,7 +15,7 @@ from drupe.errors import InputError
 from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.progress import Progress, silent
-from drupe.runs.record import require_same_data
+from drupe.runs.record import FixesRecord, require_same_data
 from drupe.training.claim import check_store
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import defect_logits
@@ -88,7 +88,11 @@ def calibrate_on_fresh(
         groups=fresh.origins,
     )
     split = JudgedSplit(table, groups)
-    return model.with_calibration(split, fresh.fingerprint, is_new=True)
+    suspects = [
+        fix for fix in fresh.fixed.all if fix.origin is not None and fix.origin.cause == "suspect"
+    ]
+    doubt = FixesRecord(suspects={"calibration": len(suspects)}).doubt("calibration")
+    return model.with_calibration(split, fresh.fingerprint, is_new=True, doubt=doubt)
 
 
 def _groups_if_new(

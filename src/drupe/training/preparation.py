@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from drupe.data.content import content_crop
 from drupe.data.copies.copy_rule import duplicate_groups
 from drupe.data.dataset import Dataset, open_dataset
 from drupe.data.overlay import active_fixes
-from drupe.data.split import Split, split_dataset
+from drupe.data.split import SIDES, Split, split_dataset
 from drupe.errors import InputError
 from drupe.evaluation.holdout import holdout_share
 from drupe.files import replacing
@@ -77,9 +78,28 @@ class PreparedData:
             dropped=len(split.dropped),
             skipped=list(dataset.skipped),
             passed_over=dataset.passed.to_json(),
-            fixes=FixesRecord(**dataset.fixed.to_json()),
+            fixes=FixesRecord(**dataset.fixed.to_json(), suspects=self._suspects),
             notes=[*dataset.notes, *self.notes],
         )
+
+    @property
+    def _suspects(self) -> dict[str, int]:
+        """Count, by split, the fixes of images that were looked at because a model disagreed.
+
+        Of an image that was left out, the split is that of the ranking; where there was none, it
+        counts for calibration and test.
+        """
+        place = {path: index for index, path in enumerate(self.dataset.paths)}
+        sides = {name: getattr(self.split, name) for name in SIDES}
+        counts: Counter[str] = Counter()
+        for fix, path in self.dataset.fixed.honoured:
+            if fix.origin is None or fix.origin.cause != "suspect":
+                continue
+            if path in place:
+                counts.update(name for name, items in sides.items() if place[path] in items)
+            else:
+                counts.update([fix.origin.split] if fix.origin.split in SIDES else SIDES[1:])
+        return dict(counts)
 
 
 def require_root(data: DataConfig) -> Path:
@@ -126,7 +146,7 @@ def prepare_data(
         naming=data.naming,
         unreadable=data.unreadable,
         sizes=data.sizes,
-        fixes=active_fixes(root, store),
+        fixes=active_fixes(root, store, data.labels),
         progress=progress,
     )
     groups = _cached_groups(dataset, progress)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from drupe.evaluation.intervals import Proportion
-from drupe.labels.agreement import Agreement, cohen_kappa, fleiss_kappa
+from drupe.labels.agreement import ReviewerAgreement, cohen_kappa, fleiss_kappa
 from drupe.labels.review.answers import JUDGEMENTS
 from drupe.labels.review.queue import ReviewQueue
 from drupe.labels.review.votes import Answers, Vote, votes_by_item
@@ -61,8 +61,8 @@ class ReviewQuality:
     """All reviewers, each two of them (Cohen), and all together where there are three (Fleiss)."""
 
     reviewers: tuple[ReviewerQuality, ...]
-    pairs: tuple[Agreement, ...]
-    together: Agreement | None
+    pairs: tuple[ReviewerAgreement, ...]
+    together: ReviewerAgreement | None
 
     def to_json(self) -> dict[str, Any]:
         """Return every part."""
@@ -103,20 +103,20 @@ def _reviewer(
         answers=len(held),
         showings=len(queue.showings),
         repeated=Proportion(sum(vote.is_consistent for vote in twice), len(twice)),
-        clean_as_defect=Proportion(*turned[clean]),
-        defect_as_good=Proportion(*turned[defect]),
+        clean_as_defect=Proportion(turned[clean][0], turned[clean][1]),
+        defect_as_good=Proportion(turned[defect][0], turned[defect][1]),
         tilt=float(binomtest(turned[clean][0], changed).pvalue) if changed else 1.0,
         seconds=statistics.median(one.seconds for one in held) if held else None,
     )
 
 
-def _pair(votes: Sequence[Sequence[Vote]], names: tuple[str, str]) -> Agreement:
+def _pair(votes: Sequence[Sequence[Vote]], names: tuple[str, str]) -> ReviewerAgreement:
     table = np.zeros((len(JUDGEMENTS), len(JUDGEMENTS)), np.int64)
     np.add.at(table, tuple(_judged_by_all(votes, names).T), 1)
     return cohen_kappa(table, names)
 
 
-def _together(votes: Sequence[Sequence[Vote]], names: tuple[str, ...]) -> Agreement:
+def _together(votes: Sequence[Sequence[Vote]], names: tuple[str, ...]) -> ReviewerAgreement:
     judged = _judged_by_all(votes, names)
     counts = np.stack([(judged == place).sum(axis=1) for place in range(len(JUDGEMENTS))], axis=1)
     return fleiss_kappa(counts, names)
