@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from drupe.cli.console import print_line
-from drupe.cli.options import STORE, Defect, Json, Store, examples
+from drupe.cli.options import STORE, Defect, Json, Labels, Store, examples
 from drupe.cli.progress import progress_on
 
 EXAMPLES = examples(
@@ -23,6 +23,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="Where the run's data lies now, if it was moved."),
     ] = None,
+    labels: Labels = None,
     defect: Defect = None,
     store: Store = STORE,
     json: Json = False,
@@ -40,7 +41,9 @@ def evaluate(
     from drupe.runs.record import read_record
     from drupe.training.saved import evaluate_run
 
-    evaluation = evaluate_run(run, store, data_root=data, defect=defect, progress=progress_on())
+    evaluation = evaluate_run(
+        run, store, data_root=data, defect=defect, labels=labels, progress=progress_on()
+    )
     record = read_record(run)
     skipped = record.data.skipped if record else []
     imported = record.imported if record else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drupe.cli.console import print_json
-from drupe.cli.options import STORE, Defect, Fresh, Json, Logits, RunData, Store, examples
+from drupe.cli.options import STORE, Defect, Fresh, Json, Labels, Logits, RunData, Store, examples
 from drupe.cli.progress import progress_on
 from drupe.errors import InputError
 
@@ -105,6 +105,7 @@ def threshold(
     low: Low = None,
     high: High = None,
     logits: Logits = False,
+    labels: Labels = None,
     defect: Defect = None,
     store: Store = STORE,
     as_json: Json = False,
@@ -132,7 +133,9 @@ def threshold(
         low=low,
         high=high,
     )
-    model = _model(source, data, run_data, cross_fit, defect, logits, store)
+    if labels and not data:
+        raise InputError("--labels: goes with --data, whose labels it is about; a run has its own")
+    model = _model(source, data, run_data, cross_fit, defect, logits, store, labels)
     point = operating_point(model, request)
     if point.certificate and model.seed is not None:
         record_certificate(source, point.certified_figures())
@@ -203,6 +206,7 @@ def _model(
     defect: str | None,
     logits: bool,
     store: Path,
+    labels: str | None,
 ) -> ModelPredictions:
     from drupe.cli.evaluation import print_fixes
     from drupe.data.overlay import find_fixes
@@ -230,8 +234,10 @@ def _model(
     if data:
         from drupe.training.fresh import calibrate_on_fresh
 
-        model = calibrate_on_fresh(model, source, data, store, progress_on(), run_data=run_data)
-        print_fixes(FixesRecord(**find_fixes(data, store).to_json()), data)
+        model = calibrate_on_fresh(
+            model, source, data, store, progress_on(), run_data=run_data, labels=labels
+        )
+        print_fixes(FixesRecord(**find_fixes(data, store, labels).to_json()), data)
         return model
     if cross_fit:
         from drupe.training.crossfit import calibrate_on_folds

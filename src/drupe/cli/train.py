@@ -14,6 +14,7 @@ from drupe.cli.options import (
     Good,
     Group,
     Json,
+    Labels,
     Store,
     WeightsFolder,
     examples,
@@ -61,6 +62,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Start, continue, or do nothing when done.")
     ] = False,
+    labels: Labels = None,
     defect: Defect = None,
     good: Good = None,
     group: Group = None,
@@ -74,16 +76,24 @@ def train(
     """
     from drupe.cli.evaluation import print_trained
     from drupe.configuration import merge, parse_overrides
+    from drupe.data.label_history import find_revision
+    from drupe.data.overlay import history_folder
     from drupe.runs.layout import seed_folder
     from drupe.training.config import load_experiment
     from drupe.training.presets import experiment_file
     from drupe.training.run import train_run
 
     keys = naming_keys(defect, good, group) | ({"root": str(data)} if data else {})
+    keys |= {"labels": labels} if labels else {}
     given = {"data": keys} | ({} if seed is None else {"seed": seed})
     config = load_experiment(
         experiment_file(experiment), merge(parse_overrides(overrides or []), given)
     )
+    if config.data.labels and config.data.root:
+        # By its name, which is the same in every store; a number is not.
+        found = find_revision(history_folder(config.data.root, store), config.data.labels)
+        named = config.data.model_copy(update={"labels": found.name})
+        config = config.model_copy(update={"data": named})
     for caveat in config.caveats:
         print_warning(caveat)
     folder = out or seed_folder(store / "runs" / "train" / config.name, config.seed)

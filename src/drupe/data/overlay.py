@@ -323,15 +323,20 @@ def restore_fixes(
     Overlay(root, store).keep(fixes, instead_of=found.all, why=why)
 
 
-def find_fixes(root: Path, store: Path, *, progress: Progress = silent) -> FixMatch:
+def find_fixes(
+    root: Path, store: Path, revision: str | None = None, *, progress: Progress = silent
+) -> FixMatch:
     """Return the fixes of the dataset folder ``root``, those that hold there and those that don't.
 
+    ``revision``: those of an earlier state of its labels; None: of now.
     Raises :class:`InputError` where the folder is no dataset, or an overlay's file is damaged.
     """
     root, store = Path(root), Path(store)
     listing = discover(root, either_defect=True)
     digests = file_digests(root, listing.paths, store=store, progress=progress).digests
-    return Overlay(root, store).matched(listing.paths, digests)
+    return (active_fixes(root, store, revision) or Overlay(root, store)).matched(
+        listing.paths, digests
+    )
 
 
 def write_overlay(root: Path, store: Path, fixes: Sequence[Fix], why: str = "") -> None:

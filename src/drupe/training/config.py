@@ -352,7 +352,7 @@ class ExperimentConfig(Section):
         """SHA-256 (hex) by which finished work is recognised: what is computed, on which data."""
         document = self.model_dump(mode="json")
         del document["name"], document["hypothesis"], document["data"]["root"]
-        del document["data"]["labels"]  # what they say is in the data's fingerprint
+        document["data"].pop("labels", None)  # what they say is in the data's fingerprint
         teacher, ancestor = document["training"]["teacher"], document["training"]["init"]
         if ancestor:
             del ancestor["run"]

@@ -32,11 +32,13 @@ def calibrate_on_fresh(
     progress: Progress = silent,
     *,
     run_data: Path | None = None,
+    labels: str | None = None,
 ) -> ModelPredictions:
     """Return ``model`` with the run's predictions on the crops in ``root`` as calibration.
 
     ``root`` is a folder of labelled crops with the run's classes; train/ and val/ in it, if any,
-    are taken together. ``run_data`` says where the run's own data lies now.
+    are taken together. ``run_data`` says where the run's own data lies now; ``labels``: the
+    revision of the new crops' labels, None for the newest.
     Scores are computed on the CPU in fp32 by the run's own weights.
 
     Raises:
@@ -56,7 +58,7 @@ def calibrate_on_fresh(
         naming=naming,
         unreadable=config.data.unreadable,
         sizes=config.data.sizes,
-        fixes=active_fixes(root, store),
+        fixes=active_fixes(root, store, labels),
         progress=progress,
     )
     if fresh.classes != metadata.classes:
