@@ -12,8 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from drupe.data.discover import discover
+from drupe.data.overlay import active_fixes
+from drupe.data.synthetic.generation import synthesise
+from drupe.labels.ranking import RankedLabel, write_ranking
 from drupe.labels.review.answers import answers_file, read_answers, standing
+from drupe.labels.review.application import apply_review
 from drupe.labels.review.page import lone_page
+from drupe.labels.review.preparation import open_queue
 from drupe.labels.review.queue import ReviewQueue, draw_queue, order_for
 from drupe.reporting.pdf import find_browser
 from review_files import nominees, request, small_queue, write_crops
@@ -294,3 +300,54 @@ def test_data_in_the_page_ends_no_element(tmp_path) -> None:
     data = text.partition('id="data">')[2].partition("</script>")[0]
     assert json.loads(data)["reviewer"] == "</script>x"
     assert text.count("</script>") == 2
+
+
+def test_a_scripted_reviewer_with_5_percent_errors_mends_the_labels(
+    tmp_path, serve, open_page
+) -> None:
+    root, store = tmp_path / "crops", tmp_path / "store"
+    truth = synthesise(root, images=240, size=48, seed=5, label_noise=0.08)
+    wrong = set(truth.label_noise)
+    random = np.random.default_rng(5)
+    listing = discover(root)
+    named = [listing.classes[int(defect)] for defect in listing.is_defect]
+    # A model that agrees with the truth more often than not: wrong labels come early, not first.
+    confidence = random.beta(2, 1, len(named)) - [0.6 * (p in wrong) for p in listing.paths]
+    rows = sorted(zip(confidence, listing.paths, named, strict=True))
+    ranking = [
+        RankedLabel(rank, path, "fit", label, 0.5, 0.5, 0.0, "unsure")
+        for rank, (_, path, label) in enumerate(rows, 1)
+    ]
+    write_ranking(tmp_path / "labels.csv", ranking)
+    wanted = request(40, 40, 10)
+    queue = open_queue(tmp_path, root, tmp_path / "labels.csv", wanted, store)
+    before = sum(item.path in wrong for item in queue.items if item.role == "suspect")
+    assert before >= 8
+
+    pressed, slips = {}, set()
+    with serve(queue, root, tmp_path) as where:
+        page = open_page(where)
+        for count, showing in enumerate(order_for(queue, "ann"), 1):
+            item = queue.items[showing.item]
+            is_clean = (item.label == queue.classes[0]) != (item.path in wrong)
+            if random.random() < 0.05:
+                slips.add(item.path)
+                is_clean = not is_clean
+            pressed[showing.id] = "good" if is_clean else "defect"
+            press(page, pressed[showing.id][0], count)
+
+    kept = standing(read_answers(answers_file(tmp_path, "ann"), queue))
+    assert {name: one.judgement for name, one in kept.items()} == pressed
+    done = apply_review(tmp_path, "majority", store)
+    twice = {queue.items[one.item].path for one in queue.showings if one.is_repeat}
+    (ann,) = done.quality.reviewers
+    assert ann.repeated.trials == 10
+    assert ann.repeated.successes >= 10 - len(slips & twice)
+    mended = active_fixes(root, store)
+    assert mended is not None
+    relabelled = {fix.path for fix in mended.matched((), ()).all}
+    seen = {item.path for item in queue.items}
+    assert relabelled - slips == (wrong & seen) - slips
+    assert len(wrong ^ relabelled) < len(wrong)
+    overall = done.noise[-1]
+    assert overall.wrong.low <= len(wrong) <= overall.wrong.high

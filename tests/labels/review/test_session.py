@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from PIL import Image
 from drupe.data.decode import UnreadableImageError
 from drupe.errors import InputError
 from drupe.labels.review.answers import answers_file, open_log, read_answers
-from drupe.labels.review.queue import order_for
+from drupe.labels.review.queue import draw_queue, order_for, read_queue
 from drupe.labels.review.session import RefusedAnswerError, ReviewSession
-from review_files import AT, small_queue
+from review_files import AT, CLASSES, answer, nominees, request, small_queue, write_crops
 
 
 @pytest.fixture
@@ -158,3 +159,30 @@ def test_a_picture_that_was_changed_can_only_be_left_open(start) -> None:
         session.answer(showing, "defect", "", 1.0)
     assert session.answer(showing, "bad", "", 1.0)["answered"] == 1
     assert read_answers(answers_file(start.folder, "ann"), start.queue)[0].seen == ""
+
+
+@pytest.mark.slow
+def test_50_000_pictures_are_answered_as_fast_as_50(tmp_path) -> None:
+    (path,) = write_crops(tmp_path / "crops", 1)
+    one = nominees(tmp_path / "crops", [path, path])[0]
+    wanted = request(1000, 50_000, 500)
+    queue = draw_queue([one] * 50_000, "crops", CLASSES, wanted)
+    queue.write(tmp_path)
+    queue = read_queue(tmp_path)
+    order = order_for(queue, "ann")
+    with open_log(tmp_path, "ann") as log:
+        given = [answer(queue, showing.id, "good") for showing in order[:45_000]]
+        answers_file(tmp_path, "ann").write_text(
+            "".join(line.model_dump_json() + "\n" for line in given)
+        )
+        started = time.perf_counter()
+        given = read_answers(answers_file(tmp_path, "ann"), queue)
+        session = ReviewSession(queue, order, "ann", tmp_path / "crops", log, given, lambda: AT)
+        assert session.state()["answered"] == 45_000
+        assert time.perf_counter() - started < 10
+        times = []
+        for _ in range(50):
+            at = time.perf_counter()
+            look_and_say(session)
+            times.append(time.perf_counter() - at)
+    assert sorted(times)[25] < 0.05

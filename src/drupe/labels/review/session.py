@@ -55,10 +55,9 @@ class ReviewSession:
     ) -> None:
         self._queue, self._order, self._reviewer, self._root = queue, tuple(order), reviewer, root
         self._log, self._now = log, now
-        wanted = {one.id for one in self._order}
-        self._held = {
-            name: one for name, one in standing(given).items() if name in wanted
-        }  # in the order of answering
+        self._places = {one.id: place for place, one in enumerate(self._order)}
+        held = standing(given).items()  # in the order of answering
+        self._held = {name: one for name, one in held if name in self._places}
         self._place = 0
         self._seen: dict[str, str] = {}
         self._recent: deque[float] = deque(
@@ -133,7 +132,7 @@ class ReviewSession:
             showing = next(reversed(self._held))
             self._log.append(self._line(showing, None, "", 0.0, ""))
             del self._held[showing]
-            self._place = next(place for place, one in enumerate(self._order) if one.id == showing)
+            self._place = self._places[showing]
         return self.state()
 
     def picture(self, name: str) -> bytes | None:
@@ -146,8 +145,11 @@ class ReviewSession:
             UnreadableImageError: the file is gone, damaged, or not the one that was drawn.
         """
         if self.is_finished:
-            found = {one.id: self._queue.items[one.item] for one in self._order}.get(name)
-            return None if found is None else picture_png(read_drawn(self._root, found))
+            place = self._places.get(name)
+            if place is None:
+                return None
+            item = self._queue.items[self._order[place].item]
+            return picture_png(read_drawn(self._root, item))
         current = self._order[self._place]
         item = self._queue.items[current.item]
         if name == current.id:
