@@ -9,7 +9,7 @@ import pytest
 from drupe.data.fixes import Fix, FixOrigin
 from drupe.data.overlay import add_fixes, clear_fixes
 from drupe.errors import InputError
-from drupe.training.preparation import prepare_data
+from drupe.training.preparation import prepare_data, with_named_labels
 
 
 def test_damaged_groups_are_found_anew(tiny, store):
@@ -106,6 +106,8 @@ def test_an_earlier_state_of_the_labels_can_be_used(tiny, crops, tmp_path):
     assert original.record.fixes.revision == "original"
     named = tiny(data={"labels": pinned.record.fixes.revision})
     assert prepare_data(named, store).dataset.fingerprint == pinned.dataset.fingerprint
+    assert with_named_labels(tiny(data={"labels": "1"}), store) == named
+    assert with_named_labels(tiny(), store) == tiny()
     assert named.identity("d") == tiny().identity("d")
     with pytest.raises(InputError, match="labels: must be a revision"):
         prepare_data(tiny(data={"labels": "77"}), store)

@@ -12,6 +12,7 @@ import typer
 from drupe.cli.console import print_line, stderr
 from drupe.cli.options import STORE, Defect, Store, examples
 from drupe.cli.progress import progress_on
+from drupe.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +96,7 @@ def review(
     from drupe.labels.review.queue import ReviewRequest, order_for
     from drupe.labels.review.votes import third_look as disputed
 
-    name = getuser() if reviewer is None else reviewer
+    name = _user() if reviewer is None else reviewer
     check_reviewer(name)
     root, ranking, known_defect = data_folder(source, data)
     request = ReviewRequest(
@@ -118,6 +119,13 @@ def review(
         _serve(queue, order, name, root, out, port, no_open)
     else:
         _write_page(queue, order, name, root, html)
+
+
+def _user() -> str:
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        raise InputError("--reviewer: must say who looks: the system knows no name") from None
 
 
 def _write_page(

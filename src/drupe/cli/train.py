@@ -76,10 +76,9 @@ def train(
     """
     from drupe.cli.evaluation import print_trained
     from drupe.configuration import merge, parse_overrides
-    from drupe.data.label_history import find_revision
-    from drupe.data.overlay import history_folder
     from drupe.runs.layout import seed_folder
     from drupe.training.config import load_experiment
+    from drupe.training.preparation import with_named_labels
     from drupe.training.presets import experiment_file
     from drupe.training.run import train_run
 
@@ -89,14 +88,10 @@ def train(
     config = load_experiment(
         experiment_file(experiment), merge(parse_overrides(overrides or []), given)
     )
-    if config.data.labels and config.data.root:
-        # By its name, which is the same in every store; a number is not.
-        found = find_revision(history_folder(config.data.root, store), config.data.labels)
-        named = config.data.model_copy(update={"labels": found.name})
-        config = config.model_copy(update={"data": named})
     for caveat in config.caveats:
         print_warning(caveat)
     folder = out or seed_folder(store / "runs" / "train" / config.name, config.seed)
+    config = with_named_labels(config, store)
     outcome = train_run(
         config, folder, store, resume=resume, weights_folder=weights, progress=progress_on()
     )

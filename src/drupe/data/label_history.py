@@ -94,12 +94,17 @@ def read_history(folder: Path) -> tuple[LabelRevision, ...]:
 def find_revision(folder: Path, wanted: str) -> LabelRevision:
     """Return the revision called ``wanted``: its number, its name, or the name's first letters.
 
+    A name is looked for in the histories of other folders too.
+
     Raises :class:`InputError` where there is none, or more than one that differ.
     """
     history = read_history(folder)
     found = [one for one in history if wanted in (one.name, str(one.number), f"r{one.number}")]
     if not found and len(wanted) >= SHORTEST_NAME:
-        found = [one for one in history if one.name.startswith(wanted)]
+        # The folder may have been moved: a name means the same pictures and changes anywhere.
+        others = (read_history(other) for other in sorted(folder.parent.glob("*")))
+        known_names = {one.name: one for kept in (*others, history) for one in kept}
+        found = [one for name, one in known_names.items() if name.startswith(wanted)]
     if len({one.name for one in found}) != 1:
         known = ", ".join(f"{one.number} ({one.name})" for one in history[-10:])
         raise InputError(

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from drupe.data.content import content_crop
 from drupe.data.copies.copy_rule import duplicate_groups
 from drupe.data.dataset import Dataset, open_dataset
-from drupe.data.overlay import active_fixes
+from drupe.data.label_history import find_revision
+from drupe.data.overlay import active_fixes, history_folder
 from drupe.data.split import SIDES, Split, split_dataset
 from drupe.errors import InputError
 from drupe.evaluation.holdout import holdout_share
@@ -131,6 +132,16 @@ def recorded_config(
             f"was moved, say where it lies now: {option} DIR"
         )
     return config
+
+
+def with_named_labels(config: ExperimentConfig, store: Path) -> ExperimentConfig:
+    """Return ``config`` with the name of its labels' revision: a number is of one store alone."""
+    data = config.data
+    if data.labels is None or data.root is None:
+        return config
+    found = find_revision(history_folder(data.root, store), data.labels)
+    named = data.model_copy(update={"labels": found.name})
+    return config.model_copy(update={"data": named})
 
 
 def prepare_data(

@@ -166,6 +166,8 @@ def test_every_state_has_a_name_and_can_come_back(review, tmp_path) -> None:
     earlier = active_fixes(root, store, history[1].name[:6])
     assert earlier is not None
     assert len(earlier.matched([], []).all) == 1
+    moved = history_folder(root.parent / "elsewhere", store)
+    assert find_revision(moved, history[2].name).fixes == history[2].fixes
     for wrong in ("9", "abc", "ffffffffffff"):
         with pytest.raises(InputError, match="must be a revision's number or name"):
             find_revision(kept, wrong)

@@ -55,6 +55,8 @@ def data_folder(source: Path, data: Path | None) -> tuple[Path, Path | None, str
         data, defect = data or known.root, known.defect
     if data is None:
         raise InputError(f"{source}: lies in no run, so say where its pictures are: --data DIR")
+    if not data.exists():
+        raise InputError(f"{data}: no such folder; say where the pictures lie now: --data DIR")
     return data, source, defect
 
 

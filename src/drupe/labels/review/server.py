@@ -6,6 +6,7 @@ another host (DNS rebinding), from another site's page, or for what isn't shown 
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
@@ -72,7 +73,10 @@ def listening_socket(port: int) -> socket.socket:
     """
     found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
+        if os.name == "posix":  # elsewhere it would let another process take the port over
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((HOST, port))
+        found.listen()
     except OSError as error:
         found.close()
         raise InputError(
