@@ -116,9 +116,9 @@ def review(
     else:
         order = order_for(queue, name)
     if html is None:
-        _serve(queue, order, name, root, out, port, no_open)
+        _serve(queue, order, name, root, out, port, no_open, third_look)
     else:
-        _write_page(queue, order, name, root, html)
+        _write_page(queue, order, name, root, html, third_look)
 
 
 def _user() -> str:
@@ -129,13 +129,18 @@ def _user() -> str:
 
 
 def _write_page(
-    queue: ReviewQueue, order: Sequence[Showing], name: str, root: Path, html: Path
+    queue: ReviewQueue,
+    order: Sequence[Showing],
+    name: str,
+    root: Path,
+    html: Path,
+    is_third: bool,
 ) -> None:
     from drupe.files import check_replaceable, write_text
     from drupe.labels.review.page import lone_page
 
     check_replaceable(html)
-    write_text(html, lone_page(queue, order, name, root, progress_on()))
+    write_text(html, lone_page(queue, order, name, root, progress_on(), is_third=is_third))
     print_line(f"{len(order):,} pictures for {name}: {html}")
 
 
@@ -147,6 +152,7 @@ def _serve(
     out: Path,
     port: int,
     no_open: bool,
+    is_third: bool,
 ) -> None:
     import webbrowser
 
@@ -158,7 +164,7 @@ def _serve(
     listener = server.listening_socket(port)
     with listener, open_log(out, name) as log:
         given = read_answers(answers_file(out, name), queue)
-        session = ReviewSession(queue, order, name, root, log, given, now)
+        session = ReviewSession(queue, order, name, root, log, given, now, is_third=is_third)
         token = server.new_token()
         where = server.address(listener, token)
         stderr().print("Stop with Ctrl-C; the same command goes on.", markup=False)

@@ -64,11 +64,11 @@ class ModelPredictions:
     threshold is certified on it, or models are compared on it, never one after the other.
     ``approximate`` says why thresholds certified on this calibration carry no exact guarantee, if
     they don't; ``in_sample`` why nothing at all can be certified on it, ``caveats`` what makes the
-    test figures optimistic, of a network trained elsewhere or of corrected labels. ``experiment`` and ``seed`` are
-    those of a run, None for a CSV. ``doubt`` and ``test_doubt`` say why nothing is proven on the
-    labels of calibration and of test, where they were changed because a model disagreed.
-    ``fit_items``: from so many items it has learnt that could have
-    been set aside instead; 0 where that isn't known, or calibration was collected later.
+    test figures optimistic, of a network trained elsewhere or of corrected labels. ``experiment``
+    and ``seed`` are those of a run, None for a CSV. ``doubt`` and ``test_doubt`` say why nothing is
+    proven on the labels of calibration and of test, where they were changed because a model
+    disagreed. ``fit_items``: from so many items it has learnt that could have been set aside
+    instead; 0 where that isn't known, or calibration was collected later.
     """
 
     name: str

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from drupe.errors import InputError
+from drupe.labels.review.decisions import decide
 from drupe.labels.review.quality import review_quality
 from drupe.labels.review.queue import ReviewQueue, draw_queue
 from drupe.labels.review.votes import disagreements, third_look, votes_by_item
@@ -89,6 +90,13 @@ def test_disagreements_go_to_a_third_look(queue) -> None:
     assert not any(one.is_repeat for one in order)
     answers["eve"] = {order[0].id: answer(queue, order[0].id, "good", "eve")}
     assert third_look(queue, answers, "eve") == order
+    third = answer(queue, order[0].id, "good", "eve").model_copy(update={"is_third": True})
+    answers["eve"] = {order[0].id: third}
+    quality = review_quality(queue, answers)
+    assert [one.reviewer for one in quality.reviewers] == ["ann", "bob"]
+    assert len(quality.pairs) == 1
+    assert decide(queue, answers, "unanimous")[order[0].item].outcome == "undecided"
+    assert "eve" in [vote.reviewer for vote in votes_by_item(queue, answers)[order[0].item]]
     with pytest.raises(InputError, match="needs the answers of two reviewers beside bob, got 1"):
         third_look(queue, {"ann": answers["ann"]}, "bob")
     agreeing = {"ann": answers["ann"], "bob": by_label(queue, "bob")}

@@ -88,6 +88,8 @@ def test_nothing_without_the_token(review, path) -> None:
     [
         {"Host": "evil.example"},
         {"Host": "evil.example:80"},
+        {"Host": "[::1"},
+        {"Host": ""},
         {"Host": "127.0.0.1:1"},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},

@@ -89,6 +89,18 @@ def test_an_answer_is_on_disk_before_the_next_picture_is_given(start) -> None:
     assert session.picture(second) is not None
 
 
+def test_a_third_look_is_kept_as_one(start) -> None:
+    queue, folder = start.queue, start.folder
+    with open_log(folder, "eve") as log:
+        order = order_for(queue, "eve")[:1]
+        session = ReviewSession(
+            queue, order, "eve", folder / "crops", log, (), lambda: AT, is_third=True
+        )
+        look_and_say(session)
+    (one,) = read_answers(answers_file(folder, "eve"), queue)
+    assert one.is_third
+
+
 def test_undo_shows_the_picture_again_and_keeps_what_was_said(start) -> None:
     session = start()
     first = look_and_say(session, "defect", "stem")

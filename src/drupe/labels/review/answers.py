@@ -41,7 +41,8 @@ class ReviewAnswer(BaseModel):
 
     review: the queue's id; judgement: None takes the showing's answer back; type: kind of defect;
     at: UTC (ISO 8601); seconds: from the picture's appearance to the answer; seen: SHA-256 (hex) of
-    the file that was shown, empty where it couldn't be.
+    the file that was shown, empty where it couldn't be; is_third: it was shown because others had
+    disagreed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +55,7 @@ class ReviewAnswer(BaseModel):
     at: str
     seconds: float = Field(ge=0, allow_inf_nan=False)
     seen: str = ""
+    is_third: bool = False
 
 
 class AnswerLog:

@@ -45,6 +45,8 @@ def lone_page(
     reviewer: str,
     root: Path,
     progress: Progress = silent,
+    *,
+    is_third: bool = False,
 ) -> str:
     """Return the page as one file: pictures inside, answers kept by the browser and exported.
 
@@ -69,6 +71,7 @@ def lone_page(
     data = {
         "review": queue.id,
         "reviewer": reviewer,
+        "is_third": is_third,
         "classes": list(queue.classes),
         "types": list(queue.request.types),
         "order": showings,

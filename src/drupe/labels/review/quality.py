@@ -74,7 +74,15 @@ class ReviewQuality:
 
 
 def review_quality(queue: ReviewQueue, answers: Answers) -> ReviewQuality:
-    """Measure the reviewers by repeats, controls and one another."""
+    """Measure the reviewers by repeats, controls and one another.
+
+    Third looks don't count: they are at pictures picked for being hard to agree on.
+    """
+    answers = {
+        name: kept
+        for name, held in answers.items()
+        if (kept := {showing: one for showing, one in held.items() if not one.is_third})
+    }
     votes = votes_by_item(queue, answers)
     names = tuple(sorted(answers))
     return ReviewQuality(

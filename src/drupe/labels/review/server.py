@@ -168,7 +168,7 @@ def _guard(token: str, port: int) -> Callable[[Request, Next], Awaitable[Respons
 
     async def guard(request: Request, go_on: Next) -> Response:
         headers = request.headers
-        given = request.url.path.split("/")[1]
+        given = request.scope["path"][1:].partition("/")[0]
         origin = headers.get("origin")
         if headers.get("host") not in hosts:
             response: Response = PlainTextResponse("another host", status_code=421)

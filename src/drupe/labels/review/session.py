@@ -40,7 +40,8 @@ class RefusedAnswerError(InputError):
 class ReviewSession:
     """Leads ``reviewer`` through ``order``; ``log`` keeps the answers, ``given`` came before.
 
-    ``root``: where the pictures lie; ``now``: gives the time in UTC (ISO 8601).
+    ``root``: where the pictures lie; ``now``: gives the time in UTC (ISO 8601); ``is_third``: this
+    is the third look at what others disagree on.
     """
 
     def __init__(
@@ -52,9 +53,11 @@ class ReviewSession:
         log: AnswerLog,
         given: Sequence[ReviewAnswer],
         now: Callable[[], str],
+        *,
+        is_third: bool = False,
     ) -> None:
         self._queue, self._order, self._reviewer, self._root = queue, tuple(order), reviewer, root
-        self._log, self._now = log, now
+        self._log, self._now, self._is_third = log, now, is_third
         self._places = {one.id: place for place, one in enumerate(self._order)}
         held = standing(given).items()  # in the order of answering
         self._held = {name: one for name, one in held if name in self._places}
@@ -212,6 +215,7 @@ class ReviewSession:
             at=self._now(),
             seconds=round(seconds, 3),
             seen=seen,
+            is_third=self._is_third,
         )
 
 

@@ -93,6 +93,7 @@ function lone() {
         at,
         seconds,
         seen: judgement !== null && data.pictures[data.order[index].seen] ? data.order[index].seen : "",
+        is_third: data.is_third,
       }));
       return { name: `answers-${data.review}.jsonl`, text: text.map((line) => `${line}\n`).join("") };
     },

@@ -211,6 +211,7 @@ function startReview(backend) {
   function closeTypes() {
     find("types").hidden = true;
     find("type").setAttribute("aria-expanded", "false");
+    resize();
   }
 
   function toggleTypes() {
@@ -233,6 +234,7 @@ function startReview(backend) {
     }));
     find("types").hidden = false;
     find("type").setAttribute("aria-expanded", "true");
+    resize();
     find("types").firstElementChild.focus();
   }
 
