@@ -9,7 +9,10 @@ import pytest
 from drupe.data.fixes import Fix, FixOrigin
 from drupe.data.overlay import add_fixes, clear_fixes
 from drupe.errors import InputError
+from drupe.runs.record import read_record
 from drupe.training.preparation import prepare_data, with_named_labels
+from drupe.training.run import train_run
+from drupe.training.saved import evaluate_run
 
 
 def test_damaged_groups_are_found_anew(tiny, store):
@@ -111,3 +114,18 @@ def test_an_earlier_state_of_the_labels_can_be_used(tiny, crops, tmp_path):
     assert named.identity("d") == tiny().identity("d")
     with pytest.raises(InputError, match="labels: must be a revision"):
         prepare_data(tiny(data={"labels": "77"}), store)
+
+
+def test_a_run_is_judged_again_on_the_labels_that_it_learnt(tiny, crops, tmp_path):
+    store, run = tmp_path / "store", tmp_path / "run"
+    config = tiny(training={"epochs": 1})
+    train_run(config, run, store)
+    first = prepare_data(config, store)
+    path = first.dataset.paths[first.split.test[0]]
+    add_fixes(crops, store, [Fix(path, "exclude")], source="list", why="one")
+    with pytest.raises(InputError, match="other images, labels or fixes"):
+        evaluate_run(run, store)
+    judged = evaluate_run(run, store, labels="original")
+    assert judged.test.images == len(first.split.test)
+    record = read_record(run)
+    assert record.data.fixes.revision == "original"
