@@ -9,6 +9,7 @@ from drupe.labels.design import (
     design_rate,
     design_total,
     hypergeometric_bounds,
+    joint_bounds,
 )
 
 
@@ -39,6 +40,33 @@ def test_weights_are_one_over_the_probability() -> None:
     assert total.estimate == 3 + 2 * 100 / 20 + 4
     low, high = hypergeometric_bounds(100, 20, 2, 2, 0.025)  # the other stratum is whole
     assert (total.low, total.high) == (3 + low + 4, 4 + high + 5)
+
+
+def test_strata_that_are_drawn_from_alike_are_bounded_as_one() -> None:
+    alike = [DrawnStratum(0, 0, 350, 50, 0, 0), DrawnStratum(0, 0, 350, 50, 3, 0)]
+    total = design_total(alike)
+    # 3 of 100: Clopper & Pearson 0.0062 to 0.0852, of 700 items.
+    assert (total.low, total.high) == (5, 59)
+    assert total.estimate == 21
+    # In the worst case the yes items lie where least was drawn, 10 of 400; at most 3.69 are found.
+    uneven = [DrawnStratum(0, 0, 100, 90, 0, 0), DrawnStratum(0, 0, 400, 10, 0, 0)]
+    assert joint_bounds(uneven, 0.025) == (0, int(100 * (1 - 0.025**0.01) * 40))
+    untouched = DrawnStratum(1, 2, 7, 0, 0, 0)
+    assert design_total([untouched, *alike]).high == 59 + 1 + 2 + 7
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_joint_bounds_hold_for_any_mix_of_strata(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    for _ in range(5):
+        others = random.integers(20, 400, 5)
+        drawn = np.maximum(1, (others * random.uniform(0.03, 0.5, 5)).astype(int))
+        totals = (others * random.beta(0.3, 4, 5)).astype(int)
+        found = [
+            design_total(draw(random, totals, others.tolist(), drawn.tolist())) for _ in range(400)
+        ]
+        held = np.mean([one.low <= totals.sum() <= one.high for one in found])
+        assert held >= 0.94  # nominally 0.95; 400 draws have a standard error of 0.011
 
 
 def draw(random, totals, others, drawn, certain=0):

@@ -7,6 +7,7 @@ a property; of "open" ones nobody could tell.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -14,7 +15,9 @@ from typing import Any
 
 from scipy.stats import hypergeom
 
-from drupe.evaluation.intervals import check_confidence
+from drupe.evaluation.intervals import check_confidence, clopper_pearson
+
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -71,20 +74,71 @@ class DesignRate:
 def design_total(strata: Sequence[DrawnStratum], confidence: float = 0.95) -> DesignTotal:
     """Estimate how many items of all ``strata`` are yes.
 
-    The bounds are exact: in each stratum those of the hypergeometric distribution (Thompson 2012,
-    ch. 5: all totals that the draw doesn't contradict), at a confidence that makes them hold
-    together (Bonferroni). Open items count as no for the lower bound and as yes for the upper one.
+    The bounds are exact. Of one stratum they are those of the hypergeometric distribution: all
+    totals that the draw doesn't contradict (Thompson 2012, ch. 5). Of several, see
+    :func:`joint_bounds`. Open items count as no for the lower bound and as yes for the upper one.
     """
     check_confidence(confidence, 2)
-    sampled = sum(one.is_sampled for one in strata)
-    tail = (1 - confidence) / 2 / max(sampled, 1)
-    bounds = [_stratum_bounds(one, tail) for one in strata]
-    return DesignTotal(
-        estimate=sum(one.estimate for one in strata),
-        low=sum(low for low, _ in bounds),
-        high=sum(high for _, high in bounds),
-        confidence=confidence,
-    )
+    tail = (1 - confidence) / 2
+    sampled = [one for one in strata if one.is_sampled and one.drawn]
+    low = sum(one.certain_yes for one in strata)
+    high = sum(one.certain_yes + one.certain_open for one in strata)
+    for one in strata:
+        if not one.is_sampled:
+            low, high = low + one.yes, high + one.yes + one.open
+        elif not one.drawn:
+            high += one.others
+    if len(sampled) == 1:
+        one = sampled[0]
+        least, most = hypergeometric_bounds(
+            one.others, one.drawn, one.yes, one.yes + one.open, tail
+        )
+        low, high = low + least, high + most
+    elif sampled:
+        least, most = joint_bounds(sampled, tail)
+        low, high = low + least, high + most
+    return DesignTotal(sum(one.estimate for one in strata), low, high, confidence)
+
+
+def joint_bounds(strata: Sequence[DrawnStratum], tail: float) -> tuple[int, int]:
+    """Return the smallest and the largest number of yes items among the others of all ``strata``.
+
+    Each hypergeometric count is a sum of independent Bernoulli variables (Vatutin & Mikhailov
+    1982), so what all draws find together is one too, with mean μ = Σ K n / M, K the yes items of a
+    stratum. Its tails are at most the binomial's of as many trials and the same mean, a step and
+    more away from it (Hoeffding 1956, theorem 5), so Clopper and Pearson bound μ; of a single find
+    the union bound does. Among all K that agree with these bounds, the least and the largest sum
+    are taken: where every stratum is drawn from alike, that is μ M / n.
+    """
+    trials = sum(one.drawn for one in strata)
+    least = sum(one.yes for one in strata)
+    most = sum(one.yes + one.open for one in strata)
+    need = _least_mean(least, trials, tail)
+    room = trials - _least_mean(trials - most, trials, tail)
+    known = sum(one.yes * one.drawn / one.others for one in strata)
+    by_share = sorted(strata, key=lambda one: one.drawn / one.others)
+    low = least + _added(by_share[::-1], need - known)
+    high = least + _added(by_share, room - known)
+    return math.ceil(low - ROUNDING), math.floor(high + ROUNDING)
+
+
+def _least_mean(found: int, trials: int, tail: float) -> float:
+    """Return the smallest mean of a sum of Bernoulli variables that may well give ``found``."""
+    if found <= 1:
+        return tail * found
+    return trials * clopper_pearson(found, trials, 1 - 2 * tail, 2)[0]
+
+
+def _added(strata: Sequence[DrawnStratum], mean: float) -> float:
+    """Return how many more yes items bring ``mean`` more finds, put into the strata by turns."""
+    added = 0.0
+    for one in strata:
+        share = one.drawn / one.others
+        free = one.others - one.drawn + one.open
+        items = min(max(mean, 0.0) / share, free)
+        added += items
+        mean -= items * share
+    return added
 
 
 def design_rate(
@@ -134,8 +188,3 @@ def hypergeometric_bounds(
         else:
             high_end = middle - 1
     return low_start, high_start
-
-
-def _stratum_bounds(one: DrawnStratum, tail: float) -> tuple[int, int]:
-    low, high = hypergeometric_bounds(one.others, one.drawn, one.yes, one.yes + one.open, tail)
-    return one.certain_yes + low, one.certain_yes + one.certain_open + high
