@@ -66,6 +66,7 @@ FORBIDDEN: dict[str, set[str]] = {
             *("predict", "runtime", "subjects", "timing"),
         )
     },
+    "labels.review": TORCH,  # whoever looks at pictures needs no network
     "evaluation.order_statistics": {"scipy"},  # the line PC's bench needs it
     "deployment.answers": TORCH | {"scipy", "polars", "onnx"},  # the line PC's bench writes them
     **{name: TORCH | {"scipy"} for name in BASE if name},
@@ -84,6 +85,7 @@ READS_ENVIRONMENT = {
 READS_CLOCK = {
     "leftovers",  # how old is what another machine has left?
     "data.file_digests",  # a file changed just now is hashed again next time
+    "data.label_history",  # when the labels were changed
     "cli.progress",  # rates and time left
     "deployment.timing",  # measures latency
     "study.execution.local",  # gives what it has interrupted some seconds to end

@@ -65,11 +65,13 @@ def write_run(
     approximate: str | None = None,
     seen: Seen | None = None,
     members: Iterable[str] = (),
+    suspects: dict[str, int] | None = None,
 ) -> Path:
     """Write a finished run's files, as far as they are read without a network.
 
     The first ``copies`` + 1 items of each split are copies of one another. ``seen``: of a network
     that was trained elsewhere. ``members``: the names of the runs that it is an ensemble of.
+    ``suspects``: by split, labels that were changed because a model disagreed.
     """
     tables = {"test": test or predictions(800, 2)}
     if calibrated:
@@ -87,6 +89,7 @@ def write_run(
         **{name: len(table) for name, table in tables.items()},
         "skipped": [],
         "approximate": approximate,
+        "fixes": {"suspects": suspects} if suspects else None,
     }
     record = {"status": status, "experiment": experiment, "seed": seed, "identity": identity}
     record |= {"data": data, "crop": None, "weights": None, "device": "cpu", "processes": 1}

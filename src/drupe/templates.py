@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -32,3 +34,9 @@ def template_environment(
 
 def _printable_lines(value: object) -> object:
     return "\n".join(map(printable, value.split("\n"))) if isinstance(value, str) else value
+
+
+def policy_hash(script: str) -> str:
+    """Return the name of an inline script in a content security policy."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -150,10 +150,12 @@ def test_fixes_are_honoured(folder: Path, store: Path, tmp_path: Path) -> None:
     assert document["fixes"] == {
         "excluded": 1,
         "relabelled": 1,
+        "revision": document["fixes"]["revision"],
         "moved": 0,
         "unmatched": [],
         "wrong": [],
     }
+    assert len(document["fixes"]["revision"]) == 12
 
     write_fix_list(tmp_path / "fixes.csv", audit(folder, store=store).proposed_fixes())
     apply_fixes(folder, store, tmp_path / "fixes.csv")

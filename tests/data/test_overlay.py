@@ -109,6 +109,7 @@ def test_a_renamed_picture_is_found(make_folder, store, tmp_path: Path) -> None:
     assert dataset.fixed.to_json() == {
         "excluded": 1,
         "relabelled": 0,
+        "revision": dataset.fixed.revision,
         "moved": 1,
         "unmatched": [],
     }

@@ -114,6 +114,11 @@ def test_the_card_says_what_was_learnt_besides_the_labels(deployed, tmp_path) ->
     document["input"]["views"] = 2
     student = tmp_path / "student"
     train_run(validate_experiment(document, "student"), student, store)
+    corrected = read_record(student)
+    assert corrected is not None
+    assert corrected.data.fixes is not None
+    corrected.data.fixes.suspects = {"test": 3}
+    corrected.write(student)
     request = Request(min_recall=0.8, confidence=0.8)
     exported = export_run(student, tmp_path / "bundle", store, request=request, threads=1)
     assert all(one.function.gate.flips == 0 for one in exported.evaluation.functions)
@@ -124,3 +129,5 @@ def test_the_card_says_what_was_learnt_besides_the_labels(deployed, tmp_path) ->
     assert f"| soft targets | 40 % of the target of {items} images, from 2 networks" in card
     assert f"| first weights | of {run} (SHA-256 {record.weights['sha256'][:12]}" in card
     assert f"had learnt from {items} of these" in card
+    assert "| state of the labels | `original` |" in card
+    assert "On the distinct test images (mind: 3 test labels were changed because" in card

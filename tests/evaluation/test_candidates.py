@@ -150,3 +150,10 @@ def test_a_clean_yield_that_hangs_on_calibration_is_not_shown(tmp_path) -> None:
     assert pair.drawn.p_value > 0.05
     assert not pair.is_shown(0.95)
     assert found.to_json()["pairs"][0]["drawn"]["over"] == ["test items", "calibration items"]
+
+
+def test_labels_that_a_model_had_picked_are_a_caveat(tmp_path) -> None:
+    run = write_run(tmp_path / "run", suspects={"calibration": 2, "test": 1})
+    test, calibration = read_lineup([run]).caveats
+    assert "lite0 seed 42: 1 test label was changed" in test
+    assert "lite0 seed 42: 2 calibration labels were changed" in calibration

@@ -25,6 +25,19 @@ def test_a_run_says_what_it_was_measured_on(tmp_path) -> None:
     assert len(model.test.table) == 800
 
 
+def test_labels_that_a_model_had_picked_are_said(tmp_path) -> None:
+    run = write_run(tmp_path / "run", suspects={"calibration": 3, "test": 1, "fit": 9})
+    model = read_run_predictions(run)
+    assert model.approximate is None
+    assert model.inexact == model.doubt
+    assert "3 calibration labels were changed because a model disagreed" in str(model.doubt)
+    assert model.caveats == (model.test_doubt,)
+    fresh = model.with_calibration(model.calibration, "e" * 64, is_new=True)
+    assert fresh.inexact is None
+    clean = read_run_predictions(write_run(tmp_path / "clean", suspects={"fit": 9}))
+    assert (clean.inexact, clean.caveats) == (None, ())
+
+
 def test_a_csv_is_one_split(tmp_path) -> None:
     table = read_run_predictions(write_run(tmp_path / "run")).test.table
     write_predictions(tmp_path / "theirs.csv", table)

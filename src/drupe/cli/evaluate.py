@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from drupe.cli.console import print_line
-from drupe.cli.options import STORE, DataNow, Defect, Json, Store, examples, one_dataset
+from drupe.cli.options import STORE, DataNow, Defect, Json, Labels, Store, examples, one_dataset
 from drupe.cli.progress import progress_on
 
 EXAMPLES = examples(
@@ -20,6 +20,7 @@ EXAMPLES = examples(
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run directory.")],
     data: DataNow = None,
+    labels: Labels = None,
     defect: Defect = None,
     store: Store = STORE,
     json: Json = False,
@@ -42,6 +43,7 @@ def evaluate(
         store,
         data_root=one_dataset(data, store),
         defect=defect,
+        labels=labels,
         progress=progress_on(),
     )
     record = read_record(run)

@@ -131,6 +131,9 @@ def print_fixes(fixes: FixesRecord | None, folder: Path | None = None) -> None:
     if fixes.unmatched:
         line += f"; {len(fixes.unmatched):,} match no picture, see drupe data fixes"
     print_note(line)
+    for doubt in (fixes.doubt("calibration"), fixes.doubt("test")):
+        if doubt:
+            print_note(f"Mind: {doubt}; nothing passes on them.")
 
 
 def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:

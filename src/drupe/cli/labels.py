@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drupe.cli import label_apply, label_review
 from drupe.cli.console import print_fitting, print_json, print_line, print_prose
 from drupe.cli.options import STORE, DataNow, Json, Store, examples, one_dataset
 from drupe.cli.progress import progress_on
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from drupe.evaluation.holding import ThresholdHolders
     from drupe.labels.run_ranking import LabelRanking
 
-app = typer.Typer(no_args_is_help=True, help="Find labels that may be wrong.")
+app = typer.Typer(
+    no_args_is_help=True, help="Find labels that may be wrong, judge them, and mend them."
+)
 
 HOLDERS_SHOWN = 20
 """Defects that hold the threshold before the answer only counts."""
@@ -130,3 +133,8 @@ def _print_holders(holders: ThresholdHolders, rank_of: dict[str, int]) -> None:
             f"{without.threshold:.4g} and clean yield {format_percent(without.clean_yield.rate)}."
         )
     print_prose(NO_CERTIFICATE)
+
+
+app.command(epilog=label_review.EXAMPLES)(label_review.review)
+app.command(epilog=label_apply.APPLY_EXAMPLES)(label_apply.apply)
+app.command(epilog=label_apply.HISTORY_EXAMPLES)(label_apply.history)

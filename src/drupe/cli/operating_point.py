@@ -196,8 +196,8 @@ def _print_meaning(point: OperatingPoint, claim: str) -> None:
         )
         if point.model.in_sample:
             print_prose(f"Calibration: {point.model.in_sample}.", style="yellow")
-    elif point.model.approximate:
-        print_prose(f"Approximate: {point.model.approximate}.")
+    elif point.model.inexact:
+        print_prose(f"Approximate: {point.model.inexact}.")
     else:
         print_prose(
             "The certificate holds for crops of the same line, camera, light and labelling"

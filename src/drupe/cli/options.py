@@ -91,6 +91,15 @@ RunData = Annotated[
     ),
 ]
 
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="REVISION",
+        help="An earlier state of the labels, by number or name: drupe labels history DATA.",
+    ),
+]
+
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
 ]

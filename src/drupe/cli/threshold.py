@@ -13,6 +13,7 @@ from drupe.cli.options import (
     Defect,
     Fresh,
     Json,
+    Labels,
     Logits,
     RunData,
     Store,
@@ -115,6 +116,7 @@ def threshold(
     low: Low = None,
     high: High = None,
     logits: Logits = False,
+    labels: Labels = None,
     defect: Defect = None,
     store: Store = STORE,
     as_json: Json = False,
@@ -142,6 +144,8 @@ def threshold(
         low=low,
         high=high,
     )
+    if labels and not data:
+        raise InputError("--labels: goes with --data, whose labels it is about; a run has its own")
     model = _model(
         source,
         one_dataset(data, store),
@@ -150,6 +154,7 @@ def threshold(
         defect,
         logits,
         store,
+        labels,
     )
     point = operating_point(model, request)
     if point.certificate and model.seed is not None:
@@ -221,6 +226,7 @@ def _model(
     defect: str | None,
     logits: bool,
     store: Path,
+    labels: str | None,
 ) -> ModelPredictions:
     from drupe.cli.evaluation import print_fixes, print_passed
     from drupe.data.listing import list_dataset
@@ -249,9 +255,11 @@ def _model(
     if data:
         from drupe.training.fresh import calibrate_on_fresh
 
-        model = calibrate_on_fresh(model, source, data, store, progress_on(), run_data=run_data)
+        model = calibrate_on_fresh(
+            model, source, data, store, progress_on(), run_data=run_data, labels=labels
+        )
         print_passed(list_dataset(data, either_defect=True).passed.to_json(), data)
-        print_fixes(FixesRecord(**find_fixes(data, store).to_json()), data)
+        print_fixes(FixesRecord(**find_fixes(data, store, labels).to_json()), data)
         return model
     if cross_fit:
         from drupe.training.crossfit import calibrate_on_folds

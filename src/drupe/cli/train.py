@@ -15,6 +15,7 @@ from drupe.cli.options import (
     Good,
     Group,
     Json,
+    Labels,
     Store,
     WeightsFolder,
     examples,
@@ -62,6 +63,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Start, continue, or do nothing when done.")
     ] = False,
+    labels: Labels = None,
     defect: Defect = None,
     good: Good = None,
     group: Group = None,
@@ -77,11 +79,13 @@ def train(
     from drupe.configuration import merge, parse_overrides
     from drupe.runs.layout import seed_folder
     from drupe.training.config import load_experiment
+    from drupe.training.preparation import with_named_labels
     from drupe.training.presets import experiment_file
     from drupe.training.run import train_run
 
     root = one_dataset(data, store)
     keys = naming_keys(defect, good, group) | ({"root": str(root)} if root else {})
+    keys |= {"labels": labels} if labels else {}
     given = {"data": keys} | ({} if seed is None else {"seed": seed})
     config = load_experiment(
         experiment_file(experiment), merge(parse_overrides(overrides or []), given)
@@ -89,6 +93,7 @@ def train(
     for caveat in config.caveats:
         print_warning(caveat)
     folder = out or seed_folder(store / "runs" / "train" / config.name, config.seed)
+    config = with_named_labels(config, store)
     outcome = train_run(
         config, folder, store, resume=resume, weights_folder=weights, progress=progress_on()
     )

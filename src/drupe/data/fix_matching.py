@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from drupe.data.fixes import Fix, Fixes
+from drupe.data.fixes import Fix, Fixes, fix_document
+from drupe.data.label_history import revision_name
 
 GONE = "its picture is not in this folder"
 OTHER = "another picture has its name, and its own is not in this folder"
@@ -60,6 +61,11 @@ class FixMatch:
         return tuple(fix for fix, _ in (*self.honoured, *self.unmatched))
 
     @property
+    def revision(self) -> str:
+        """The name of this state of the labels."""
+        return revision_name(self.all)
+
+    @property
     def fixes(self) -> Fixes:
         """The changes to make, by the paths of today."""
         return Fixes.of((replace(fix, path=path) for fix, path in self.honoured), self.kept_in)
@@ -70,6 +76,7 @@ class FixMatch:
         return {
             "excluded": actions.count("exclude"),
             "relabelled": actions.count("relabel"),
+            "revision": self.revision,
             "moved": sum(fix.path != path for fix, path in self.honoured),
             "unmatched": [
                 {"path": fix.path, "change": fix.change, "why": why} for fix, why in self.unmatched
@@ -79,14 +86,10 @@ class FixMatch:
     def listed(self) -> dict[str, Any]:
         """Return each fix with its path of today, or with why its picture can't be found."""
 
-        def entry(fix: Fix) -> dict[str, str | None]:
-            return {
-                "applied_to": fix.path,
-                "action": fix.action,
-                "value": fix.value,
-                "reason": fix.reason,
-                "sha256": fix.sha256,
-            }
+        def entry(fix: Fix) -> dict[str, Any]:
+            document = fix_document(fix) | {"applied_to": fix.path}
+            del document["path"], document["copies"]
+            return document
 
         return {
             "honoured": [{"path": path, **entry(fix)} for fix, path in self.honoured],

@@ -6,9 +6,10 @@ import csv
 import io
 import re
 from collections.abc import Collection, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
+from typing import Any
 
 from drupe.errors import InputError, shortened, suggest
 from drupe.files import write_text
@@ -20,6 +21,25 @@ SHOWN = 20
 """Mistakes named in a message before it only counts."""
 
 
+CAUSES = ("suspect", "control", "all")
+
+
+@dataclass(frozen=True)
+class FixOrigin:
+    """The review that a fix comes from: its queue's id, who judged, and when (UTC, ISO 8601).
+
+    cause: why the picture was looked at. ``suspect``: a model disagreed with its label;
+    ``control``: it was drawn at random, with known probability; ``all``: every picture of its
+    ``split`` was looked at. split: as it was for whoever ranked the labels.
+    """
+
+    review: str
+    reviewers: tuple[str, ...]
+    at: str
+    cause: str
+    split: str
+
+
 @dataclass(frozen=True)
 class Fix:
     """One fix of one picture: a line of a fix list.
@@ -27,7 +47,7 @@ class Fix:
     path: POSIX, relative to the dataset folder; action: one of :data:`ACTIONS`; value: the class
     name of a relabel, else empty; sha256 (hex): of the picture's file, empty where that couldn't be
     read, None where it isn't known. copies: paths of the same bytes that stayed as they were when
-    the fix was applied.
+    the fix was applied. origin: None for a fix that comes from no review.
     """
 
     path: str
@@ -36,6 +56,7 @@ class Fix:
     reason: str = ""
     sha256: str | None = None
     copies: tuple[str, ...] = ()
+    origin: FixOrigin | None = None
 
     @property
     def change(self) -> str:
@@ -191,3 +212,45 @@ def is_inside(path: str) -> bool:
     parts = PurePosixPath(path).parts
     drive = len(path) > 1 and path[1] == ":"
     return bool(parts) and not path.startswith("/") and not drive and ".." not in parts
+
+
+def fix_document(fix: Fix) -> dict[str, Any]:
+    """Return a fix as it is kept: in overlays, and in the history of labels."""
+    document = asdict(fix) | {"copies": list(fix.copies)}
+    if fix.origin is None:
+        del document["origin"]
+    else:
+        document["origin"]["reviewers"] = list(fix.origin.reviewers)
+    return document
+
+
+def parse_fix(document: Any) -> Fix | None:
+    """Return the fix that :func:`fix_document` made a document of, None where it isn't one."""
+    texts = {"path", "action", "value", "reason"}
+    if not isinstance(document, dict) or set(document) - {"origin"} != texts | {"sha256", "copies"}:
+        return None
+    origin = _parse_origin(document["origin"]) if "origin" in document else None
+    if (
+        all(isinstance(document[name], str) for name in texts)
+        and isinstance(document["sha256"], str | None)
+        and _are_texts(document["copies"])
+        and is_inside(document["path"])
+        and document["action"] in ACTIONS
+        and (origin is None) == ("origin" not in document)
+    ):
+        return Fix(**{**document, "copies": tuple(document["copies"]), "origin": origin})
+    return None
+
+
+def _parse_origin(document: Any) -> FixOrigin | None:
+    texts = {"review", "at", "cause", "split"}
+    if not isinstance(document, dict) or set(document) != texts | {"reviewers"}:
+        return None
+    right = all(isinstance(document[name], str) for name in texts)
+    if not right or document["cause"] not in CAUSES or not _are_texts(document["reviewers"]):
+        return None
+    return FixOrigin(**{**document, "reviewers": tuple(document["reviewers"])})
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)

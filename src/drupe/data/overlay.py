@@ -16,7 +16,17 @@ from typing import Any
 
 from drupe.data.file_digests import file_digests
 from drupe.data.fix_matching import FixMatch, match_by_content
-from drupe.data.fixes import ACTIONS, SHOWN, Fix, Fixes, is_inside, outside, read_fix_list
+from drupe.data.fixes import (
+    SHOWN,
+    Fix,
+    Fixes,
+    fix_document,
+    is_inside,
+    outside,
+    parse_fix,
+    read_fix_list,
+)
+from drupe.data.label_history import find_revision, record_revision
 from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
 from drupe.data.store_errors import writing_to
@@ -24,6 +34,8 @@ from drupe.data.table import folder_of
 from drupe.errors import InputError, shortened, suggest
 from drupe.files import read_json, write_json
 from drupe.progress import Progress, silent
+
+EARLIER = "fixes of an earlier version"
 
 
 def overlay_path(root: Path, store: Path) -> Path:
@@ -34,6 +46,11 @@ def overlay_path(root: Path, store: Path) -> Path:
 def audit_path(root: Path, store: Path) -> Path:
     """Return where the last audit of the dataset ``root`` is kept."""
     return store / "audits" / f"{_key(root)}.json"
+
+
+def history_folder(root: Path, store: Path) -> Path:
+    """Return where the revisions of the dataset folder ``root``'s labels are kept."""
+    return store / "label-history" / _key(root)
 
 
 def _key(root: Path) -> str:
@@ -64,10 +81,14 @@ class _Kept:
 
 @dataclass(frozen=True)
 class Overlay:
-    """The fixes in ``store`` that may be about pictures of a dataset, ``root``."""
+    """The fixes in ``store`` that may be about pictures of a dataset, ``root``.
+
+    ``pinned``: those of an earlier revision of its labels, instead of what holds now.
+    """
 
     root: Path
     store: Path
+    pinned: tuple[Fix, ...] | None = None
 
     def matched(self, paths: Sequence[str], digests: Sequence[str]) -> FixMatch:
         """Return the fixes for a dataset of files with these paths and SHA-256 (hex).
@@ -79,6 +100,10 @@ class Overlay:
 
         Raises :class:`InputError` where an overlay's file is damaged.
         """
+        if self.pinned is not None:
+            return match_by_content(
+                self.pinned, paths, digests, overlay_path(self.root, self.store)
+            )
         own = self._own(paths, digests)
         taken = {fix.sha256 for fix in own}
         here = {digest for digest in digests if digest} - taken
@@ -119,7 +144,7 @@ class Overlay:
 
         Its own folder is gone, so which pictures it is about can't be told.
         """
-        if overlay_path(self.root, self.store).exists():
+        if self.pinned is not None or overlay_path(self.root, self.store).exists():
             return
         here = set(paths)
         for file, kept in self._other_files():
@@ -132,7 +157,7 @@ class Overlay:
                     "if not, delete this overlay"
                 )
 
-    def keep(self, fixes: Sequence[Fix], instead_of: Sequence[Fix]) -> None:
+    def keep(self, fixes: Sequence[Fix], instead_of: Sequence[Fix], why: str) -> None:
         """Write ``fixes`` as the dataset's own; ``instead_of`` are taken out of other overlays.
 
         Those of another dataset stay in its overlay where they are about a file of its own.
@@ -141,7 +166,7 @@ class Overlay:
         gone = {(own.file_of(fix), fix.change, fix.sha256) for fix in instead_of}
         moved = set(instead_of)
         pictures = {fix.sha256 for fix in instead_of}
-        write_overlay(self.root, self.store, fixes)
+        write_overlay(self.root, self.store, fixes, why)
         for kept in self._others():
             left = []
             for fix in kept.fixes:
@@ -150,7 +175,7 @@ class Overlay:
                 if not is_gone:
                     left.append(fix)
             if len(left) < len(kept.fixes):
-                write_overlay(kept.root, self.store, left)
+                write_overlay(kept.root, self.store, left, f"pictures went to {self.root}")
 
     def _own(self, paths: Sequence[str], digests: Sequence[str]) -> tuple[Fix, ...]:
         path = overlay_path(self.root, self.store)
@@ -160,7 +185,7 @@ class Overlay:
         if not kept.is_old:
             return kept.fixes
         fixes = with_content(kept.fixes, paths, digests)
-        write_overlay(self.root, self.store, fixes)
+        write_overlay(self.root, self.store, fixes, EARLIER)
         return fixes
 
     def _others(self) -> list[_Kept]:
@@ -172,12 +197,15 @@ class Overlay:
         return [(path, _read(path)) for path in files]
 
 
-def active_fixes(root: Path, store: Path) -> Overlay | None:
+def active_fixes(root: Path, store: Path, revision: str | None = None) -> Overlay | None:
     """Return the fixes that may hold in the dataset ``root``, None where the store has none.
 
-    Which of them do is known when the dataset's files are: :meth:`Overlay.matched`.
+    Which of them do is known when the dataset's files are: :meth:`Overlay.matched`. ``revision``:
+    those of an earlier state of its labels, see :func:`~drupe.data.label_history.find_revision`.
     """
     root, store = Path(root), Path(store)
+    if revision is not None:
+        return Overlay(root, store, find_revision(history_folder(root, store), revision).fixes)
     return Overlay(root, store) if any((store / "overlays").glob("*.json")) else None
 
 
@@ -259,18 +287,50 @@ def apply_fixes(
         or the store can't be written to.
     """
     root, store = Path(root), Path(store)
+    listing = list_dataset(root, either_defect=True)
+    wanted = read_fix_list(Path(fix_list), outside(listing.paths))
+    why = f"fix list {fix_list}"
+    return add_fixes(
+        root,
+        store,
+        wanted,
+        source=str(fix_list),
+        why=f"{why}, in place of all earlier fixes" if replace_earlier else why,
+        naming=naming,
+        replace_earlier=replace_earlier,
+        progress=progress,
+    )
+
+
+def add_fixes(
+    root: Path,
+    store: Path,
+    wanted: Sequence[Fix],
+    *,
+    source: str,
+    why: str,
+    naming: Naming | None = None,
+    replace_earlier: bool = False,
+    progress: Progress = silent,
+) -> Applied:
+    """Add the fixes ``wanted``, each path once, as :func:`apply_fixes` does those of a list.
+
+    ``source`` is what a message calls them, ``why`` what the history of the labels says of it.
+    """
     has_types = naming is not None and naming.has_types
     listing = list_dataset(root, naming) if has_types else list_dataset(root, either_defect=True)
-    wanted = read_fix_list(Path(fix_list), outside(listing.paths))
     digests = file_digests(listing.root, listing.paths, store=store, progress=progress).digests
     digest_at = dict(zip(listing.paths, digests, strict=True))
-    _check(wanted, fix_list, root, digest_at, tuple(listing.meanings))
+    _check(wanted, source, root, digest_at, tuple(listing.meanings))
     new = {fix.path: fix for fix in with_content(wanted, listing.paths, digests)}
     overlay = Overlay(root, store)
     found = overlay.matched(listing.paths, digests)
     earlier = {path: fix for fix, path in found.honoured}
     again = [path for path in new if path in earlier and not replace_earlier]
     differing = [path for path in again if earlier[path].change != new[path].change]
+    for path in set(again) - set(differing):
+        # What a review found stays known as such, whoever says the same again.
+        new[path] = replace(new[path], origin=new[path].origin or earlier[path].origin)
     kept: list[Fix] = []
     if not replace_earlier:
         kept = [replace(fix, path=path) for path, fix in earlier.items() if path not in new]
@@ -280,7 +340,7 @@ def apply_fixes(
         settled = {fix.sha256 for fix in new.values()}
         lost = [fix for fix, _ in found.unmatched if fix.sha256 not in settled]
         kept, fixes = [*kept, *lost], [*fixes, *lost]
-    overlay.keep(fixes, instead_of=found.all)
+    overlay.keep(fixes, instead_of=found.all, why=why)
     return Applied(
         new=len(new) - len(again),
         known=len(again) - len(differing),
@@ -297,39 +357,53 @@ def clear_fixes(root: Path, store: Path, *, progress: Progress = silent) -> int:
     root, store = Path(root), Path(store)
     overlay = Overlay(root, store)
     found = find_fixes(root, store, progress=progress)
-    overlay.keep([], instead_of=found.all)
+    overlay.keep([], instead_of=found.all, why="all fixes taken back")
     return len(found.all)
 
 
-def find_fixes(root: Path, store: Path, *, progress: Progress = silent) -> FixMatch:
+def restore_fixes(
+    root: Path, store: Path, fixes: Sequence[Fix], why: str, *, progress: Progress = silent
+) -> None:
+    """Make ``fixes``, those of an earlier revision, hold for the dataset ``root`` again."""
+    root, store = Path(root), Path(store)
+    found = find_fixes(root, store, progress=progress)
+    Overlay(root, store).keep(fixes, instead_of=found.all, why=why)
+
+
+def find_fixes(
+    root: Path, store: Path, revision: str | None = None, *, progress: Progress = silent
+) -> FixMatch:
     """Return the fixes of the dataset ``root``, those that hold there and those that don't.
 
+    ``revision``: those of an earlier state of its labels; None: of now.
     Raises :class:`InputError` where the folder is no dataset, or an overlay's file is damaged.
     """
     root, store = Path(root), Path(store)
     listing = list_dataset(root, either_defect=True)
     digests = file_digests(listing.root, listing.paths, store=store, progress=progress).digests
-    return Overlay(root, store).matched(listing.paths, digests)
+    return (active_fixes(root, store, revision) or Overlay(root, store)).matched(
+        listing.paths, digests
+    )
 
 
-def write_overlay(root: Path, store: Path, fixes: Sequence[Fix]) -> None:
-    """Write ``fixes`` as the overlay of the dataset ``root``; none removes it."""
+def write_overlay(root: Path, store: Path, fixes: Sequence[Fix], why: str = "") -> None:
+    """Write ``fixes`` as the overlay of the dataset ``root``; none removes it.
+
+    The history of the dataset's labels gets a revision, with ``why`` as its reason.
+    """
     path = overlay_path(root, store)
+    history = history_folder(root, store)
     with writing_to(store):
+        if path.exists() and not history.exists():
+            record_revision(history, _read(path).fixes, EARLIER)
+        record_revision(history, fixes, why)
         if not fixes:
             path.unlink(missing_ok=True)
             return
         document = {
             "root": str(root.resolve()),
             "fixes": [
-                {
-                    "path": fix.path,
-                    "action": fix.action,
-                    "value": fix.value,
-                    "reason": fix.reason,
-                    "sha256": fix.sha256,
-                    "copies": list(fix.copies),
-                }
+                fix_document(fix)
                 for fix in sorted(fixes, key=lambda fix: (fix.path, fix.sha256 or ""))
             ],
         }
@@ -338,14 +412,14 @@ def write_overlay(root: Path, store: Path, fixes: Sequence[Fix]) -> None:
 
 def _check(
     fixes: Sequence[Fix],
-    fix_list: Path,
+    source: str,
     root: Path,
     digest_at: dict[str, str],
     classes: Sequence[str],
 ) -> None:
     problems = []
     for fix in fixes:
-        where = f"{fix_list}: {fix.path}"
+        where = f"{source}: {fix.path}"
         if fix.path not in digest_at:
             problems.append(f"{where}: must be an image of {root}, got no such image")
         elif fix.sha256 and fix.sha256 != digest_at[fix.path]:
@@ -377,23 +451,12 @@ def _new_form(document: Any) -> _Kept | None:
     if not isinstance(document, dict) or not isinstance(document.get("root"), str):
         return None
     listed = document.get("fixes")
-    if not isinstance(listed, list) or not all(_is_fix(one) for one in listed):
+    if not isinstance(listed, list):
         return None
-    fixes = tuple(Fix(**{**one, "copies": tuple(one["copies"])}) for one in listed)
-    return _Kept(Path(document["root"]), fixes)
-
-
-def _is_fix(document: Any) -> bool:
-    names = {"path", "action", "value", "reason", "sha256", "copies"}
-    return (
-        isinstance(document, dict)
-        and set(document) == names
-        and all(isinstance(document[name], str) for name in names - {"sha256", "copies"})
-        and isinstance(document["sha256"], str | None)
-        and isinstance(document["copies"], list)
-        and all(isinstance(path, str) for path in document["copies"])
-        and document["action"] in ACTIONS
-    )
+    fixes = [parse_fix(one) for one in listed]
+    if None in fixes:
+        return None
+    return _Kept(Path(document["root"]), tuple(fix for fix in fixes if fix))
 
 
 def _old_form(document: Any) -> _Kept | None:

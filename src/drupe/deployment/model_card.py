@@ -69,7 +69,9 @@ class ModelCard:
 
     ``networks`` decide together where there are several; ``members`` are then the runs that they
     come from, by name. ``frames``: the check of what images look like, None where there is none.
-    ``compared``: name and images of each split that the gate looked at.
+    ``compared``: name and images of each split that the gate looked at. ``labels``: the state that
+    the labels were in, None where that isn't recorded; ``test_doubt``: why the test figures may be
+    too good.
     """
 
     name: str
@@ -96,6 +98,8 @@ class ModelCard:
     provenance: Mapping[str, Any]
     teacher: TeacherRecord | None
     ancestor: AncestorRecord | None
+    labels: str | None
+    test_doubt: str | None
 
     @classmethod
     def of(
@@ -137,6 +141,8 @@ class ModelCard:
             provenance=provenance,
             teacher=record.teacher,
             ancestor=record.ancestor,
+            labels=record.data.fixes.revision if record.data.fixes else None,
+            test_doubt=evidence.model.test_doubt,
         )
 
     def render(self) -> str:

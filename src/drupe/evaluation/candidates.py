@@ -67,7 +67,13 @@ def read_lineup(
         replace(one, name=name)
         for one, name in zip(candidates, _distinct_names(candidates, paths), strict=True)
     ]
-    caveats = [f"{one.name}: {text}" for seeds in models for one in seeds for text in one.caveats]
+    caveats = [
+        f"{one.name}: {text}"
+        for seeds in models
+        for one in seeds
+        for text in (*one.caveats, one.doubt)
+        if text
+    ]
     caveats += [left_out] if left_out else []
     return Lineup(
         tuple(align_candidates(named)),

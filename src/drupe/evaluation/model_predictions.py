@@ -20,7 +20,7 @@ from drupe.evaluation.grouping import read_duplicates
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.predictions_csv import read_predictions
 from drupe.runs.layout import RunFolder
-from drupe.runs.record import read_record, require_done
+from drupe.runs.record import FixesRecord, read_record, require_done
 
 RUN_BACKEND = MeasuredOn(graph="", backend="pytorch", precision="fp32")
 """The function behind a run's predictions; the graph is the run's own weights."""
@@ -64,9 +64,11 @@ class ModelPredictions:
     threshold is certified on it, or models are compared on it, never one after the other.
     ``approximate`` says why thresholds certified on this calibration carry no exact guarantee, if
     they don't; ``in_sample`` why nothing at all can be certified on it, ``caveats`` what makes the
-    test figures optimistic: both of a network trained elsewhere. ``experiment`` and ``seed`` are
-    those of a run, None for a CSV. ``fit_items``: from so many items it has learnt that could have
-    been set aside instead; 0 where that isn't known, or calibration was collected later.
+    test figures optimistic, of a network trained elsewhere or of corrected labels. ``experiment``
+    and ``seed`` are those of a run, None for a CSV. ``doubt`` and ``test_doubt`` say why nothing is
+    proven on the labels of calibration and of test, where they were changed because a model
+    disagreed. ``fit_items``: from so many items it has learnt that could have been set aside
+    instead; 0 where that isn't known, or calibration was collected later.
     """
 
     name: str
@@ -80,6 +82,13 @@ class ModelPredictions:
     in_sample: str | None = None
     caveats: tuple[str, ...] = ()
     fit_items: int = 0
+    doubt: str | None = None
+    test_doubt: str | None = None
+
+    @property
+    def inexact(self) -> str | None:
+        """Why a threshold certified here carries no exact guarantee, if it doesn't."""
+        return self.approximate or self.doubt
 
     def with_calibration(
         self,
@@ -88,10 +97,12 @@ class ModelPredictions:
         approximate: str | None = None,
         *,
         is_new: bool = False,
+        doubt: str | None = None,
     ) -> ModelPredictions:
         """Return the same model with other calibration items, or other scores of the same ones.
 
-        ``is_new``: the items were collected after it was trained, so none of them is in-sample.
+        ``is_new``: the items were collected after it was trained, so none of them is in-sample, and
+        what ``doubt`` there is about labels is about theirs.
         """
         return replace(
             self,
@@ -100,6 +111,7 @@ class ModelPredictions:
             approximate=approximate,
             fit_items=0,
             in_sample=None if is_new else self.in_sample,
+            doubt=doubt if is_new else self.doubt,
         )
 
 
@@ -124,6 +136,9 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
         for name, expected in (("calibration", run.data.calibration), ("test", run.data.test))
         if expected
     }
+    fixes = run.data.fixes or FixesRecord()
+    caveats = run.imported.seen.caveats if run.imported else ()
+    test_doubt = fixes.doubt("test")
     return ModelPredictions(
         name=run.name,
         calibration=splits.get("calibration"),
@@ -134,8 +149,10 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
         experiment=run.experiment,
         seed=run.seed,
         in_sample=run.imported.seen.in_sample if run.imported else None,
-        caveats=run.imported.seen.caveats if run.imported else (),
+        caveats=(*caveats, test_doubt) if test_doubt else caveats,
         fit_items=0 if run.imported or run.members or run.data.approximate else run.data.fit,
+        doubt=fixes.doubt("calibration"),
+        test_doubt=test_doubt,
     )
 
 

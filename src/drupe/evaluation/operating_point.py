@@ -201,7 +201,7 @@ class OperatingPoint:
             "model": self.model.name,
             "caveats": list(self.model.caveats),
             "certified": certificate is not None,
-            "approximate": self.model.approximate is not None,
+            "approximate": self.model.inexact is not None,
             "threshold": self.thresholds.low if self.thresholds else None,
             "high": self.thresholds.high if self.thresholds else None,
             "min_recall": request.min_recall,
@@ -296,7 +296,7 @@ def operating_point(model: ModelPredictions, request: Request) -> OperatingPoint
                 confidence=request.confidence,
                 candidates=request.candidates,
                 promises=request.promises(model),
-                approximate=model.approximate,
+                approximate=model.inexact,
                 data_fingerprint=model.data_fingerprint,
                 measured_on=model.measured_on,
             )

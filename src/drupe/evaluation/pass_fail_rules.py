@@ -208,6 +208,18 @@ def judge_size(size_bytes: int, limit_bytes: int) -> CriterionVerdict:
     )
 
 
+def without_pass(verdict: CriterionVerdict, doubt: str | None) -> CriterionVerdict:
+    """Return ``verdict``, but ``undecided`` in place of ``pass`` where there is a ``doubt``.
+
+    A ``fail`` stays: the doubt is whether the figures are too good.
+    """
+    if doubt is None or verdict.verdict != "pass":
+        return verdict
+    return verdict.model_copy(
+        update={"verdict": "undecided", "reason": f"{verdict.reason}; but {doubt}"}
+    )
+
+
 def not_measured(criterion: str, required: str) -> CriterionVerdict:
     """Return the verdict on a criterion that nothing is known about."""
     return CriterionVerdict(

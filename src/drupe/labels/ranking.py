@@ -15,10 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.data.fixes import is_inside
+from drupe.errors import InputError, shortened
 from drupe.evaluation.predictions import finite_logits
 from drupe.files import write_text
 from drupe.labels.confident import confident_labels, normalised_margin, self_confidence
 from drupe.printable import spreadsheet_cell
+
+SHOWN = 10
+"""Wrong lines named in a message before it only counts."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,63 @@ def write_ranking(path: Path, ranking: Sequence[RankedLabel]) -> None:
         for one in ranking
     )
     write_text(path, text.getvalue())
+
+
+def read_ranking(path: Path) -> tuple[RankedLabel, ...]:
+    """Read a ranking that :func:`write_ranking` wrote.
+
+    Raises:
+        InputError: a missing or damaged file, with every line that is wrong.
+    """
+    columns = [field.name for field in fields(RankedLabel)]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: must be a CSV file in UTF-8, got {error}") from None
+    table = csv.DictReader(io.StringIO(text, newline=""), restval="")
+    missing = [name for name in columns if name not in (table.fieldnames or [])]
+    if missing:
+        raise InputError(
+            f"{path}: must be a ranking that drupe labels rank wrote, with the columns "
+            f"{', '.join(columns)}; {', '.join(missing)} missing"
+        )
+    ranking, problems = [], []
+    try:
+        for row in table:
+            try:
+                ranking.append(_ranked(row))
+            except ValueError as error:
+                problems.append(f"{path}, line {table.line_num}: {error}")
+    except csv.Error as error:
+        problems.append(f"{path}, line {table.line_num}: not valid CSV ({error})")
+    if problems:
+        raise InputError(shortened(problems, SHOWN))
+    return tuple(ranking)
+
+
+def _ranked(row: dict[str, str]) -> RankedLabel:
+    """Return a line of a ranking; ``ValueError`` where a figure is none, or a path leads out."""
+    if not is_inside(row["path"]):
+        raise ValueError(
+            f"path: must be relative to the dataset folder and without '..', got {row['path']!r}"
+        )
+    score, own, margin = (float(row[name]) for name in ("score", "self_confidence", "margin"))
+    if not np.isfinite([score, own, margin]).all():
+        raise ValueError(
+            f"score, self_confidence, margin: must be finite, got {score, own, margin}"
+        )
+    return RankedLabel(
+        rank=int(row["rank"]),
+        path=row["path"],
+        split=row["split"],
+        label=row["label"],
+        score=score,
+        self_confidence=own,
+        margin=margin,
+        reason=row["reason"],
+    )
 
 
 def _reason(found: int, label: int) -> str:

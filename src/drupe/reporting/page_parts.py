@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -12,6 +10,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 import drupe
+from drupe.templates import policy_hash
 
 THEME = "theme.js"
 STYLE = "report.css"
@@ -29,15 +28,9 @@ def page_parts(scripts: Sequence[str]) -> dict[str, Any]:
         "style": Markup(_asset(STYLE)),
         "theme": Markup(theme),
         "scripts": [Markup(script) for script in others],
-        "script_hashes": " ".join(map(_policy_hash, (theme, *others))),
+        "script_hashes": " ".join(map(policy_hash, (theme, *others))),
     }
 
 
 def _asset(name: str) -> str:
     return (files("drupe.reporting") / "assets" / name).read_text(encoding="utf-8")
-
-
-def _policy_hash(script: str) -> str:
-    """Return a script's name in a content security policy."""
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -29,13 +29,28 @@ LIBRARIES = ("drupe", "numpy", "pillow", "safetensors", "scipy", "timm", "torch"
 class FixesRecord(BaseModel):
     """The fixes that a run's data had: counts of images left out, relabelled, found as ``moved``.
 
-    unmatched: the path, the change and why it couldn't be made.
+    unmatched: the path, the change and why it couldn't be made. revision: the name of the labels'
+    state, None in records of earlier versions. suspects: by split, the images among them that were
+    looked at because a model disagreed with their label.
     """
 
     excluded: int = 0
     relabelled: int = 0
     moved: int = 0
     unmatched: list[dict[str, str]] = []
+    revision: str | None = None
+    suspects: dict[str, int] = {}
+
+    def doubt(self, split: str) -> str | None:
+        """Say why nothing is proven on the labels of ``split``, None where it may be."""
+        count = self.suspects.get(split, 0)
+        if not count:
+            return None
+        labels = "label was" if count == 1 else "labels were"
+        return (
+            f"{count:,} {split} {labels} changed because a model disagreed, which favours models "
+            "like it"
+        )
 
 
 class DataRecord(BaseModel):

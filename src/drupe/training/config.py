@@ -110,7 +110,7 @@ class ClassesConfig(Section):
     defect: Names = Field(min_length=1, description="the others, each a type of defect")
 
 
-LATER_DATA_KEYS = ("good", "classes", "group", "split_by")
+LATER_DATA_KEYS = ("good", "classes", "group", "split_by", "labels")
 """Written where they say something: runs, studies and searches from before there were these keys
 are recognised as what they are."""
 
@@ -132,6 +132,11 @@ class DataConfig(Section):
         None,
         description=r"regular expression that finds in each path the group it comes from, such as "
         r"camera-(\w+)",
+    )
+    labels: str | None = Field(
+        None,
+        description="revision of the label fixes, by number or name (drupe labels history); null: "
+        "the newest",
     )
     unreadable: Literal["error", "skip"] = Field("error", description="files that don't decode")
     sizes: Sizes = Field(
@@ -359,6 +364,7 @@ class ExperimentConfig(Section):
         """SHA-256 (hex) by which finished work is recognised: what is computed, on which data."""
         document = self.model_dump(mode="json")
         del document["name"], document["hypothesis"], document["data"]["root"]
+        document["data"].pop("labels", None)  # what they say is in the data's fingerprint
         teacher, ancestor = document["training"]["teacher"], document["training"]["init"]
         if ancestor:
             del ancestor["run"]

@@ -15,7 +15,7 @@ from drupe.errors import InputError
 from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.progress import Progress, silent
-from drupe.runs.record import require_same_data
+from drupe.runs.record import FixesRecord, require_same_data
 from drupe.training.claim import check_store
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import defect_logits
@@ -32,11 +32,13 @@ def calibrate_on_fresh(
     progress: Progress = silent,
     *,
     run_data: Path | None = None,
+    labels: str | None = None,
 ) -> ModelPredictions:
     """Return ``model`` with the run's predictions on the crops in ``root`` as calibration.
 
     ``root`` is a folder of labelled crops with the run's classes; train/ and val/ in it, if any,
-    are taken together. ``run_data`` says where the run's own data lies now.
+    are taken together. ``run_data`` says where the run's own data lies now; ``labels``: the
+    revision of the new crops' labels, None for the newest.
     Scores are computed on the CPU in fp32 by the run's own weights.
 
     Raises:
@@ -56,7 +58,7 @@ def calibrate_on_fresh(
         naming=naming,
         unreadable=config.data.unreadable,
         sizes=config.data.sizes,
-        fixes=active_fixes(root, store),
+        fixes=active_fixes(root, store, labels),
         progress=progress,
     )
     if fresh.classes != metadata.classes:
@@ -88,7 +90,11 @@ def calibrate_on_fresh(
         groups=fresh.origins,
     )
     split = JudgedSplit(table, groups)
-    return model.with_calibration(split, fresh.fingerprint, is_new=True)
+    suspects = [
+        fix for fix in fresh.fixed.all if fix.origin is not None and fix.origin.cause == "suspect"
+    ]
+    doubt = FixesRecord(suspects={"calibration": len(suspects)}).doubt("calibration")
+    return model.with_calibration(split, fresh.fingerprint, is_new=True, doubt=doubt)
 
 
 def _groups_if_new(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from drupe.data.content import content_crop
 from drupe.data.copies.copy_rule import duplicate_groups
 from drupe.data.dataset import Dataset, open_dataset
-from drupe.data.overlay import active_fixes
-from drupe.data.split import Split, split_dataset
+from drupe.data.label_history import find_revision
+from drupe.data.overlay import active_fixes, history_folder
+from drupe.data.split import SIDES, Split, split_dataset
 from drupe.data.table import is_table
 from drupe.errors import InputError
 from drupe.evaluation.holdout import holdout_share
@@ -78,9 +80,28 @@ class PreparedData:
             dropped=len(split.dropped),
             skipped=list(dataset.skipped),
             passed_over=dataset.passed.to_json(),
-            fixes=FixesRecord(**dataset.fixed.to_json()),
+            fixes=FixesRecord(**dataset.fixed.to_json(), suspects=self._suspects),
             notes=[*dataset.notes, *self.notes],
         )
+
+    @property
+    def _suspects(self) -> dict[str, int]:
+        """Count, by split, the fixes of images that were looked at because a model disagreed.
+
+        Of an image that was left out, the split is that of the ranking; where there was none, it
+        counts for calibration and test.
+        """
+        place = {path: index for index, path in enumerate(self.dataset.paths)}
+        sides = {name: getattr(self.split, name) for name in SIDES}
+        counts: Counter[str] = Counter()
+        for fix, path in self.dataset.fixed.honoured:
+            if fix.origin is None or fix.origin.cause != "suspect":
+                continue
+            if path in place:
+                counts.update(name for name, items in sides.items() if place[path] in items)
+            else:
+                counts.update([fix.origin.split] if fix.origin.split in SIDES else SIDES[1:])
+        return dict(counts)
 
 
 def require_root(data: DataConfig) -> Path:
@@ -115,6 +136,16 @@ def recorded_config(
     return config
 
 
+def with_named_labels(config: ExperimentConfig, store: Path) -> ExperimentConfig:
+    """Return ``config`` with the name of its labels' revision: a number is of one store alone."""
+    data = config.data
+    if data.labels is None or data.root is None:
+        return config
+    found = find_revision(history_folder(data.root, store), data.labels)
+    named = data.model_copy(update={"labels": found.name})
+    return config.model_copy(update={"data": named})
+
+
 def prepare_data(
     config: ExperimentConfig, store: Path, progress: Progress = silent
 ) -> PreparedData:
@@ -128,7 +159,7 @@ def prepare_data(
         naming=data.naming,
         unreadable=data.unreadable,
         sizes=data.sizes,
-        fixes=active_fixes(root, store),
+        fixes=active_fixes(root, store, data.labels),
         progress=progress,
     )
     groups = _cached_groups(dataset, progress)

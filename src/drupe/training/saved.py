@@ -194,12 +194,14 @@ def evaluate_run(
     *,
     data_root: Path | None = None,
     defect: str | None = None,
+    labels: str | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Redo a finished run's predictions and ``evaluation.json`` from its weights.
 
-    ``data_root`` says where the data lies now. It must be the data that the run was trained on:
-    with any other, images that the weights have learnt could stand in the test split.
+    ``data_root`` says where the data lies now, ``labels`` which revision of its labels was learnt.
+    It must be the data that the run was trained on: with any other, images that the weights have
+    learnt could stand in the test split.
 
     Raises:
         InputError: no finished run, other data, or another class taken for the defect.
@@ -211,9 +213,8 @@ def evaluate_run(
     require_done(folder, record.status)
     require_same_splits(folder, record)
     config = recorded_config(folder, data_root, option="--data")
-    if defect:
-        data_config = config.data.model_copy(update={"defect": defect})
-        config = config.model_copy(update={"data": data_config})
+    given = {name: value for name, value in (("defect", defect), ("labels", labels)) if value}
+    config = config.model_copy(update={"data": config.data.model_copy(update=given)})
     data = prepare_data(config, store, progress)
     if data.dataset.classes != record.data.classes:
         trained, got = (" / ".join(names) for names in (record.data.classes, data.dataset.classes))

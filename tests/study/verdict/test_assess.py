@@ -273,3 +273,27 @@ def test_before_anything_has_finished(tmp_path) -> None:
     assert {item["state"] for item in document["experiments"]} == {"missing"}
     assert document["test"] == {"images": 0, "defects": 0}
     assert document["recommendation"]["text"] == "Keep the baseline (BASE). No run finished."
+
+
+def test_test_labels_that_a_model_had_picked_are_said_and_pass_nothing(tmp_path) -> None:
+    honest = training(BASE=40, NEW=8)
+
+    def does(job):
+        code = honest(job)
+        for file in (tmp_path / "store").rglob("run.json"):
+            record = json.loads(file.read_text())
+            record["data"]["fixes"] = {"suspects": {"test": 7}}
+            file.write_text(json.dumps(record))
+        return code
+
+    found = verdict_of(tmp_path, does)
+    document = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    judged = criteria_of(document, "NEW")
+    assert (judged["accuracy"], judged["recall"]) == ("undecided", "undecided")
+    assert (judged["latency"], judged["size"]) == ("pass", "pass")
+    assert document["passes"] is False
+    (new,) = (item for item in found.experiments if item.id == "NEW")
+    assert new.caveats == (
+        "7 test labels were changed because a model disagreed, which favours models like it",
+    )
+    assert "7 test labels were changed" in found.recommendation.changes_with

@@ -126,6 +126,24 @@ def test_an_approximate_certificate_alone_is_undecided_but_can_fail(tmp_path) ->
     assert judge_recall(0.99, ExperimentEvidence(point=refuted), 0.95).verdict == "fail"
 
 
+def test_labels_that_a_model_had_picked_pass_nothing_and_can_fail(tmp_path) -> None:
+    for name, suspects in (("c", {"calibration": 2}), ("t", {"test": 1})):
+        point = certified(tmp_path / name, calibration=GOOD, suspects=suspects)
+        judged = judge_recall(0.99, ExperimentEvidence(point=point), 0.95)
+        assert judged.verdict == "undecided"
+        assert "changed because a model disagreed" in judged.reason
+    harmless = certified(tmp_path / "f", calibration=GOOD, suspects={"fit": 9})
+    assert judge_recall(0.99, ExperimentEvidence(point=harmless), 0.95).verdict == "pass"
+    refuted = certified(tmp_path / "r", missed=11, calibration=GOOD, suspects={"test": 1})
+    assert judge_recall(0.99, ExperimentEvidence(point=refuted), 0.95).verdict == "fail"
+
+    runs = [(1, write_run(tmp_path / "a", test=decided(1226, defects=566), suspects={"test": 1}))]
+    measured = measure({"A": runs}, 0.95)
+    (accuracy,) = judge(BARE, ExperimentEvidence(tested=measured.tested["A"]), measured)
+    assert accuracy.verdict == "undecided"
+    assert "1 test label was changed" in accuracy.reason
+
+
 @pytest.mark.parametrize(("defects", "verdict"), [(298, "undecided"), (299, "pass")])
 def test_too_few_defects_say_how_many_are_missing(tmp_path, defects, verdict) -> None:
     """log(0.05) / log(0.99) = 298.07 defects."""

@@ -153,6 +153,7 @@ class _Assessor:
             state=state,
             reason=reason or None,
             note=_note(figures, tested),
+            caveats=(tested.doubt,) if tested.doubt else (),
             seeds=tested.seeds if tested.has_seeds else (),
             members=self._members(item),
             runs=self._names(tested.runs),

@@ -18,6 +18,7 @@ from drupe.evaluation.pass_fail_rules import (
     judge_rate,
     judge_size,
     not_measured,
+    without_pass,
 )
 from drupe.study.definition.spec import Criteria
 from drupe.study.verdict.figures import Measured, TestedExperiment
@@ -71,13 +72,13 @@ def _accuracy(
     correct = correct_decisions(tested.tables)
     items = np.arange(correct.shape[1])
     rate = clustered_mean_interval(correct, items, measured.confidence, sides=1)
-    alone = judge_rate("accuracy", rate, required)
+    alone = without_pass(judge_rate("accuracy", rate, required), tested.doubt)
     if baseline is None:
         return alone
     _, difference = measured.difference(tested, baseline, sides=1)
     paired = judge_better("accuracy", difference, evidence.baseline_name)
     number = f"against {format_percent(required, decimals=2)} as a number: {alone.verdict}"
-    return CriterionVerdict(
+    judged = CriterionVerdict(
         criterion=paired.criterion,
         required=f"{paired.required} ({100 * required:g} %)",
         verdict=paired.verdict,
@@ -85,6 +86,7 @@ def _accuracy(
         evidence=BaselineComparison(paired=difference, accuracy=rate, number=alone.verdict),
         settles_with=paired.settles_with,
     )
+    return without_pass(judged, tested.doubt)
 
 
 def judge_recall(
@@ -96,7 +98,7 @@ def judge_recall(
         return not_measured("recall", f"≥ {100 * required:g} %")
     test = point.model.test.distinct
     misses = point.test.counts.defects_accepted if point.test else 0
-    return judge_certified_recall(
+    judged = judge_certified_recall(
         point.certificate,
         required=required,
         confidence=confidence,
@@ -104,6 +106,7 @@ def judge_recall(
         test_misses=misses,
         test_defects=int(test.is_defect.sum()),
     )
+    return without_pass(judged, point.model.test_doubt)
 
 
 def _latency(limit: float, evidence: ExperimentEvidence, confidence: float) -> CriterionVerdict:

@@ -38,13 +38,15 @@ class TestedExperiment:
     """Distinct test predictions of an experiment, one table per finished seed, and the runs.
 
     ``has_seeds`` is false of an ensemble and of a model from elsewhere, whose one run shares a seed
-    with no other.
+    with no other. ``doubt``: why no figure of it is proven, if one of the runs' test labels were
+    changed because a model disagreed.
     """
 
     seeds: tuple[int, ...] = ()
     runs: tuple[Path, ...] = ()
     tables: tuple[Predictions, ...] = ()
     has_seeds: bool = True
+    doubt: str | None = None
 
     def distinct(self, groups: NDArray[np.int32]) -> TestedExperiment:
         """Return the same with one item per duplicate group."""
@@ -119,7 +121,9 @@ def _read(runs: Sequence[tuple[int, Path]]) -> TestedExperiment:
     ]
     seeds, folders = zip(*runs, strict=True)
     has_seeds = all(record is None or record.has_seed for record in records)
-    return TestedExperiment(seeds, folders, align(tables), has_seeds)
+    fixes = [record.data.fixes for record in records if record and record.data.fixes]
+    doubts = [doubt for one in fixes if (doubt := one.doubt("test"))]
+    return TestedExperiment(seeds, folders, align(tables), has_seeds, next(iter(doubts), None))
 
 
 def _figures(tested: TestedExperiment, confidence: float) -> ExperimentFigures:

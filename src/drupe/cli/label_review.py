@@ -1,0 +1,176 @@
+"""``drupe labels review``: a page on which a person judges pictures without knowing the label."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from getpass import getuser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from drupe.cli.console import print_line, stderr
+from drupe.cli.options import STORE, Defect, Store, examples
+from drupe.cli.progress import progress_on
+from drupe.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drupe.labels.review.queue import ReviewQueue, Showing
+
+EXAMPLES = examples(
+    "drupe labels review RUN/labels.csv --out review",
+    "drupe labels review RUN/labels.csv --out review --reviewer ann --type pit --type stem",
+    "drupe labels review crops --out review --controls 300   random pictures alone",
+    "drupe labels review RUN/labels.csv --out review --reviewer eve --third-look",
+    "drupe labels review RUN/labels.csv --out review --html for-bob.html --reviewer bob",
+)
+
+Source = Annotated[
+    Path, typer.Argument(metavar="DATA|RANKING", help="A folder of crops, or a ranking of them.")
+]
+Out = Annotated[
+    Path, typer.Option(metavar="DIR", help="The review's folder: its queue, and all answers.")
+]
+Data = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where the ranked crops lie, or lie now.")
+]
+Reviewer = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Who looks; default the user's name.")
+]
+Suspects = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Most suspect pictures of the ranking to show.")
+]
+Controls = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Others, drawn at random in each split and class.")
+]
+Repeats = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Pictures to show twice: is the reviewer steady?")
+]
+Splits = Annotated[
+    list[str] | None, typer.Option("--split", metavar="NAME", help="Only of these splits.")
+]
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", metavar="NAME", help="Kinds of defects to choose from."),
+]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of the random controls.")]
+ThirdLook = Annotated[
+    bool, typer.Option("--third-look", help="Show what two other reviewers disagree on.")
+]
+Port = Annotated[
+    int, typer.Option(metavar="N", min=0, max=65535, help="On 127.0.0.1; 0: any that is free.")
+]
+NoOpen = Annotated[bool, typer.Option("--no-open", help="Start no browser; print the address.")]
+Html = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the page as one file that needs no server."),
+]
+
+
+def review(
+    source: Source,
+    out: Out,
+    data: Data = None,
+    reviewer: Reviewer = None,
+    suspects: Suspects = 100,
+    controls: Controls = 100,
+    repeats: Repeats = 20,
+    split: Splits = None,
+    kinds: Types = None,
+    seed: Seed = 0,
+    third_look: ThirdLook = False,
+    port: Port = 0,
+    no_open: NoOpen = False,
+    html: Html = None,
+    defect: Defect = None,
+    store: Store = STORE,
+) -> None:
+    """Judge pictures in the browser, blind: label and score are hidden to the end.
+
+    Every answer is kept at once; the same command goes on where it was stopped (Ctrl-C).
+    """
+    from drupe.labels.review.answers import check_reviewer, read_all_answers
+    from drupe.labels.review.preparation import data_folder, open_queue, ranking_digest
+    from drupe.labels.review.queue import ReviewRequest, order_for
+    from drupe.labels.review.votes import third_look as disputed
+
+    name = _user() if reviewer is None else reviewer
+    check_reviewer(name)
+    root, ranking, known_defect = data_folder(source, data)
+    request = ReviewRequest(
+        ranking=ranking_digest(ranking),
+        splits=tuple(split or ()),
+        suspects=suspects if ranking else 0,
+        controls=controls,
+        repeats=repeats,
+        seed=seed,
+        types=tuple(dict.fromkeys(kinds or ())),
+    )
+    queue = open_queue(
+        out, root, ranking, request, store, defect=defect or known_defect, progress=progress_on()
+    )
+    if third_look:
+        order = disputed(queue, read_all_answers(out, queue), name)
+    else:
+        order = order_for(queue, name)
+    if html is None:
+        _serve(queue, order, name, root, out, port, no_open, third_look)
+    else:
+        _write_page(queue, order, name, root, html, third_look)
+
+
+def _user() -> str:
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        raise InputError("--reviewer: must say who looks: the system knows no name") from None
+
+
+def _write_page(
+    queue: ReviewQueue,
+    order: Sequence[Showing],
+    name: str,
+    root: Path,
+    html: Path,
+    is_third: bool,
+) -> None:
+    from drupe.files import check_replaceable, write_text
+    from drupe.labels.review.page import lone_page
+
+    check_replaceable(html)
+    write_text(html, lone_page(queue, order, name, root, progress_on(), is_third=is_third))
+    print_line(f"{len(order):,} pictures for {name}: {html}")
+
+
+def _serve(
+    queue: ReviewQueue,
+    order: Sequence[Showing],
+    name: str,
+    root: Path,
+    out: Path,
+    port: int,
+    no_open: bool,
+    is_third: bool,
+) -> None:
+    import webbrowser
+
+    from drupe.labels.review import server
+    from drupe.labels.review.answers import answers_file, open_log, read_answers
+    from drupe.labels.review.session import ReviewSession
+    from drupe.runs.record import now
+
+    listener = server.listening_socket(port)
+    with listener, open_log(out, name) as log:
+        given = read_answers(answers_file(out, name), queue)
+        session = ReviewSession(queue, order, name, root, log, given, now, is_third=is_third)
+        token = server.new_token()
+        where = server.address(listener, token)
+        stderr().print("Stop with Ctrl-C; the same command goes on.", markup=False)
+        print_line(where)
+        if not no_open:
+            webbrowser.open(where)
+        with suppress(KeyboardInterrupt):  # the way to stop
+            server.review_server(session, listener, token).run(sockets=[listener])
+        print_line(f"{session.answered:,} of {len(order):,} pictures answered: {out}")

@@ -1,0 +1,165 @@
+"""What a review says of all pictures, those that nobody looked at included.
+
+Suspects stand for themselves, a random control for all that it was drawn from. A picture that
+nobody has judged yet, or that nobody could tell, is open: the bounds allow for either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from drupe.errors import InputError
+from drupe.labels.design import DesignRate, DesignTotal, DrawnStratum, design_rate, design_total
+from drupe.labels.review.decisions import ReviewDecision
+from drupe.labels.review.queue import ReviewQueue, ReviewStratum
+
+TEST = "test"
+UNSETTLED = ("unclear", "undecided", "waiting")
+
+
+@dataclass(frozen=True)
+class DesignEstimate:
+    """The wrong labels among ``items`` pictures of a split (None: all) and label (None: both)."""
+
+    split: str | None
+    label: str | None
+    items: int
+    looked_at: int
+    wrong: DesignTotal
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts, and the estimate with its bounds, as numbers and as rates."""
+        total = self.wrong
+        return {
+            "split": self.split,
+            "label": self.label,
+            "items": self.items,
+            "looked_at": self.looked_at,
+            "wrong": total.to_json(),
+            "rate": {
+                "estimate": total.estimate / self.items,
+                "low": total.low / self.items,
+                "high": total.high / self.items,
+                "confidence": total.confidence,
+            },
+        }
+
+
+@dataclass(frozen=True)
+class ReviewedRates:
+    """Recall and clean yield of the test pictures at a threshold, by what reviewers found."""
+
+    threshold: float
+    recall: DesignRate
+    clean_yield: DesignRate
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every field."""
+        return {
+            "threshold": self.threshold,
+            "recall": self.recall.to_json(),
+            "clean_yield": self.clean_yield.to_json(),
+        }
+
+
+def estimate_noise(
+    queue: ReviewQueue, decisions: Sequence[ReviewDecision], confidence: float = 0.95
+) -> tuple[DesignEstimate, ...]:
+    """Estimate the wrong labels of each split and label, of each split, and of all pictures.
+
+    A bad picture has no right label; it counts as not wrong.
+    """
+
+    def is_wrong(one: ReviewDecision) -> bool:
+        return one.found_class(queue.classes) not in (None, one.item.label)
+
+    counted = _counts(queue, decisions, is_wrong, lambda one: one.outcome in UNSETTLED)
+    splits = sorted({one.split for one in queue.strata})
+    groups: list[tuple[str | None, str | None, list[ReviewStratum]]] = [
+        (one.split, one.label, [one]) for one in queue.strata
+    ]
+    groups += [(name, None, [one for one in queue.strata if one.split == name]) for name in splits]
+    if len(splits) > 1:
+        groups.append((None, None, list(queue.strata)))
+    return tuple(
+        DesignEstimate(
+            split=split,
+            label=label,
+            items=sum(one.items for one in members),
+            looked_at=sum(one.suspects + one.controls for one in members),
+            wrong=design_total([counted[one] for one in members], confidence),
+        )
+        for split, label, members in groups
+        if members
+    )
+
+
+def estimate_rates(
+    queue: ReviewQueue,
+    decisions: Sequence[ReviewDecision],
+    threshold: float,
+    confidence: float = 0.95,
+) -> ReviewedRates:
+    """Estimate recall and clean yield of the test pictures at ``threshold``, were all judged.
+
+    Of the scores in the ranking, only those of test pictures are the run's own.
+
+    Raises:
+        InputError: the review holds no test pictures with scores.
+    """
+    strata = [one for one in queue.strata if one.split == TEST]
+    if not strata or any(one.score is None for one in queue.items if one.split == TEST):
+        raise InputError(
+            "--threshold: needs a review of a ranking with test pictures, whose scores are the "
+            "run's own; this one has none"
+        )
+
+    def total(outcome: str, accepted: bool) -> list[DrawnStratum]:
+        def is_side(one: ReviewDecision) -> bool:
+            return _below(one, threshold) == accepted
+
+        counted = _counts(
+            queue,
+            decisions,
+            lambda one: one.outcome == outcome and is_side(one),
+            lambda one: one.outcome in UNSETTLED and is_side(one),
+        )
+        return [counted[one] for one in strata]
+
+    return ReviewedRates(
+        threshold,
+        recall=design_rate(total("defect", False), total("defect", True), confidence),
+        clean_yield=design_rate(total("good", True), total("good", False), confidence),
+    )
+
+
+def _below(one: ReviewDecision, threshold: float) -> bool:
+    return one.item.score is not None and one.item.score < threshold
+
+
+Test = Callable[[ReviewDecision], bool]
+
+
+def _counts(
+    queue: ReviewQueue, decisions: Sequence[ReviewDecision], is_yes: Test, is_open: Test
+) -> dict[ReviewStratum, DrawnStratum]:
+    """Count yes and open decisions in each stratum, among suspects and among controls."""
+    tally = {one: {"suspect": [0, 0], "control": [0, 0]} for one in queue.strata}
+    of_key = {(one.split, one.label): one for one in queue.strata}
+    for one in decisions:
+        counts = tally[of_key[one.item.split, one.item.label]][one.item.role]
+        counts[0] += is_yes(one)
+        counts[1] += is_open(one)
+    return {
+        stratum: DrawnStratum(
+            certain_yes=counts["suspect"][0],
+            certain_open=counts["suspect"][1],
+            others=stratum.others,
+            drawn=stratum.controls,
+            yes=counts["control"][0],
+            open=counts["control"][1],
+        )
+        for stratum, counts in tally.items()
+    }

@@ -1,0 +1,233 @@
+"""From a dataset folder, or a ranking of its labels, to the queue of a review."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from pydantic import BaseModel
+
+from drupe.configuration import read_yaml
+from drupe.data.discover import Listing, discover
+from drupe.data.file_digests import file_digests
+from drupe.data.overlay import active_fixes, match_fixes
+from drupe.errors import InputError, shortened
+from drupe.labels.ranking import RankedLabel, read_ranking
+from drupe.labels.review.queue import (
+    QUEUE_FILE,
+    Nominee,
+    ReviewQueue,
+    ReviewRequest,
+    draw_queue,
+    read_queue,
+)
+from drupe.progress import Progress, silent
+from drupe.runs.layout import RunFolder
+
+NEIGHBOURS_PER_CLASS = 2
+SHOWN = 10
+
+
+def data_folder(source: Path, data: Path | None) -> tuple[Path, Path | None, str | None]:
+    """Return the dataset folder, the ranking and the name of the defect class, as far as known.
+
+    ``source`` is a dataset folder or a ranking; ``data`` says where the ranked pictures lie, which
+    a ranking in its run's folder knows by itself.
+
+    Raises:
+        InputError: neither is there, or it can't be told where the pictures lie.
+    """
+    if source.is_dir():
+        if data is not None:
+            raise InputError(f"--data: goes with a ranking; {source} is a folder already")
+        return source, None, None
+    defect = None
+    if not source.exists():
+        raise InputError(
+            f"{source}: must be a dataset folder or a ranking (CSV), got nothing there"
+        )
+    config = RunFolder(source.parent).config
+    if config.exists():
+        known = _DataKeys.model_validate(read_yaml(config).get("data") or {})
+        data, defect = data or known.root, known.defect
+    if data is None:
+        raise InputError(f"{source}: lies in no run, so say where its pictures are: --data DIR")
+    if not data.exists():
+        raise InputError(f"{data}: no such folder; say where the pictures lie now: --data DIR")
+    return data, source, defect
+
+
+class _DataKeys(BaseModel):
+    """What a run's configuration says of its data, read without what it takes to train."""
+
+    root: Path | None = None
+    defect: str | None = None
+
+
+def open_queue(
+    folder: Path,
+    root: Path,
+    ranking: Path | None,
+    request: ReviewRequest,
+    store: Path,
+    *,
+    defect: str | None = None,
+    progress: Progress = silent,
+) -> ReviewQueue:
+    """Return the queue in the review's ``folder``, or draw it and write it there.
+
+    Raises:
+        InputError: the folder holds the queue of another request, or the data or the ranking is
+            wrong.
+    """
+    if (folder / QUEUE_FILE).exists():
+        queue = read_queue(folder)
+        asked = request.model_dump()
+        differing = [
+            f"{name} {value!r}, got {asked[name]!r}"
+            for name, value in queue.request.model_dump().items()
+            if value != asked[name]
+        ]
+        if differing:
+            raise InputError(
+                f"{folder}: holds a review that was asked for otherwise ({'; '.join(differing)}); "
+                "give the same options, or another --out"
+            )
+        return queue
+    listing = discover(root, defect)
+    nominees = _nominees(listing, ranking, request.splits, store, progress)
+    queue = draw_queue(nominees, str(root.absolute()), listing.classes, request)
+    queue.write(folder)
+    return queue
+
+
+def ranking_digest(ranking: Path | None) -> str | None:
+    """Return the SHA-256 (hex) of a ranking's file, None where there is none."""
+    return None if ranking is None else hashlib.sha256(ranking.read_bytes()).hexdigest()
+
+
+def _nominees(
+    listing: Listing,
+    ranking: Path | None,
+    splits: Sequence[str],
+    store: Path,
+    progress: Progress,
+) -> list[Nominee]:
+    """Return the distinct pictures that may be shown, the most suspect first."""
+    found = file_digests(listing.root, listing.paths, store=store, progress=progress).digests
+    fixes = match_fixes(active_fixes(listing.root, store), listing.paths, found).fixes
+    folder_class = [listing.classes[int(defect)] for defect in listing.is_defect]
+    label_of = dict(zip(listing.paths, folder_class, strict=True)) | dict(fixes.relabel)
+    ranked = _plain(listing, label_of) if ranking is None else list(read_ranking(ranking))
+    digest_of = dict(zip(listing.paths, found, strict=True))
+    _check_ranked(ranked, ranking, listing, label_of)
+    known = {one.split for one in ranked}
+    if unknown := [name for name in splits if name not in known]:
+        raise InputError(
+            f"--split: must be one of {', '.join(sorted(known))}, got {', '.join(unknown)}"
+        )
+    strips = _Strips(listing)
+    nominees: dict[str, Nominee] = {}
+    for one in ranked:
+        digest = digest_of[one.path]
+        if one.path in fixes.exclude or (splits and one.split not in splits) or not digest:
+            continue
+        nominees.setdefault(
+            digest,
+            Nominee(
+                path=one.path,
+                split=one.split,
+                label=one.label,
+                sha256=digest,
+                score=one.score if ranking else None,
+                reason=one.reason if ranking else "",
+                neighbours=strips.beside(one.path),
+            ),
+        )
+    return list(nominees.values())
+
+
+def _plain(listing: Listing, label_of: dict[str, str]) -> list[RankedLabel]:
+    """Return all items of a folder that nothing has ranked, by the split of their folder."""
+    train = "train" if listing.has_val else "all"
+    return [
+        RankedLabel(
+            rank=rank,
+            path=path,
+            split=listing.test_name if in_val else train,
+            label=label_of[path],
+            score=0.5,
+            self_confidence=0.5,
+            margin=0.0,
+            reason="",
+        )
+        for rank, (path, in_val) in enumerate(
+            zip(listing.paths, listing.in_val.tolist(), strict=True), 1
+        )
+    ]
+
+
+def _check_ranked(
+    ranked: Sequence[RankedLabel],
+    ranking: Path | None,
+    listing: Listing,
+    label_of: dict[str, str],
+) -> None:
+    problems = [
+        f"{ranking}: {one.path}: must be an image of {listing.root}, got no such image"
+        for one in ranked
+        if one.path not in label_of
+    ]
+    problems += [
+        f"{ranking}: {one.path}: was ranked as {one.label}, and is {label_of[one.path]} now; rank "
+        "the labels again"
+        for one in ranked
+        if label_of.get(one.path, one.label) != one.label
+    ]
+    if problems:
+        raise InputError(shortened(problems, SHOWN))
+
+
+class _Strips:
+    """Finds the pictures that lie nearest by file name: cameras number them as they come.
+
+    Equally many of each class folder, in an order that says nothing, or they would give the
+    label away.
+    """
+
+    def __init__(self, listing: Listing) -> None:
+        sides = zip(listing.in_val.tolist(), listing.is_defect.tolist(), strict=True)
+        self._side_of = dict(zip(listing.paths, sides, strict=True))
+        self._ordered: dict[tuple[bool, bool], list[tuple[_Key, str]]] = {}
+        for path, side in self._side_of.items():
+            self._ordered.setdefault(side, []).append((_name_key(path), path))
+        for members in self._ordered.values():
+            members.sort()
+
+    def beside(self, path: str) -> tuple[str, ...]:
+        """Return the paths of the neighbours of the picture at ``path``."""
+        in_val, _ = self._side_of[path]
+        chosen: list[str] = []
+        for is_defect in (False, True):
+            members = self._ordered.get((in_val, is_defect), [])
+            place = bisect_left(members, (_name_key(path), path))
+            start = max(0, place - NEIGHBOURS_PER_CLASS)
+            around = enumerate(members[start : place + NEIGHBOURS_PER_CLASS + 1], start)
+            # Among its own class it stands at `place`, among the others just before it.
+            own = self._side_of[path] == (in_val, is_defect)
+            middle = place if own else place - 0.5
+            others = [(abs(at - middle), other) for at, (_, other) in around if other != path]
+            chosen += [other for _, other in sorted(others)[:NEIGHBOURS_PER_CLASS]]
+        return tuple(sorted(chosen, key=lambda one: hashlib.sha256(one.encode()).digest()))
+
+
+_Key = tuple[tuple[int, int, str], ...]
+
+
+def _name_key(path: str) -> _Key:
+    """Return what orders ``img_9`` before ``img_10``, by the file's name alone."""
+    parts = re.findall(r"\d+|\D+", PurePosixPath(path).name)
+    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p.lower()) for p in parts)
