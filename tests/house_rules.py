@@ -42,6 +42,7 @@ BASE = {
     "errors",
     "files",
     "host",
+    "notices",
     "progress",
     "templates",
 }  # "" is drupe/__init__.py

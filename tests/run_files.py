@@ -12,6 +12,7 @@ from drupe.evaluation.document import evaluation_document
 from drupe.evaluation.grouping import write_duplicates
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import write_predictions
+from drupe.runs.results import digest_results
 from drupe.runs.training_overlap import Seen
 
 
@@ -105,8 +106,9 @@ def write_run(
         }
     member = dict.fromkeys(("folder", "architecture", "identity", "weights"), "")
     record["members"] = [{**member, "run": name, "temperature": 1.0} for name in members]
-    (folder / "run.json").write_text(json.dumps(record))
     (folder / "model.safetensors").write_bytes(b"weights")
+    record["results"] = digest_results(folder)
+    (folder / "run.json").write_text(json.dumps(record))
     evaluation = evaluation_document(
         calibration=tables.get("calibration"),
         test=tables["test"],

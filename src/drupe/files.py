@@ -6,6 +6,7 @@ A reader therefore sees the old file or the new one, never half of one, whenever
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -97,6 +98,17 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file's bytes; a missing one is an :class:`InputError`."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: must be a file, got a folder") from None
 
 
 def write_text(path: Path, text: str) -> None:

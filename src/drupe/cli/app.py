@@ -34,7 +34,7 @@ from drupe.cli import (
     train,
     tune,
 )
-from drupe.cli.console import print_error, print_line, stderr
+from drupe.cli.console import print_error, print_line, show_notices, stderr
 from drupe.cli.crash import one_line, write_crash_report
 from drupe.cli.options import examples
 from drupe.errors import DrupeError, InputError, MissingExtraError
@@ -141,6 +141,7 @@ def main() -> None:
     """
     share_cores()
     _show_any_character()
+    show_notices()
     try:
         app()
     except SystemExit as stopped:

@@ -135,7 +135,9 @@ class RunRecord(BaseModel):
     """The content of ``run.json``. Times are UTC (ISO 8601), durations seconds.
 
     ``imported`` is None for a run that was trained here. ``members`` are those of an ensemble:
-    there are none where one network decides.
+    there are none where one network decides. ``results``: SHA-256 (hex) of the files that belong
+    together (see :mod:`drupe.runs.results`), None until the run is done and in records of earlier
+    versions.
     """
 
     model_config = ConfigDict(extra="ignore", validate_assignment=True)
@@ -162,6 +164,7 @@ class RunRecord(BaseModel):
     teacher: TeacherRecord | None = None
     ancestor: AncestorRecord | None = None
     members: tuple[MemberRecord, ...] = ()
+    results: dict[str, str] | None = None
 
     @property
     def has_seed(self) -> bool:

@@ -12,12 +12,17 @@ import numpy as np
 
 from drupe.errors import InputError
 from drupe.evaluation.grouping import write_duplicates
-from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
+from drupe.evaluation.model_predictions import (
+    JudgedSplit,
+    ModelPredictions,
+    read_own_predictions,
+)
 from drupe.evaluation.predictions import Predictions, scores_from_logits
-from drupe.evaluation.predictions_csv import read_predictions, write_predictions
+from drupe.evaluation.predictions_csv import write_predictions
 from drupe.progress import Progress, silent
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record, require_same_data, require_same_splits
+from drupe.runs.results import digest_files, prediction_files
 from drupe.training.claim import exclusive
 from drupe.training.config import ExperimentConfig, read_config
 from drupe.training.folds import configure_fold
@@ -98,8 +103,9 @@ def score_out_of_fold(
         with progress(f"fold {fold + 1} of {folds}", 1, "runs") as tracker:
             train_run(fold_config, folder, store, resume=True, progress=progress)
             tracker.advance()
-        path = RunFolder(folder).predictions("calibration")
-        parts.append((read_predictions(path, prepared.dataset.classes[1]), prepared))
+        record = read_record(folder)
+        assert record is not None
+        parts.append((read_own_predictions(folder, record, "calibration"), prepared))
     return _pool(parts, load_network(run)[1].temperature)
 
 
@@ -141,6 +147,8 @@ def _keep(run: Path, model: ModelPredictions, pooled: JudgedSplit, reason: str) 
             {name: (split.table.paths, split.groups) for name, split in splits.items()},
         )
         record.data.calibration, record.data.approximate = len(pooled.table), reason
+        if record.results is not None:
+            record.results |= digest_files(run, *prediction_files(run, "calibration"))
         record.write(run)
 
 

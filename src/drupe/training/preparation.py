@@ -22,7 +22,14 @@ from drupe.files import replacing
 from drupe.models.geometry import Geometry
 from drupe.models.zoo import check_input
 from drupe.progress import Progress, silent
-from drupe.runs.record import AncestorRecord, DataRecord, FixesRecord
+from drupe.runs.layout import RunFolder
+from drupe.runs.record import (
+    TRAINING_VERSION,
+    AncestorRecord,
+    DataRecord,
+    FixesRecord,
+    read_record,
+)
 from drupe.training.config import DataConfig, ExperimentConfig, read_config
 from drupe.training.learnt import without_learnt
 
@@ -100,7 +107,7 @@ def recorded_config(
     Raises:
         InputError: the folder isn't there.
     """
-    config = read_config(run)
+    config = _own_config(run)
     if data_root is not None:
         data = config.data.model_copy(update={"root": data_root.absolute()})
         return config.model_copy(update={"data": data})
@@ -109,6 +116,24 @@ def recorded_config(
         raise InputError(
             f"{root}: must be the folder that {run} was trained from, got no such folder; if it "
             f"was moved, say where it lies now: {option} DIR"
+        )
+    return config
+
+
+def _own_config(run: Path) -> ExperimentConfig:
+    """Return what ``config.yaml`` says, if it is what the run was trained with.
+
+    Of another split, items that the network has learnt from would be taken for calibration.
+    """
+    config, record = read_config(run), read_record(run)
+    if record is None or record.imported or record.members:  # recognised by more than it
+        return config
+    # Records without digests are of versions whose configuration may have had fewer keys.
+    checked = record.results is not None and record.training_version == TRAINING_VERSION
+    if checked and config.identity(record.data.fingerprint) != record.identity:
+        raise InputError(
+            f"{RunFolder(run).config}: must be the configuration that the run was trained with, "
+            "got another one: put that file back"
         )
     return config
 

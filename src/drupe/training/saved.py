@@ -19,6 +19,7 @@ from drupe.progress import Progress, silent
 from drupe.runs.evaluation_file import Evaluation
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record, require_done, require_same_data, require_same_splits
+from drupe.runs.results import digest_results, require_own
 from drupe.training.claim import check_store, exclusive
 from drupe.training.config import AncestorConfig, ExperimentConfig, Side
 from drupe.training.distributed import World
@@ -130,9 +131,11 @@ def load_network(folder: Path) -> tuple[AnyNetwork, Metadata]:
     """Return the network of a finished run, on the CPU in evaluation mode, and its metadata.
 
     Raises:
-        InputError: the file is missing, damaged or not a run's.
+        InputError: the file is missing, damaged or not this run's.
     """
     path = RunFolder(folder).weights
+    if record := read_record(folder):
+        require_own(folder, record, path)
     tensors, document = load_tensors(path)
     if not isinstance(document, dict) or "members" not in document:
         one = validate(NetworkMetadata, document, str(path))
@@ -210,6 +213,8 @@ def evaluate_run(
         raise InputError(f"{folder}: must be a run directory, but it holds no run.json")
     require_done(folder, record.status)
     require_same_splits(folder, record)
+    files = RunFolder(folder)
+    require_own(folder, record, files.weights, files.training_files)
     config = recorded_config(folder, data_root, option="--data")
     if defect:
         data_config = config.data.model_copy(update={"defect": defect})
@@ -232,5 +237,6 @@ def evaluate_run(
         evaluation = judge(network.to(device), data, source, folder, progress, temperature)
         record.data.calibration, record.data.approximate = len(data.split.calibration), None
         record.data.fixes = data.record.fixes
+        record.results = digest_results(folder)
         record.write(folder)
     return evaluation

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from drupe.data.fixes import is_inside
 from drupe.errors import InputError, shortened
-from drupe.evaluation.model_predictions import file_hash
+from drupe.files import file_hash
 from drupe.runs.training_overlap import Overlap
 from drupe.training.learnt import find_overlap
 from drupe.training.preparation import PreparedData

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from drupe.errors import InputError
-from drupe.evaluation.model_predictions import file_hash, read_run_predictions
+from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import OperatingPoint, Request, operating_point
-from drupe.files import read_json, write_json, write_text
+from drupe.files import file_hash, read_json, write_json, write_text
 from drupe.runs.evaluation_file import read_evaluation
 from drupe.runs.layout import RunFolder, bundle_folder, seed_folder
 from drupe.runs.record import read_record

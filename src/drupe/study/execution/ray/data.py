@@ -8,7 +8,7 @@ from drupe.data.discover import discover
 from drupe.data.file_digests import file_digests
 from drupe.data.fixes import Fix
 from drupe.data.naming import Naming
-from drupe.evaluation.model_predictions import file_hash
+from drupe.files import file_hash
 from drupe.models.weights import find_in_folder
 from drupe.study.execution.ray.file_chunks import Parcel, Put, content_key, files_below, pack
 from drupe.study.execution.ray.messages import Data
