@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str]] = {
 BASE = {
     "",
     "configuration",
+    "derived",
     "errors",
     "files",
     "host",

@@ -138,6 +138,24 @@ def test_a_damaged_pack_is_made_anew(make_folder: MakeFolder, store: Path, damag
     np.testing.assert_array_equal(dataset.images, pixels(dataset))
 
 
+def test_a_pack_whose_list_of_skipped_files_was_changed_is_made_anew(
+    make_folder: MakeFolder, store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every label behind that file would be another image's."""
+    root = make_folder()
+    (root / "train/clean/001.png").write_bytes(b"no image")
+    cache = open_dataset(root, store=store, size=16, unreadable="skip").cache
+    document = json.loads((cache / "pack.json").read_text())
+    document["skipped"][0]["index"] += 1
+    (cache / "pack.json").write_text(json.dumps(document))
+
+    dataset = open_dataset(root, store=store, size=16, unreadable="skip")
+
+    assert [path for path, _ in dataset.skipped] == ["train/clean/001.png"]
+    np.testing.assert_array_equal(dataset.images, pixels(dataset))
+    assert caplog.messages == [f"{cache}: damaged: its images are packed anew"]
+
+
 def test_a_file_that_changes_while_it_is_packed(
     make_folder: MakeFolder, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

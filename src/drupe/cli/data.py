@@ -169,6 +169,7 @@ def audit(
     from drupe.data.fixes import write_fix_list
     from drupe.data.naming import Naming
     from drupe.data.overlay import active_fixes, apply_fixes, audit_path
+    from drupe.derived import sealed
     from drupe.files import check_replaceable, write_json
 
     if replace and not apply:
@@ -189,7 +190,7 @@ def audit(
         write_fix_list(fix_list, proposals)
         stderr().print(f"{len(proposals):,} proposed fixes: {fix_list}", markup=False)
     document = found.to_json()
-    write_json(audit_path(folder, store), document)
+    write_json(audit_path(folder, store), sealed(document))
     if as_json:
         print_json(document)
     else:

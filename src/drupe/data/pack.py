@@ -26,8 +26,10 @@ from drupe.data.decode import UnreadableImageError, read_file
 from drupe.data.image_contract import ImageContract, OtherSizeError, Sizes
 from drupe.data.parallel import in_order
 from drupe.data.store_errors import writing_to
+from drupe.derived import DIGEST, is_sealed, sealed
 from drupe.errors import InputError, shortened
 from drupe.files import read_json, write_json
+from drupe.notices import notice
 from drupe.progress import Progress, silent
 
 PACK_VERSION = 3
@@ -125,6 +127,8 @@ def open_pack(
     folder = store / "packed" / pack_key(digests, size, sizes)
     pack = _read(folder, size, len(paths))
     if pack is None:
+        if folder.exists():
+            notice(f"{folder}: damaged: its images are packed anew")
         with writing_to(store):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(folder, progress):
@@ -145,8 +149,11 @@ def _read(folder: Path, size: int, paths: int) -> Pack | None:
     """Open the complete pack of ``paths`` files; None where there is none or it is damaged."""
     source = folder / "pack.json"
     try:
-        document = validate(_Document, read_json(source), str(source))
+        found = read_json(source)
+        document = validate(_Document, found, str(source))
     except InputError:  # missing as well
+        return None
+    if DIGEST in found and not is_sealed(found):  # earlier versions gave none
         return None
     skipped = {item.index: item.reason for item in document.skipped}
     file = folder / IMAGES
@@ -247,7 +254,7 @@ class _Packing:
                     for index, reason in sorted(report.unreadable.items())
                 ),
             )
-            write_json(temporary / "pack.json", document.model_dump(mode="json"))
+            write_json(temporary / "pack.json", sealed(document.model_dump(mode="json")))
             try:
                 temporary.rename(folder)
             except OSError:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.configuration import fingerprint
 from drupe.data.content import content_crop
 from drupe.data.copies.copy_rule import duplicate_groups
 from drupe.data.dataset import Dataset, open_dataset
 from drupe.data.overlay import active_fixes
 from drupe.data.split import Split, split_dataset
+from drupe.derived import read_arrays, write_arrays
 from drupe.errors import InputError
 from drupe.evaluation.holdout import holdout_share
-from drupe.files import replacing
 from drupe.models.geometry import Geometry
 from drupe.models.zoo import check_input
 from drupe.progress import Progress, silent
@@ -34,7 +33,9 @@ from drupe.training.config import DataConfig, ExperimentConfig, read_config
 from drupe.training.learnt import without_learnt
 
 GROUPS_VERSION = 1
-"""Raised when duplicates are found by another rule; names the cached file."""
+"""Raised when duplicates are found by another rule."""
+
+GROUPS_FILE = "groups.npz"
 
 
 NAMED_GROUPS = 10
@@ -204,24 +205,15 @@ def _split_notes(origins: Sequence[str], split: Split) -> tuple[str, ...]:
     return (f"split by group: {'; '.join(told)}",)
 
 
-def _read_groups(cached: Path, items: int) -> NDArray[np.int32] | None:
-    """Return the groups that an earlier run found; what is damaged is found anew."""
-    try:
-        groups = np.load(cached, allow_pickle=False)
-    except (FileNotFoundError, EOFError, ValueError, BadZipFile):
-        return None
-    whole = isinstance(groups, np.ndarray) and (groups.shape, groups.dtype) == ((items,), np.int32)
-    return groups if whole else None
-
-
 def _cached_groups(dataset: Dataset, progress: Progress) -> NDArray[np.int32]:
-    cached = dataset.cache / f"groups-v{GROUPS_VERSION}.npy"
-    known = _read_groups(cached, len(dataset.paths))
+    """Return the duplicate groups, int32 [N], as an earlier run of these items found them."""
+    cached = dataset.cache / GROUPS_FILE
+    made_from = {"version": GROUPS_VERSION, "items": fingerprint(dataset.digests)}
+    known = read_arrays(cached, made_from, {"groups": np.dtype(np.int32)})
     if known is not None:
-        return known
+        return known["groups"]
     groups = duplicate_groups(dataset.images, dataset.digests, progress)
-    buffer = io.BytesIO()
-    np.save(buffer, groups, allow_pickle=False)
-    with replacing(cached) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    write_arrays(cached, made_from, {"groups": groups})
+    for earlier in dataset.cache.glob("groups-v*.npy"):  # which earlier versions kept
+        earlier.unlink(missing_ok=True)
     return groups

@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from drupe.configuration import Tree
+from drupe.derived import DIGEST, is_sealed, sealed
 from drupe.errors import InputError
 from drupe.tuning.request import require_same_search
 from drupe.tuning.result import FoldScores, OutcomeName, Tried
@@ -42,7 +43,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, made_of: Tree, space: Space, given: Tree, seed: int) -> None:
-        self.space, self.given, self.seed = space, given, seed
+        self.path, self.space, self.given, self.seed = path, space, given, seed
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         is_new = not path.exists()
         with _readable(path):
@@ -130,7 +131,7 @@ class Ledger:
             "latency_ms": latency_ms,
             "seconds": seconds,
         }
-        trial.set_user_attr(ACCOUNT, account)
+        trial.set_user_attr(ACCOUNT, sealed({**account, "params": trial.params}))
         if outcome == "scored":
             assert scores is not None
             self.study.tell(trial, scores.mean)
@@ -143,6 +144,11 @@ class Ledger:
 
     def _tried(self, one: FrozenTrial) -> Tried:
         kept: Mapping[str, Any] = one.user_attrs.get(ACCOUNT, {})
+        if DIGEST in kept and not (is_sealed(kept) and kept["params"] == one.params):
+            raise InputError(
+                f"{self.path}: damaged: what it says of trial {one.number} isn't what was written; "
+                f"to search anew, delete {self.path.parent}"
+            )
         is_closed = one.state.is_finished()
         scores = kept.get("scores")
         settings = {
