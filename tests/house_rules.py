@@ -61,7 +61,7 @@ FORBIDDEN: dict[str, set[str]] = {
     **{
         f"deployment.{name}": TORCH | {"scipy", "polars", "onnx"}
         for name in (
-            *("backends", "bench", "bundle", "drift", "manifest"),
+            *("backends", "bench", "bundle", "drift", "graph_file", "manifest"),
             *("predict", "runtime", "subjects", "timing"),
         )
     },

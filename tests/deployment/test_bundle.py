@@ -107,6 +107,19 @@ def manifest_of(**keys) -> Manifest:
     )
 
 
+def test_golden_scores_that_are_no_probabilities(copied) -> None:
+    """A graph that answers the same nonsense as then isn't verified by it."""
+    with np.load(copied / "golden.npz") as found:
+        arrays = dict(found)
+    arrays["onnxruntime_fp32"][3] = -4.06
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    rewrite(copied, "golden.npz", buffer.getvalue())
+
+    with pytest.raises(InputError, match=r"golden\.npz: onnxruntime_fp32: scores: must be prob"):
+        verify_bundle(copied)
+
+
 def test_a_bundle_is_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
     files = {"fp32.onnx": b"graph", "golden.npz": b"golden"}
     (tmp_path / "bundle").mkdir()  # an empty folder is taken

@@ -141,3 +141,13 @@ def test_calibration_scores_come_back_as_they_were() -> None:
     for damaged in (b"", b"no archive", content[:-30]):
         with pytest.raises(ValueError, match="no calibration scores"):
             read_calibration(damaged, "onnxruntime fp32")
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.float32([0.1, -4.06]), np.float32([0.1, np.nan]), np.float64([0.1]), np.float32(1)]
+)
+def test_calibration_scores_that_are_none_are_refused(wrong) -> None:
+    fine = np.float32([0.25, 0.75])
+    content = calibration_file({"onnxruntime fp32": CalibrationScores(fine, wrong)})
+    with pytest.raises(ValueError, match="no calibration scores"):
+        read_calibration(content, "onnxruntime fp32")

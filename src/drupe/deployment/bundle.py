@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.synthetic.rendering import render_crops
-from drupe.deployment.backends import runs_here
+from drupe.deployment.backends import require_scores, runs_here
 from drupe.deployment.manifest import (
     MANIFEST,
     TOLERANCE,
@@ -160,7 +160,11 @@ def _compared(
     """Return how far ``scores`` lie off from those ``expected``, and the decisions that turn."""
     low, high = np.float32(function.low), np.float32(function.high)
     here, there = ((values >= low).astype(int) + (values >= high) for values in (scores, expected))
-    difference = float(np.abs(scores - expected).max())
+    try:
+        require_scores(scores)
+        difference = float(np.abs(scores - expected).max())
+    except InputError:
+        difference = math.inf
     return Verified(function, difference, int(np.count_nonzero(here != there)))
 
 
@@ -184,4 +188,13 @@ def _read_golden(content: bytes, path: Path, size: int) -> dict[str, NDArray[Any
                 f"{path}: {name}: must be float32 [{count}], got {scores.dtype} "
                 f"{list(scores.shape)}"
             )
+        if name != "images":
+            _require_probabilities(path, name, scores)
     return found
+
+
+def _require_probabilities(path: Path, name: str, scores: NDArray[np.float32]) -> None:
+    try:
+        require_scores(scores)
+    except InputError as error:
+        raise InputError(f"{path}: {name}: {error}") from None

@@ -33,6 +33,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.deployment.backends import require_scores
+from drupe.errors import InputError
+
 CALIBRATION_FILE = "calibration.npz"
 
 FALSE_ALARMS = 0.01
@@ -90,9 +93,17 @@ def read_calibration(content: bytes, name: str) -> CalibrationScores | None:
             clean, defect = _array_name(name, "clean"), _array_name(name, "defect")
             if clean not in archive.files:
                 return None
-            return CalibrationScores(archive[clean], archive[defect])
+            found = CalibrationScores(archive[clean], archive[defect])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"no calibration scores ({error})") from None
+    for scores in (found.clean, found.defect):
+        if scores.dtype != np.float32 or scores.ndim != 1:
+            raise ValueError(f"no calibration scores ({scores.dtype} {list(scores.shape)})")
+        try:
+            require_scores(scores)
+        except InputError as error:
+            raise ValueError(f"no calibration scores ({error})") from None
+    return found
 
 
 def _array_name(name: str, kind: str) -> str:
