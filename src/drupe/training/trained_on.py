@@ -81,7 +81,7 @@ def _lines(list_file: Path) -> list[str]:
         ) from None
     except UnicodeDecodeError:
         raise InputError(f"{list_file}: must be a text file in UTF-8, got something else") from None
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip(" \t\r") for line in text.split("\n")]  # names hold what else ends a line
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise InputError(

@@ -57,7 +57,8 @@ class Journal:
 
     def write(self, task: str, outcome: Outcome) -> None:
         """Append what became of ``task`` now."""
-        event = Event(at=now(), task=task, state=outcome.state, reason=outcome.reason)
+        reason = outcome.reason.encode("utf-8", "backslashreplace").decode()
+        event = Event(at=now(), task=task, state=outcome.state, reason=reason)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as lines:
             lines.write(json.dumps(event.model_dump(), ensure_ascii=False).encode() + b"\n")
@@ -70,7 +71,8 @@ class Journal:
         """Yield all events, oldest first."""
         if not self.path.exists():
             return
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        # By "\n" alone: messages hold what else str.splitlines() takes for the end of a line.
+        for line in self.path.read_bytes().split(b"\n"):
             try:
                 yield Event.model_validate_json(line)
             except ValidationError:

@@ -295,6 +295,6 @@ def last_lines(log: Path, count: int = 3) -> str:
         text = log.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
-    lines = [line.strip() for line in text.splitlines()[-count:] if line.strip()]
+    lines = [line.strip() for line in text.rstrip().split("\n")[-count:] if line.strip()]
     errors = [place for place, line in enumerate(lines) if line.startswith(ERROR)]
     return " / ".join(lines[errors[-1] :] if errors else lines).removeprefix(ERROR)
