@@ -43,6 +43,7 @@ BASE = {
     "errors",
     "files",
     "host",
+    "locks",
     "notices",
     "progress",
     "templates",

@@ -54,6 +54,17 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an :class:`OSError` that names no file, as a full disk's, name ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def check_replaceable(path: Path) -> None:
     """Raise what :func:`replacing` would, before the work is done; nothing is left behind."""
     path = _followed(path)

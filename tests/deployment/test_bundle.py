@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -136,6 +139,20 @@ def test_a_bundle_is_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
     with pytest.raises(OSError, match="No space left"):
         write_bundle(tmp_path / "new" / "bundle", manifest_of(), files)
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "mkdtemp"])
+def test_a_full_disk_names_the_bundle(tmp_path, monkeypatch, call) -> None:
+    """The file that is being written is gone when the message is read."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os if call == "fsync" else tempfile, call, full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_bundle(tmp_path / "bundle", manifest_of(), {"fp32.onnx": b"graph"})
+    assert caught.value.filename == str(tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

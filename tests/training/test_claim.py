@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from drupe.errors import InputError
+from drupe.locks import FileLock, Timeout
 from drupe.runs.layout import RunFolder
-from drupe.training.claim import FileLock, Timeout, check_store, claim, exclusive
+from drupe.training.claim import check_store, claim, exclusive
 from drupe.training.config import write_config
 from drupe.training.run import train_run
 from run_files import write_run
@@ -110,7 +111,7 @@ def test_whoever_comes_between_letting_go_and_removing_is_alone(tmp_path, monkey
             b.acquire(timeout=0)
 
     with monkeypatch.context() as patched:
-        patched.setattr("drupe.training.claim.FileLock", LetsBIn)
+        patched.setattr("drupe.locks.FileLock", LetsBIn)
         with exclusive(run):
             pass
     with pytest.raises(InputError, match="another process"), exclusive(run):

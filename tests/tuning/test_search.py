@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("optuna", reason="needs drupe[tune]")
 
+from sqlalchemy.exc import OperationalError
+
 from drupe.errors import DrupeError, InputError
 from drupe.study.execution.executor import Ended, Job
 from drupe.training.config import load_experiment
@@ -204,6 +206,17 @@ def test_a_damaged_store_is_named_and_left(search, store, does) -> None:
     with pytest.raises(InputError, match=r"search\.db: must be the database of a search"):
         run_search(search, store, one_by_one(does), Budget(1))
     assert database.read_bytes() == b"no database" * 100
+
+
+def test_a_full_disk_names_the_database(search, store, does, monkeypatch) -> None:
+    def full(self):
+        raise OperationalError("insert", {}, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr(searching.Ledger, "ask", full)
+    with pytest.raises(
+        InputError, match=r"search\.db: can't be written \(database or disk is full"
+    ):
+        run_search(search, store, one_by_one(does), Budget(1))
 
 
 def test_an_edited_score_is_noticed(search, store, does) -> None:

@@ -183,24 +183,21 @@ def _checksum(images: Path) -> int:
 
 @contextmanager
 def _locked(folder: Path, progress: Progress) -> Iterator[None]:
-    """Let one process at a time make ``folder``; where locks don't work, let all of them try."""
-    # Imported here: it comes with the extra ``train``, and only training packs.
-    from filelock import FileLock, Timeout
+    """Let one process at a time make ``folder``."""
+    # Imported here: it needs filelock, which comes with the extra ``train``, and only that packs.
+    from drupe.locks import HeldError, acquire, release
 
-    lock = FileLock(folder.with_suffix(".lock"))
+    path = folder.with_suffix(".lock")
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        with progress("wait for another process that packs the same images", 1, "pack"):
-            lock.acquire()
-    except (OSError, NotImplementedError):
-        pass  # some network drives have no locks: the first to finish wins
+        lock = acquire(path, 0)
+    except HeldError as held:
+        with progress(f"wait for another process that packs the same images{held}", 1, "pack"):
+            lock = acquire(path)
     try:
-        if lock.is_locked:
-            _remove_leftovers(folder)
+        _remove_leftovers(folder)
         yield
     finally:
-        lock.release()
+        release(lock)
 
 
 def _temporary_prefix(folder: Path) -> str:

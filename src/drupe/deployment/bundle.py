@@ -67,8 +67,9 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     """
     require_new(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    scratch = None
     try:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         for name, content in files.items():
             with (scratch / name).open("wb") as stream:
                 stream.write(content)
@@ -79,8 +80,12 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
         if folder.is_dir():
             folder.rmdir()
         scratch.rename(folder)
+    except OSError as error:  # a full disk names no file, and what else is named is gone at once
+        error.filename, error.filename2 = str(folder), None
+        raise
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def require_new(folder: Path) -> None:

@@ -196,6 +196,19 @@ def _readable(path: Path) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def keeping(path: Path) -> Iterator[None]:
+    """Let an error of the disk, which the database hides, name the database."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = error if isinstance(error, SQLAlchemyError) else (error.__cause__ or error)
+        reason = str(getattr(cause, "orig", None) or cause).strip().partition("\n")[0]
+        raise InputError(
+            f"{path}: can't be written ({reason}); the same command goes on once that is mended"
+        ) from None
+
+
 def _draw(trial: Trial, one: Dimension) -> Any:
     if isinstance(one, Choices):
         return _meaning(one, trial.suggest_categorical(one.key, one.labels))
