@@ -19,10 +19,13 @@ from drupe.cli.options import (
     naming_keys,
 )
 from drupe.cli.progress import progress_on
-from drupe.errors import InputError
+from drupe.errors import InputError, shortened
 
 if TYPE_CHECKING:
     from drupe.runs.record import ImportRecord
+
+LEFT_SHOWN = 8
+"""Names of tensors that a message lists before it only counts."""
 
 EXAMPLES = examples(
     "drupe import best.pt --architecture resnet50 --out runs/BASE \\",
@@ -138,6 +141,13 @@ def _warn(imported: ImportRecord, auroc: float) -> None:
 
     if imported.flushed_weights:
         stderr().print(f"{imported.flushed_weights:,} subnormal weights became zero", markup=False)
+    if imported.left:
+        listed = ", ".join(shortened(list(imported.left), LEFT_SHOWN))
+        stderr().print(
+            f"{len(imported.left):,} tensors beside the network's were left: {listed}",
+            markup=False,
+            soft_wrap=True,
+        )
     if auroc < LIKE_CHANCE:
         order = ",".join(imported.class_order)
         stderr().print(

@@ -63,7 +63,8 @@ class ImportRecord(BaseModel):
     """The origin of an imported network, how its weights were read, and what it has seen.
 
     sha256 (hex) of the checkpoint's bytes; key: place of the state dict in it; names: whose names
-    its tensors had; outputs, dtype: as they were; class_order: the class of each output.
+    its tensors had; outputs, dtype: as they were; class_order: the class of each output; left:
+    names of tensors that stood beside the network's.
     """
 
     checkpoint: str
@@ -74,6 +75,7 @@ class ImportRecord(BaseModel):
     dtype: str
     class_order: tuple[str, str]
     flushed_weights: int
+    left: tuple[str, ...] = ()
     seen: Seen
 
     @property

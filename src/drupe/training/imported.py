@@ -138,6 +138,7 @@ def import_checkpoint(
             dtype=fitted.dtype,
             class_order=order,
             flushed_weights=flush_subnormals(network),
+            left=fitted.left,
             seen=seen,
         )
         record = _new_record(config, data, geometry, fingerprint(parts), imported)
