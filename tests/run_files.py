@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from drupe.evaluation.document import evaluation_document
 from drupe.evaluation.grouping import write_duplicates
@@ -117,3 +121,18 @@ def write_run(
     )
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
     return folder
+
+
+def refuse_writing(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int) -> None:
+    """Let the system answer with error ``number`` to whatever would be written in ``folder``."""
+    for name in ("mkstemp", "TemporaryFile"):
+        monkeypatch.setattr(tempfile, name, _refusing(getattr(tempfile, name), folder, number))
+
+
+def _refusing(make: Callable[..., Any], folder: Path, number: int) -> Callable[..., Any]:
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        if Path(options.get("dir") or "/").is_relative_to(folder):
+            raise OSError(number, os.strerror(number))
+        return make(*arguments, **options)
+
+    return refuse

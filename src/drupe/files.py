@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from drupe.errors import InputError
+from drupe.notices import notice
+
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+"""What writing gives on a drive, or in a folder, that can only be read."""
 
 
 @contextmanager
@@ -63,6 +67,20 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
+
+
+@contextmanager
+def unless_read_only(path: Path, what: str) -> Iterator[None]:
+    """Say that ``what`` couldn't be kept where ``path`` can only be read; go on.
+
+    Whoever only asks has his answer without it. A full disk stays an error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        notice(f"{path}: can only be read ({error.strerror}): {what} was not kept")
 
 
 def check_replaceable(path: Path) -> None:

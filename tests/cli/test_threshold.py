@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 
 import pytest
 
 from drupe.evaluation.predictions_csv import write_predictions
-from run_files import predictions, write_run
+from run_files import predictions, refuse_writing, write_run
 
 
 @pytest.fixture
@@ -270,3 +272,28 @@ def test_a_run_of_an_earlier_version_is_certified_and_that_said_once(quick, run)
     assert result.code == 0
     assert json.loads(result.stdout)["certified"] is True
     assert result.stderr.count("run.json holds no digests (a run of an earlier version)") == 1
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_run_that_can_only_be_read_gets_its_answer(quick, run, monkeypatch, number) -> None:
+    expected = quick("threshold", run, "--json")
+    before = (run / "evaluation.json").read_bytes()
+    refuse_writing(monkeypatch, run, number)
+
+    result = quick("threshold", run, "--json")
+
+    assert (result.code, result.stdout) == (0, expected.stdout)
+    assert result.stderr == (
+        f"warning: {run}: can only be read ({os.strerror(number)}): the certificate was not kept\n"
+    )
+    assert (run / "evaluation.json").read_bytes() == before
+
+
+def test_on_a_full_disk_the_answer_is_printed_and_the_error_said(quick, run, monkeypatch) -> None:
+    expected = quick("threshold", run)
+    refuse_writing(monkeypatch, run, errno.ENOSPC)
+
+    result = quick("threshold", run)
+
+    assert (result.code, result.stdout) == (2, expected.stdout)
+    assert f"error: {run / 'evaluation.json'}: No space left on device" in result.stderr

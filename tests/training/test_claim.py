@@ -193,7 +193,7 @@ def test_only_a_finished_run_needs_no_lock(tmp_path, monkeypatch, number):
     for folder in (write_run(tmp_path / "cut", status="interrupted"), tmp_path / "new"):
         with pytest.raises(OSError, match=os.strerror(number)), exclusive(folder):
             pass
-    monkeypatch.setattr("drupe.training.claim.READ_ONLY", set())
+    monkeypatch.setattr("drupe.training.claim.READ_ONLY", frozenset())
     with pytest.raises(OSError, match=os.strerror(number)), exclusive(tmp_path / "done"):
         pass
 

@@ -170,7 +170,7 @@ def audit(
     from drupe.data.naming import Naming
     from drupe.data.overlay import active_fixes, apply_fixes, audit_path
     from drupe.derived import sealed
-    from drupe.files import check_replaceable, write_json
+    from drupe.files import check_replaceable, unless_read_only, write_json
 
     if replace and not apply:
         raise InputError("--replace: needs --apply FILE, the fixes to put in place of all others")
@@ -190,11 +190,12 @@ def audit(
         write_fix_list(fix_list, proposals)
         stderr().print(f"{len(proposals):,} proposed fixes: {fix_list}", markup=False)
     document = found.to_json()
-    write_json(audit_path(folder, store), sealed(document))
     if as_json:
         print_json(document)
     else:
         print_audit(document)
+    with unless_read_only(store, "the audit"):
+        write_json(audit_path(folder, store), sealed(document))
     if found.has_errors:
         raise typer.Exit(1)
 

@@ -59,8 +59,8 @@ class FittedWeights:
 def read_checkpoint(path: Path, key: str | None = None) -> tuple[Tensors, str | None]:
     """Return the state dict in a checkpoint and its place in the file, None for the file itself.
 
-    ``key`` (``ema`` or ``ema.shadow``) chooses where there are several. It may stop above the only
-    one that is there (``ema``), or go on with what tensors' names begin with (``ema.shadow.model``).
+    ``key`` (``ema.shadow``) chooses where there are several. It may stop above the only one that is
+    there (``ema``), or go on with what tensors' names begin with (``ema.shadow.model``).
 
     Raises:
         InputError: no such file, damaged, objects other than tensors, no state dict, or several.
@@ -150,7 +150,7 @@ def _refuse_compressed(path: Path) -> None:
 
 
 def _state_dicts(document: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Tensors]]:
-    """Yield (place, tensors) of every mapping of tensors (and plain values), one of them a matrix."""
+    """Yield (place, tensors) of every mapping of tensors and plain values with a matrix in it."""
     if not isinstance(document, Mapping) or not all(isinstance(name, str) for name in document):
         return
     tensors = {name: one for name, one in document.items() if isinstance(one, torch.Tensor)}

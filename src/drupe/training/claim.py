@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from drupe.configuration import changes, flatten
 from drupe.errors import InputError
+from drupe.files import READ_ONLY
 from drupe.locks import HeldError, acquire, make_folder, release
 from drupe.runs.layout import RunFolder, is_leftover
 from drupe.runs.record import TRAINING_VERSION, RunRecord, read_record
 from drupe.training.config import NOT_IDENTITY, ExperimentConfig, written_settings
-
-READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 LOOK_SECONDS = 0.5
 """The wait for a held lock: whoever asks whether a run goes on holds it for a moment."""

@@ -19,6 +19,7 @@ from drupe.evaluation.model_predictions import (
 )
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import write_predictions
+from drupe.files import check_replaceable, unless_read_only
 from drupe.progress import Progress, silent
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record, require_same_data, require_same_splits
@@ -64,7 +65,8 @@ def calibrate_on_folds(
         "not from the network to be deployed: exact certification takes fresh crops (--data)"
     )
     if read_config(run).calibration.share is None:
-        _keep(run, model, pooled, reason)
+        with unless_read_only(run, "the calibration of its folds"):
+            _keep(run, model, pooled, reason)
     return model.with_calibration(pooled, model.data_fingerprint, approximate=reason)
 
 
@@ -140,6 +142,7 @@ def _keep(run: Path, model: ModelPredictions, pooled: JudgedSplit, reason: str) 
     assert test is not None
     files = RunFolder(run)
     with exclusive(run):
+        check_replaceable(files.record)  # all of it or nothing
         write_predictions(files.predictions("calibration"), pooled.table)
         splits = {"calibration": pooled, "test": test}
         write_duplicates(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from drupe.configuration import validate
 from drupe.errors import InputError
+from drupe.files import check_replaceable, unless_read_only
 from drupe.models.ensemble import AnyNetwork, Ensemble
 from drupe.models.geometry import Geometry, Views
 from drupe.models.network import InputRange, Network, build_network
@@ -18,15 +19,21 @@ from drupe.models.weights import WeightsOrigin
 from drupe.progress import Progress, silent
 from drupe.runs.evaluation_file import Evaluation
 from drupe.runs.layout import RunFolder
-from drupe.runs.record import read_record, require_done, require_same_data, require_same_splits
+from drupe.runs.record import (
+    RunRecord,
+    read_record,
+    require_done,
+    require_same_data,
+    require_same_splits,
+)
 from drupe.runs.results import digest_results, require_own
 from drupe.training.claim import check_store, exclusive
 from drupe.training.config import AncestorConfig, ExperimentConfig, Side
 from drupe.training.distributed import World
 from drupe.training.execution import choose_device, set_threads
 from drupe.training.image_batches import ImageSource
-from drupe.training.judgement import judge
-from drupe.training.preparation import prepare_data, recorded_config
+from drupe.training.judgement import judged
+from drupe.training.preparation import PreparedData, prepare_data, recorded_config
 from drupe.training.tensor_file import (
     Tensors,
     load_tensors,
@@ -202,7 +209,8 @@ def evaluate_run(
     """Redo a finished run's predictions and ``evaluation.json`` from its weights.
 
     ``data_root`` says where the data lies now. It must be the data that the run was trained on:
-    with any other, images that the weights have learnt could stand in the test split.
+    with any other, images that the weights have learnt could stand in the test split. Of a run that
+    can only be read nothing is kept, which is said.
 
     Raises:
         InputError: no finished run, other data, or another class taken for the defect.
@@ -234,9 +242,17 @@ def evaluate_run(
     source = ImageSource(data.dataset.images, data.dataset.is_defect, device)
     temperature = record.imported.temperature if record.imported else None
     with exclusive(folder), torch.inference_mode():
-        evaluation = judge(network.to(device), data, source, folder, progress, temperature)
-        record.data.calibration, record.data.approximate = len(data.split.calibration), None
-        record.data.fixes = data.record.fixes
-        record.results = digest_results(folder)
-        record.write(folder)
-    return evaluation
+        found = judged(network.to(device), data, source, progress, temperature)
+        with unless_read_only(folder, "what was found"):
+            check_replaceable(RunFolder(folder).record)  # all of it or nothing
+            found.write(folder)
+            _record(record, folder, data)
+    return found.evaluation
+
+
+def _record(record: RunRecord, folder: Path, data: PreparedData) -> None:
+    """Write into ``run.json`` what judging a run again changes."""
+    record.data.calibration, record.data.approximate = len(data.split.calibration), None
+    record.data.fixes = data.record.fixes
+    record.results = digest_results(folder)
+    record.write(folder)
