@@ -12,8 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drupe.configuration import Tree
 from drupe.data.parallel import in_order
@@ -135,7 +137,7 @@ def _save(cache: Path, made_from: Tree, entries: Sequence[tuple[str, Row | None,
     if not entries:
         cache.unlink(missing_ok=True)
         return
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "paths": np.frombuffer("\0".join(path for path, _, _ in entries).encode(), np.uint8),
         "rows": np.array([row for _, row, _ in entries], np.int64),
         "digests": np.frombuffer(bytes.fromhex("".join(item for _, _, item in entries)), np.uint8),
