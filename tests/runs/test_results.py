@@ -11,9 +11,11 @@ import pytest
 from drupe.errors import InputError
 from drupe.evaluation.candidates import read_lineup
 from drupe.evaluation.model_predictions import read_run_predictions
+from drupe.evaluation.operating_point import Request, operating_point, read_recorded
+from drupe.runs.evaluation_file import record_certificate
 from drupe.runs.record import read_record
-from drupe.runs.results import digest_results
-from run_files import predictions, write_run
+from drupe.runs.results import digest_results, own_certificate
+from run_files import adopt_results, predictions, write_run
 
 RESULTS = (
     "model.safetensors",
@@ -36,6 +38,7 @@ def other(tmp_path: Path) -> Path:
         tmp_path / "other", calibration=calibration, test=predictions(800, 8), seed=7, copies=3
     )
     (folder / "model.safetensors").write_bytes(b"other weights")
+    adopt_results(folder)
     return folder
 
 
@@ -86,3 +89,23 @@ def test_a_run_of_an_earlier_version_is_read_and_that_said_once(
         read_run_predictions(run)
 
     assert [str(run) in line for line in caplog.messages] == [True]
+
+
+def test_a_certificate_of_other_weights_is_refused(run: Path, other: Path) -> None:
+    """What export and report would take for this run's."""
+    for folder in (run, other):
+        point = operating_point(read_run_predictions(folder), Request())
+        record_certificate(folder, point.certified_figures())
+        found = own_certificate(folder)
+        assert found is not None
+        assert found.threshold == point.certificate.threshold
+    shutil.copy(other / "evaluation.json", run / "evaluation.json")
+
+    for read in (own_certificate, read_recorded):
+        with pytest.raises(InputError, match=r"must be of this run's weights .*drupe threshold"):
+            read(run)
+    record_certificate(run, point.certified_figures())  # whatever is certified anew takes its place
+
+
+def test_no_certificate_is_nobody_s(run: Path) -> None:
+    assert own_certificate(run) is None

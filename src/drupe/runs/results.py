@@ -12,8 +12,9 @@ from pathlib import Path
 from drupe.errors import InputError
 from drupe.files import file_hash
 from drupe.notices import notice
+from drupe.runs.evaluation_file import RecordedCertificate, read_evaluation
 from drupe.runs.layout import RunFolder
-from drupe.runs.record import RunRecord
+from drupe.runs.record import RunRecord, read_record
 
 SPLITS = ("calibration", "test")
 
@@ -58,6 +59,26 @@ def require_own(folder: Path, record: RunRecord, *results: Path) -> None:
             )
     if problems:
         raise InputError(problems)
+
+
+def own_certificate(folder: Path) -> RecordedCertificate | None:
+    """Return the certificate that the run's ``evaluation.json`` holds, None where it holds none.
+
+    Raises:
+        InputError: the file is missing or damaged, or its certificate is of other weights.
+    """
+    certificate, record = read_evaluation(folder).certificate, read_record(folder)
+    if certificate is None or certificate.measured_on is None or record is None:
+        return certificate
+    files = RunFolder(folder)
+    own = (record.results or {}).get(files.weights.relative_to(folder).as_posix())
+    measured = certificate.measured_on.graph
+    if own not in (None, measured):
+        raise InputError(
+            f"{files.evaluation}: certificate: must be of this run's weights ({own[:12]}…), got "
+            f"one of others ({measured[:12]}…): drupe threshold {folder} makes it anew"
+        )
+    return certificate
 
 
 def prediction_files(folder: Path, split: str) -> tuple[Path, Path]:
