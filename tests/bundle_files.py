@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from drupe.deployment.manifest import file_digest, sealed
+from drupe.deployment.manifest import file_digest
+from drupe.derived import sealed
 
 
 def change(bundle: Path, **keys) -> None:

@@ -40,10 +40,13 @@ BASE = {
     "",
     "arrays",
     "configuration",
+    "derived",
     "errors",
     "files",
     "host",
     "leftovers",
+    "locks",
+    "notices",
     "printable",
     "progress",
     "templates",
@@ -62,7 +65,7 @@ FORBIDDEN: dict[str, set[str]] = {
     **{
         f"deployment.{name}": TORCH | {"scipy", "polars", "onnx"}
         for name in (
-            *("backends", "bench", "bundle", "drift", "manifest"),
+            *("backends", "bench", "bundle", "drift", "graph_file", "manifest"),
             *("predict", "runtime", "subjects", "timing"),
         )
     },

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from drupe.evaluation.document import evaluation_document
 from drupe.evaluation.grouping import write_duplicates
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import write_predictions
+from drupe.runs.results import digest_results
 from drupe.runs.training_overlap import Seen
 
 
@@ -108,8 +113,9 @@ def write_run(
         }
     member = dict.fromkeys(("folder", "architecture", "identity", "weights"), "")
     record["members"] = [{**member, "run": name, "temperature": 1.0} for name in members]
-    (folder / "run.json").write_text(json.dumps(record))
     (folder / "model.safetensors").write_bytes(b"weights")
+    record["results"] = digest_results(folder)
+    (folder / "run.json").write_text(json.dumps(record))
     evaluation = evaluation_document(
         calibration=tables.get("calibration"),
         test=tables["test"],
@@ -118,3 +124,25 @@ def write_run(
     )
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
     return folder
+
+
+def adopt_results(folder: Path) -> None:
+    """Let a run's record say that its files, as they are now, belong together."""
+    record = json.loads((folder / "run.json").read_text())
+    record["results"] = digest_results(folder)
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+def refuse_writing(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int) -> None:
+    """Let the system answer with error ``number`` to whatever would be written in ``folder``."""
+    for name in ("mkstemp", "TemporaryFile"):
+        monkeypatch.setattr(tempfile, name, _refusing(getattr(tempfile, name), folder, number))
+
+
+def _refusing(make: Callable[..., Any], folder: Path, number: int) -> Callable[..., Any]:
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        if Path(options.get("dir") or "/").is_relative_to(folder):
+            raise OSError(number, os.strerror(number))
+        return make(*arguments, **options)
+
+    return refuse

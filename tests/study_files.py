@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from drupe.cli.app import app
-from drupe.evaluation.model_predictions import file_hash
 from drupe.evaluation.predictions import Predictions
+from drupe.files import file_hash
 from drupe.runs.training_overlap import Seen
 from drupe.study.definition.loading import Study, load_study
 from drupe.study.definition.plan import Lane, Task, plan

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from drupe.errors import InputError
-from drupe.files import check_replaceable, read_json, replacing, write_json
+from drupe.files import check_replaceable, naming, read_json, replacing, write_json
 
 
 def test_json_survives(tmp_path):
@@ -102,3 +102,13 @@ def test_a_file_to_be_made_in_a_new_folder_can_be_written(tmp_path):
     check_replaceable(tmp_path / "new" / "deep" / "a.csv")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_without_a_name_gets_one(tmp_path):
+    for named in (None, "other.txt"):
+        with pytest.raises(OSError, match="full") as caught, naming(tmp_path / "file"):
+            raise OSError(errno.ENOSPC, "full", named)
+        assert caught.value.filename == (named or str(tmp_path / "file"))
+    with pytest.raises(OSError, match="a library's own") as caught, naming(tmp_path / "file"):
+        raise OSError("a library's own")
+    assert caught.value.filename is None

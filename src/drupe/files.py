@@ -6,6 +6,7 @@ A reader therefore sees the old file or the new one, never half of one, whenever
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -16,7 +17,11 @@ from typing import Any
 
 from drupe.errors import InputError
 from drupe.leftovers import prefix_of, temporary_file
+from drupe.notices import notice
 from drupe.printable import printable_json
+
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+"""What writing gives on a drive, or in a folder, that can only be read."""
 
 
 @contextmanager
@@ -52,6 +57,31 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an :class:`OSError` that names no file, as a full disk's, name ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def unless_read_only(path: Path, what: str) -> Iterator[None]:
+    """Say that ``what`` couldn't be kept where ``path`` can only be read; go on.
+
+    Whoever only asks has his answer without it. A full disk stays an error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        notice(f"{path}: can only be read ({error.strerror}): {what} was not kept")
 
 
 def check_replaceable(path: Path) -> None:
@@ -98,6 +128,17 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file's bytes; a missing one is an :class:`InputError`."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: must be a file, got a folder") from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -155,5 +155,5 @@ def test_a_study_that_was_never_run_has_no_status(quick, study, tmp_path) -> Non
     result = quick("study", "status", "small.yaml")
 
     assert (result.code, result.stdout) == (2, "")
-    assert "no such study was run; drupe study run small.yaml" in result.stderr
+    assert "no such study was run (yet); drupe study run small.yaml" in result.stderr
     assert not (tmp_path / "drupe-store").exists()

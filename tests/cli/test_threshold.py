@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 
 import pytest
 
 from drupe.evaluation.predictions_csv import write_predictions
-from run_files import predictions, write_run
+from run_files import predictions, refuse_writing, write_run
 
 
 @pytest.fixture
@@ -242,3 +245,55 @@ def test_a_miss_of_a_type_may_cost_less(quick, tmp_path) -> None:
         assert message in quick("threshold", "typed.csv", *asked, *words).stderr
     alone = quick("threshold", "typed.csv", "--cost", "stem=5")
     assert "--cost: needs --costs M,F,R" in alone.stderr
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "predictions/calibration.csv"])
+def test_nothing_is_certified_with_a_file_of_another_run(quick, run, tmp_path, name) -> None:
+    other = write_run(tmp_path / "other", calibration=predictions(1000, 9, prefix="train"))
+    (other / "model.safetensors").write_bytes(b"other weights")
+    before = (run / "evaluation.json").read_bytes()
+    shutil.copy(other / name, run / name)
+
+    result = quick("threshold", run)
+
+    assert result.code == 2
+    assert result.stdout == ""
+    assert f"{run / name}: must be the file that belongs to this run's" in result.stderr
+    assert (run / "evaluation.json").read_bytes() == before
+
+
+def test_a_run_of_an_earlier_version_is_certified_and_that_said_once(quick, run) -> None:
+    record = json.loads((run / "run.json").read_text())
+    del record["results"]
+    (run / "run.json").write_text(json.dumps(record))
+
+    result = quick("threshold", run, "--json")
+
+    assert result.code == 0
+    assert json.loads(result.stdout)["certified"] is True
+    assert result.stderr.count("run.json holds no digests (a run of an earlier version)") == 1
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_run_that_can_only_be_read_gets_its_answer(quick, run, monkeypatch, number) -> None:
+    expected = quick("threshold", run, "--json")
+    before = (run / "evaluation.json").read_bytes()
+    refuse_writing(monkeypatch, run, number)
+
+    result = quick("threshold", run, "--json")
+
+    assert (result.code, result.stdout) == (0, expected.stdout)
+    assert result.stderr == (
+        f"warning: {run}: can only be read ({os.strerror(number)}): the certificate was not kept\n"
+    )
+    assert (run / "evaluation.json").read_bytes() == before
+
+
+def test_on_a_full_disk_the_answer_is_printed_and_the_error_said(quick, run, monkeypatch) -> None:
+    expected = quick("threshold", run)
+    refuse_writing(monkeypatch, run, errno.ENOSPC)
+
+    result = quick("threshold", run)
+
+    assert (result.code, result.stdout) == (2, expected.stdout)
+    assert f"error: {run / 'evaluation.json'}: No space left on device" in result.stderr

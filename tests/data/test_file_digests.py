@@ -13,6 +13,7 @@ import pytest
 
 from drupe.data import file_digests as module
 from drupe.data.file_digests import CHUNK, RACY_NS, Digests, file_digests
+from drupe.derived import SEAL, write_arrays
 from drupe.errors import InputError
 from drupe.progress import Tracker, silent
 
@@ -48,6 +49,17 @@ class Reads:
     def advance(self, units: int = 1, note: str = "") -> None:
         del note
         self.done += units
+
+
+def kept(store: Path) -> dict[str, np.ndarray]:
+    with np.load(cache_of(store)) as file:
+        return {name: array for name, array in file.items() if name != SEAL}
+
+
+def keep(store: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write another content of the cache, sealed as Drupe would."""
+    path = cache_of(store)
+    write_arrays(path, {"version": module.MANIFEST_VERSION, "root": path.stem}, arrays)
 
 
 def hashed(root: Path, store: Path, paths: tuple[str, ...] = tuple(CONTENTS)) -> int:
@@ -112,12 +124,23 @@ def test_each_column_of_a_files_row_makes_it_read_again(
     root: Path, store: Path, column: int
 ) -> None:
     hashed(root, store)
-    with np.load(cache_of(store)) as file:
-        arrays = dict(file)
+    arrays = kept(store)
     arrays["rows"][1, column] += 1
-    np.savez(cache_of(store), **arrays)
+    keep(store, arrays)
     assert hashed(root, store) == 1
     assert hashed(root, store) == 0
+
+
+@pytest.mark.usefixtures("settled")
+def test_another_digest_without_its_seal_is_not_believed(root: Path, store: Path, caplog) -> None:
+    hashed(root, store)
+    with np.load(cache_of(store)) as file:
+        arrays = dict(file)
+    arrays["digests"][32:64] = 0xAB
+    np.savez(cache_of(store), **arrays)
+
+    assert hashed(root, store) == 3
+    assert caplog.messages == [f"{cache_of(store)}: damaged: it counts as absent and is made anew"]
 
 
 @pytest.mark.usefixtures("settled")
@@ -134,10 +157,9 @@ def test_the_cache_holds_what_the_file_system_says(root: Path, store: Path) -> N
 @pytest.mark.usefixtures("settled")
 def test_a_digest_in_the_cache_is_what_is_returned(root: Path, store: Path) -> None:
     hashed(root, store)
-    with np.load(cache_of(store)) as file:
-        arrays = dict(file)
+    arrays = kept(store)
     arrays["digests"][32:64] = 0xAB
-    np.savez(cache_of(store), **arrays)
+    keep(store, arrays)
     found = file_digests(root, tuple(CONTENTS), store=store).digests
     assert found[1] == "ab" * 32
     assert found[0] == hashlib.sha256(b"").hexdigest()

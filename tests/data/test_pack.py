@@ -111,9 +111,6 @@ def test_packing_twice_at_once(
             raise OSError(errno.ENOLCK, "No locks available")
 
         monkeypatch.setattr(FileLock, "acquire", refuse)
-        # Threads share a process id, which names the temporary folder of a process.
-        numbers = iter(range(10**6))
-        monkeypatch.setattr(pack.os, "getpid", lambda: next(numbers))
     bars = [Bars() for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
         opened = list(
@@ -121,8 +118,8 @@ def test_packing_twice_at_once(
         )
     for dataset in opened:
         np.testing.assert_array_equal(dataset.images, pixels(dataset))
-    if locks:
-        assert sum("decode" in bar.opened for bar in bars) == 1
+    assert sum("decode" in bar.opened for bar in bars) == 1
+    assert not [path for path in (store / "packed").iterdir() if ".lock" in path.name]
     assert len([path for path in (store / "packed").iterdir() if path.is_dir()]) == 1
 
 
@@ -136,6 +133,24 @@ def test_a_damaged_pack_is_made_anew(make_folder: MakeFolder, store: Path, damag
         images.unlink()
     dataset = open_dataset(root, store=store, size=16)
     np.testing.assert_array_equal(dataset.images, pixels(dataset))
+
+
+def test_a_pack_whose_list_of_skipped_files_was_changed_is_made_anew(
+    make_folder: MakeFolder, store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every label behind that file would be another image's."""
+    root = make_folder()
+    (root / "train/clean/001.png").write_bytes(b"no image")
+    cache = open_dataset(root, store=store, size=16, unreadable="skip").cache
+    document = json.loads((cache / "pack.json").read_text())
+    document["skipped"][0]["index"] += 1
+    (cache / "pack.json").write_text(json.dumps(document))
+
+    dataset = open_dataset(root, store=store, size=16, unreadable="skip")
+
+    assert [path for path, _ in dataset.skipped] == ["train/clean/001.png"]
+    np.testing.assert_array_equal(dataset.images, pixels(dataset))
+    assert caplog.messages == [f"{cache}: damaged: its images are packed anew"]
 
 
 def test_a_file_that_changes_while_it_is_packed(

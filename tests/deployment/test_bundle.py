@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -107,6 +110,19 @@ def manifest_of(**keys) -> Manifest:
     )
 
 
+def test_golden_scores_that_are_no_probabilities(copied) -> None:
+    """A graph that answers the same nonsense as then isn't verified by it."""
+    with np.load(copied / "golden.npz") as found:
+        arrays = dict(found)
+    arrays["onnxruntime_fp32"][3] = -4.06
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    rewrite(copied, "golden.npz", buffer.getvalue())
+
+    with pytest.raises(InputError, match=r"golden\.npz: onnxruntime_fp32: scores: must be prob"):
+        verify_bundle(copied)
+
+
 def test_a_bundle_is_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
     files = {"fp32.onnx": b"graph", "golden.npz": b"golden"}
     (tmp_path / "bundle").mkdir()  # an empty folder is taken
@@ -123,6 +139,20 @@ def test_a_bundle_is_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
     with pytest.raises(OSError, match="No space left"):
         write_bundle(tmp_path / "new" / "bundle", manifest_of(), files)
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "mkdtemp"])
+def test_a_full_disk_names_the_bundle(tmp_path, monkeypatch, call) -> None:
+    """The file that is being written is gone when the message is read."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os if call == "fsync" else tempfile, call, full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_bundle(tmp_path / "bundle", manifest_of(), {"fp32.onnx": b"graph"})
+    assert caught.value.filename == str(tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

@@ -5,7 +5,9 @@ import pytest
 
 from drupe.deployment.gate import GateError, compare_scores, require_no_flips, run_all
 from drupe.deployment.manifest import Gate
+from drupe.errors import InputError
 from drupe.evaluation.lanes import Thresholds
+from drupe.progress import silent
 
 
 def test_flips_are_decisions_that_turn() -> None:
@@ -42,7 +44,7 @@ def test_all_images_are_run_in_batches_and_counted() -> None:
     def session(images: np.ndarray) -> np.ndarray:
         assert images.flags.c_contiguous
         sizes.append(len(images))
-        return images[:, 0, 0, 0].astype(np.float32)
+        return images[:, 0, 0, 0].astype(np.float32) / 255
 
     class Counting:
         def __enter__(self) -> Counting:
@@ -61,7 +63,7 @@ def test_all_images_are_run_in_batches_and_counted() -> None:
     images = np.zeros((130, 2, 2, 3), np.uint8)
     images[:, 0, 0, 0] = np.arange(130)
     scores = run_all(session, images[:, :, ::-1][:, :, ::-1], progress, "a split")
-    assert scores.tolist() == list(range(130))
+    assert scores.tolist() == (np.arange(130, dtype=np.float32) / 255).tolist()
     assert sizes == advanced == [64, 64, 2]
 
 
@@ -74,3 +76,12 @@ def test_one_turned_decision_is_refused_with_its_count() -> None:
         "onnxruntime fp32: 3 of 1,234 decisions differ from those of the tested network (scores by "
         "up to 0.062): nothing was exported"
     )
+
+
+@pytest.mark.parametrize("wrong", [-4.06, 1.5, np.nan, np.inf])
+def test_scores_that_are_no_probabilities_never_pass(wrong: float) -> None:
+    def session(images):
+        return np.where(np.arange(len(images)) == 1, np.float32(wrong), np.float32(0.5))
+
+    with pytest.raises(InputError, match="must be probabilities"):
+        run_all(session, np.zeros((3, 8, 8, 3), np.uint8), silent, "")

@@ -9,10 +9,10 @@ from drupe.deployment.manifest import (
     file_digest,
     read_files,
     read_manifest,
-    sealed,
     write_manifest,
 )
 from drupe.deployment.runtime import load
+from drupe.derived import sealed
 from drupe.errors import InputError
 
 

@@ -146,6 +146,46 @@ def test_a_graph_that_is_not_from_bytes_to_a_score(copied) -> None:
         load(copied, backend="onnxruntime")  # OpenVINO converts them itself, to the same scores
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_graph_whose_scores_are_none_never_decides(copied, crops, backend) -> None:
+    """Below 0 is below every threshold, and would be accepted."""
+    graph = onnx.load_from_string(mean_graph(onnx.TensorProto.UINT8, flat=True))
+    graph.graph.node[-1].output[0] = "mean"
+    graph.graph.node.append(onnx.helper.make_node("Neg", ["mean"], ["score"]))
+    rewrite(copied, "fp32.onnx", graph.SerializeToString())
+    classifier = load(copied, order="rgb", backend=backend)  # black images give 0
+
+    for call in (classifier.scores, classifier.decide):
+        with pytest.raises(InputError, match=r"must be probabilities .* got -[0-9.]+ from"):
+            call(crops)
+    assert [one.passed for one in verify_bundle(copied)] == [False, False]
+
+    graph.graph.node[-1].CopyFrom(
+        onnx.helper.make_node("Add", ["mean", "four"], ["score"]),
+    )
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([-4.06]), "four"))
+    rewrite(copied, "fp32.onnx", graph.SerializeToString())
+    with pytest.raises(InputError, match=r"fp32\.onnx: scores: must be .* got -4\.06"):
+        load(copied, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_graph_whose_weights_are_elsewhere_is_not_loaded(copied, backend) -> None:
+    graph = onnx.load_from_string((copied / "fp32.onnx").read_bytes())
+    onnx.external_data_helper.convert_model_to_external_data(
+        graph, location="weights.bin", size_threshold=0
+    )
+    for tensor in graph.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            tensor.ClearField("raw_data")
+    rewrite(copied, "fp32.onnx", graph.SerializeToString())
+
+    with pytest.raises(InputError, match=r"fp32\.onnx: the graph must hold all of its weights"):
+        load(copied, backend=backend)
+    with pytest.raises(InputError, match=r"fp32\.onnx: the graph must hold all of its weights"):
+        verify_bundle(copied)
+
+
 def mean_graph(kind: int, flat: bool) -> bytes:
     """Return a graph that calls the mean of an image its score."""
     helper = onnx.helper

@@ -80,6 +80,97 @@ def test_wrapped_and_prefixed_state_dicts(weights, tmp_path, wrap, place) -> Non
     )
 
 
+BESIDE = {
+    "criterion.weight": torch.tensor([1.0, 4.0]),
+    "val_recall.tp": torch.tensor(17),
+    "val_confusion.matrix": torch.ones(2, 2, dtype=torch.int64),
+}
+"""What Lightning saves of a loss with class weights and of metrics."""
+
+
+def lightning(state: Tensors) -> dict[str, object]:
+    return {
+        "epoch": 3,
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": state,
+        "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.97)}},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3, 3)}}}],
+        "hyper_parameters": {"lr": 0.001},
+    }
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.model.", "module._orig_mod.model.", ""])
+def test_a_loss_and_metrics_beside_the_model_are_left_and_listed(weights, tmp_path, prefix) -> None:
+    torch.save(lightning({**BESIDE, **prefixed(weights, prefix)}), tmp_path / "last.ckpt")
+
+    tensors, place = read_checkpoint(tmp_path / "last.ckpt")
+    fitted = fit(tensors)
+
+    assert place == "state_dict"
+    assert fitted.left == tuple(BESIDE)
+    pixels = torch.rand(2, 3, 64, 64)
+    expected = network_of("test_resnet").backbone
+    expected.load_state_dict(weights)
+    with torch.inference_mode():
+        assert torch.equal(logits_of(fitted, "test_resnet", pixels), expected(pixels))
+
+
+def test_a_network_that_a_loss_looks_with_is_left_too(weights) -> None:
+    perceptual = {"loss.vgg.conv1.weight": torch.ones(3, 3), "loss.vgg.conv1.bias": torch.ones(3)}
+    fitted = fit({**perceptual, **prefixed(weights, "model.")})
+    assert fitted.left == tuple(perceptual)
+
+
+def test_torchvision_s_names_under_a_prefix() -> None:
+    theirs = get_model("efficientnet_b0", num_classes=2).state_dict()
+    fitted = fit({**BESIDE, **prefixed(theirs, "model.")}, "efficientnet_b0")
+    assert (fitted.names, fitted.left) == ("torchvision", tuple(BESIDE))
+
+
+def test_of_two_such_networks_one_has_to_be_named(weights, tmp_path) -> None:
+    """A student and its average, or a teacher: which of them was judged isn't written anywhere."""
+    other = {name: tensor + 1 for name, tensor in weights.items()}
+    state = {**prefixed(weights, "model."), **prefixed(other, "ema.module.")}
+    torch.save(lightning(state), tmp_path / "last.ckpt")
+
+    tensors, _ = read_checkpoint(tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match=r"under 'ema.module' or 'model': name .* PLACE\.PREFIX"):
+        fit(tensors)
+    for key, of in (("state_dict.model", weights), ("state_dict.ema.module", other)):
+        tensors, place = read_checkpoint(tmp_path / "last.ckpt", key)
+        assert place == key
+        assert torch.equal(fit(tensors).tensors["conv1.0.weight"], of["conv1.0.weight"])
+
+
+def test_a_key_may_stop_above_the_only_state_dict(weights, tmp_path) -> None:
+    file = tmp_path / "best.pt"
+    torch.save({"ema": {"decay": 0.99, "shadow": weights}, "raw": {"net": weights}}, file)
+    assert read_checkpoint(file, "ema")[1] == "ema.shadow"
+    with pytest.raises(InputError, match=r"must be ema\.shadow or raw\.net, got 'shadow'"):
+        read_checkpoint(file, "shadow")
+
+
+def test_a_state_dict_may_hold_plain_values_and_lie_deep(weights, tmp_path) -> None:
+    state = {**weights, "epoch": 3, "version": "1.2", "best": None}
+    torch.save({"run": {"states": {"model": {"ema": state}}}}, tmp_path / "best.pt")
+    tensors, place = read_checkpoint(tmp_path / "best.pt")
+    assert place == "run.states.model.ema"
+    assert fit(tensors).tensors.keys() == weights.keys()
+
+
+def test_a_layer_beside_the_network_is_not_left(weights) -> None:
+    """It may be part of what the model computed."""
+    with pytest.raises(InputError, match=r"alone, got head2\.bias, head2\.weight too"):
+        fit({**weights, "head2.weight": torch.ones(2, 2), "head2.bias": torch.ones(2)})
+
+
+def test_a_run_s_own_weights(tmp_path) -> None:
+    network = network_of("test_resnet")
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    fitted = fit(read_checkpoint(tmp_path / "model.safetensors")[0])
+    assert all(torch.equal(fitted.tensors[n], t) for n, t in network.backbone.state_dict().items())
+
+
 def test_old_and_safe_formats(weights, tmp_path) -> None:
     torch.save(weights, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     save_file(weights, tmp_path / "safe.safetensors")
@@ -160,7 +251,7 @@ def changed(weights: Tensors, **tensors: torch.Tensor | None) -> Tensors:
     ("change", "message"),
     [
         ({"fc__weight": None}, r"best.pt: must hold all weights of test_resnet, lacks fc.weight"),
-        ({"aux__weight": torch.ones(2)}, "weights of test_resnet alone, got aux.weight too"),
+        ({"aux__weight": torch.ones(2, 2)}, "weights of test_resnet alone, got aux.weight too"),
         ({"conv1__0__weight": torch.ones(3, 3)}, r"conv1.0.weight: must have shape \[.*got \[3, 3"),
         ({"fc__weight": torch.ones(1000, 3)}, r"must end in 2 outputs .*, got 1,000"),
         ({"fc__weight": torch.tensor(1.0)}, r"fc.weight: must have shape"),
@@ -257,7 +348,7 @@ def test_an_archive_that_could_unfold_is_not_opened(weights, tmp_path) -> None:
         ([torch.ones(2, 2)], "must hold a state dict of tensors"),
         ({}, "must hold a state dict of tensors"),
         ({"accuracy": torch.tensor(0.9)}, "must hold a state dict of tensors"),
-        ({"a": {"b": {"c": {"d": torch.ones(2, 2)}}}}, "must hold a state dict of tensors"),
+        ({"a": {"b": {"c": {"d": {"e": {"f": torch.ones(2, 2)}}}}}}, "must hold a state dict"),
     ],
 )
 def test_a_file_without_a_state_dict(tmp_path, content, message) -> None:

@@ -91,6 +91,35 @@ def test_weights_from_a_folder(file: str, published: Tensors, tmp_path: Path) ->
     assert built.origin.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_a_run_s_own_weights_serve(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a run keeps them: under a prefix, and nothing beside."""
+    run = build(pretrained=False).network
+    (tmp_path / "test_resnet").mkdir()
+    save_file(run.state_dict(), tmp_path / "test_resnet" / "model.safetensors")
+
+    built = build(weights_folder=tmp_path)
+
+    assert_body_is(built.network.backbone, run.backbone.state_dict(), head="fc.")
+    assert caplog.messages == []
+
+
+def test_what_stands_beside_a_network_is_left(
+    published: Tensors, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = {f"model.{name}": tensor for name, tensor in published.items()}
+    torch.save({"state_dict": {"loss.weight": torch.ones(2), **state}}, tmp_path / "test_resnet.pt")
+    built = build(weights_folder=tmp_path)
+    assert_body_is(built.network.backbone, published, head="fc.")
+    assert caplog.messages[0].endswith("model.* is taken as the network; left: loss.weight")
+
+
+def test_two_networks_in_a_file_are_refused(published: Tensors, tmp_path: Path) -> None:
+    state = {f"{of}.{name}": one for of in ("ema", "raw") for name, one in published.items()}
+    torch.save(state, tmp_path / "test_resnet.pt")
+    with pytest.raises(InputError, match="must hold one network, got several under 'ema' or 'raw'"):
+        build(weights_folder=tmp_path)
+
+
 @pytest.mark.parametrize(
     "wrap",
     [

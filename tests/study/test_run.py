@@ -6,7 +6,9 @@ import pytest
 
 from drupe.errors import InputError
 from drupe.study.definition.loading import load_study
+from drupe.study.definition.plan import plan
 from drupe.study.execution.journal import Journal
+from drupe.study.execution.status import is_running, outcomes_from_files, task_statuses
 from drupe.study.run import Selection, current_verdict, run_study
 from run_files import decided
 from study_files import FakeExecutor, finish, small_study, succeed
@@ -107,6 +109,32 @@ def test_one_process_works_on_a_study_at_a_time(study, tmp_path) -> None:
         return succeed(job)
 
     run_study(study(), tmp_path / "store", FakeExecutor(does))
+
+
+def test_its_status_is_known_while_the_data_is_packed(study, tmp_path, monkeypatch) -> None:
+    """That may take minutes, and is the first thing that happens."""
+    folder = tmp_path / "store/runs/small"
+    seen = []
+
+    def packing(study, store, progress) -> str:
+        rows = task_statuses(plan(study, store), outcomes_from_files(plan(study, store), folder))
+        seen.append((is_running(folder), {row.state for row in rows}))
+        return "f" * 64
+
+    monkeypatch.setattr("drupe.study.run.open_data", packing)
+    run_study(study(), tmp_path / "store", FakeExecutor())
+
+    assert seen == [(True, {"waiting"})]
+
+
+def test_a_study_whose_data_can_not_be_had_leaves_nothing(study, tmp_path, monkeypatch) -> None:
+    def refused(study, store, progress) -> str:
+        raise InputError("no data")
+
+    monkeypatch.setattr("drupe.study.run.open_data", refused)
+    with pytest.raises(InputError, match="no data"):
+        run_study(study(), tmp_path / "store", FakeExecutor())
+    assert not (tmp_path / "store").exists()
 
 
 def test_after_ctrl_c_the_same_command_continues(study, tmp_path) -> None:

@@ -49,6 +49,9 @@ def damages(tensors, state):
     yield "an index too high", {**index, first.replace("/0.", "/999."): tensors[first]}, state
     bias = next(name for name in tensors if name.endswith("bias"))
     yield "another shape", {**tensors, bias: torch.ones(1000)}, state
+    one_bit = tensors[bias].clone()
+    one_bit.view(torch.uint8)[0] ^= 1
+    yield "a single other bit", {**tensors, bias: one_bit}, state
     yield "NaN", {**tensors, bias: tensors[bias] * float("nan")}, state
 
 

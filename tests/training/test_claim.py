@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from drupe.errors import InputError
+from drupe.locks import FileLock, Timeout
 from drupe.runs.layout import RunFolder
-from drupe.training.claim import FileLock, Timeout, check_store, claim, exclusive
+from drupe.training.claim import check_store, claim, exclusive
 from drupe.training.config import write_config
 from drupe.training.run import train_run
 from run_files import write_run
@@ -110,7 +111,7 @@ def test_whoever_comes_between_letting_go_and_removing_is_alone(tmp_path, monkey
             b.acquire(timeout=0)
 
     with monkeypatch.context() as patched:
-        patched.setattr("drupe.training.claim.FileLock", LetsBIn)
+        patched.setattr("drupe.locks.FileLock", LetsBIn)
         with exclusive(run):
             pass
     with pytest.raises(InputError, match="another process"), exclusive(run):
@@ -192,7 +193,7 @@ def test_only_a_finished_run_needs_no_lock(tmp_path, monkeypatch, number):
     for folder in (write_run(tmp_path / "cut", status="interrupted"), tmp_path / "new"):
         with pytest.raises(OSError, match=os.strerror(number)), exclusive(folder):
             pass
-    monkeypatch.setattr("drupe.training.claim.READ_ONLY", set())
+    monkeypatch.setattr("drupe.training.claim.READ_ONLY", frozenset())
     with pytest.raises(OSError, match=os.strerror(number)), exclusive(tmp_path / "done"):
         pass
 

@@ -10,9 +10,10 @@ import torch
 
 from drupe.errors import InputError
 from drupe.evaluation.candidates import read_lineup
-from drupe.evaluation.model_predictions import file_hash, read_run_predictions
+from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import Request, operating_point
 from drupe.evaluation.predictions_csv import read_predictions
+from drupe.files import file_hash
 from drupe.models.geometry import Geometry
 from drupe.models.network import build_network
 from drupe.runs.record import read_record

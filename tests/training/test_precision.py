@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -84,6 +85,21 @@ def test_a_damaged_record_is_timed_anew(tmp_path, damaged):
 
     assert decide([FP32, FP32_LAST], {}, tmp_path, start, CPU) == FP32_LAST
     assert read_json(record)["chosen"] == {"dtype": "fp32", "layout": "channels_last"}
+
+
+def test_an_edited_record_is_timed_anew(tmp_path):
+    """The right form and the right key, but the slower choice."""
+
+    def start(option):
+        return lambda: time.sleep(0.001 if option == FP32_LAST else 0.005)
+
+    decide([FP32, FP32_LAST], {}, tmp_path, start, CPU)
+    (record,) = (tmp_path / "precision").iterdir()
+    document = read_json(record)
+    document["chosen"]["layout"] = "contiguous"
+    record.write_text(json.dumps(document))
+
+    assert decide([FP32, FP32_LAST], {}, tmp_path, start, CPU) == FP32_LAST
 
 
 def test_a_record_of_another_format_is_timed_anew(tmp_path):

@@ -1,16 +1,29 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from drupe.data.dataset import open_dataset
 from drupe.errors import InputError
 from drupe.evaluation.predictions_csv import read_predictions
+from drupe.runs.record import read_record
 from drupe.training.run import train_run
 from drupe.training.saved import evaluate_run, load_network
 from drupe.training.tensor_file import load_tensors, save_tensors
+from run_files import refuse_writing
+
+
+def forget_digests(folder: Path) -> None:
+    """Make a run one of an earlier version, whose record says nothing of its files."""
+    record = read_record(folder)
+    record.results = None
+    record.write(folder)
 
 
 def test_evaluating_again_gives_the_same_files(tiny, store, tmp_path):
@@ -76,6 +89,7 @@ def test_a_damaged_network_file_is_refused(tiny, store, tmp_path):
     train_run(tiny(), tmp_path / "run", store)
     file = tmp_path / "run" / "model.safetensors"
     tensors, document = load_tensors(file)
+    forget_digests(tmp_path / "run")
 
     for damaged in ({}, [], None, {**document, "input": {}}, {**document, "temperature": "x"}):
         save_tensors(file, tensors, damaged)
@@ -85,3 +99,27 @@ def test_a_damaged_network_file_is_refused(tiny, store, tmp_path):
     file.mkdir()
     with pytest.raises(InputError, match=r"model\.safetensors: .*a folder"):
         load_network(tmp_path / "run")
+
+
+def test_a_run_that_can_only_be_read_is_judged_again(tiny, store, tmp_path, monkeypatch, caplog):
+    """Its predictions were lost, say; where all is as it was, nothing would be told apart."""
+    folder = tmp_path / "run"
+    first = train_run(tiny(), folder, store).evaluation
+    (folder / "predictions" / "test.csv").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    acquire = FileLock.acquire
+
+    def refuse(self, *arguments, **options):
+        if Path(self.lock_file).parent == folder:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return acquire(self, *arguments, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    refuse_writing(monkeypatch, folder, errno.EROFS)
+    assert evaluate_run(folder, store) == first
+
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert caplog.messages == [
+        f"{folder}: can only be read (Read-only file system): what was found was not kept"
+    ]

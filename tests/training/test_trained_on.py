@@ -83,6 +83,11 @@ def test_a_file_of_the_dataset_that_is_in_no_split_is_known_by_its_bytes(data, t
     assert (found.overlap.fit, found.overlap.calibration, found.overlap.test) == (0, 0, 0)
 
 
+def test_a_name_may_hold_what_else_ends_a_line(data, tmp_path) -> None:
+    with pytest.raises(InputError, match="no such file: train/a\u2028b\x85c"):
+        listed(tmp_path, data, "train/a\u2028b\x85c.png")
+
+
 def test_misspelt_names_are_listed_and_the_rest_counted(data, tmp_path) -> None:
     with pytest.raises(InputError) as caught:
         listed(tmp_path, data, *(f"train/wrong-{n}.png" for n in range(7)), "../outside.png")

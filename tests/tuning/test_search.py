@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("optuna", reason="needs drupe[tune]")
+
+from sqlalchemy.exc import OperationalError
 
 from drupe.errors import DrupeError, InputError
 from drupe.study.execution.executor import Ended, Job
@@ -202,6 +206,37 @@ def test_a_damaged_store_is_named_and_left(search, store, does) -> None:
     with pytest.raises(InputError, match=r"search\.db: must be the database of a search"):
         run_search(search, store, one_by_one(does), Budget(1))
     assert database.read_bytes() == b"no database" * 100
+
+
+def test_a_full_disk_names_the_database(search, store, does, monkeypatch) -> None:
+    def full(self):
+        raise OperationalError("insert", {}, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr(searching.Ledger, "ask", full)
+    with pytest.raises(
+        InputError, match=r"search\.db: can't be written \(database or disk is full"
+    ):
+        run_search(search, store, one_by_one(does), Budget(1))
+
+
+def test_an_edited_score_is_noticed(search, store, does) -> None:
+    """The winner would be another."""
+    run_search(search, store, one_by_one(does), Budget(2))
+    database = TuneFolder.of(store, "tiny").database
+    with closing(sqlite3.connect(database)) as connection, connection:
+        ((row, text),) = connection.execute(
+            "select trial_user_attribute_id, value_json from trial_user_attributes "
+            "where key = 'account' order by trial_id limit 1"
+        )
+        account = json.loads(text)
+        account["scores"][0] += 0.125
+        connection.execute(
+            "update trial_user_attributes set value_json = ? where trial_user_attribute_id = ?",
+            (json.dumps(account), row),
+        )
+
+    with pytest.raises(InputError, match=r"search\.db: damaged: what it says of trial 0"):
+        run_search(search, store, one_by_one(does), Budget(2))
 
 
 def test_an_experiment_that_fails_as_given_stops_the_search(search, store, does) -> None:

@@ -34,7 +34,7 @@ from drupe.cli import (
     train,
     tune,
 )
-from drupe.cli.console import print_line, stdout
+from drupe.cli.console import print_line, show_notices, stdout
 from drupe.cli.crash import one_line, write_crash_report
 from drupe.cli.options import examples
 from drupe.cli.stopping import stop_signals, stopping_signal
@@ -148,6 +148,7 @@ def main() -> None:
     """
     share_cores()
     open_streams()
+    show_notices()
     with stop_signals():
         code = end_streams(_run())
     raise SystemExit(code)

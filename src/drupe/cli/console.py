@@ -6,6 +6,7 @@ Consoles are made on use, so that each sees the streams and the width of its mom
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Collection, Sequence
 from textwrap import wrap
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from drupe.notices import LOGGER
 from drupe.printable import printable, printable_json
 
 PROSE_WIDTH = 100
@@ -96,6 +98,26 @@ def print_error(*messages: str) -> None:
 def print_warning(message: str) -> None:
     """Print a message on stderr as it is, behind the word ``warning``."""
     stderr().print(Text.assemble(("warning: ", "bold yellow"), printable(message)), soft_wrap=True)
+
+
+class NoticeHandler(logging.Handler):
+    """Prints what the layers below notice on stderr, each line once in a command."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a notice that wasn't printed before."""
+        text = record.getMessage()
+        if text not in self._said:
+            self._said.add(text)
+            print_warning(text)
+
+
+def show_notices() -> None:
+    """Print what the layers below notice from now on; handlers of earlier calls give way."""
+    LOGGER.handlers = [NoticeHandler()]
 
 
 def table(

@@ -171,7 +171,8 @@ def audit(
     from drupe.data.joined import join_datasets
     from drupe.data.naming import Naming
     from drupe.data.overlay import active_fixes, apply_fixes, audit_path
-    from drupe.files import check_replaceable, write_json
+    from drupe.derived import sealed
+    from drupe.files import check_replaceable, unless_read_only, write_json
 
     folder = join_datasets(data, store)
     if replace and not apply:
@@ -192,11 +193,12 @@ def audit(
         write_fix_list(fix_list, proposals)
         print_note(f"{len(proposals):,} proposed fixes: {fix_list}")
     document = found.to_json()
-    write_json(audit_path(folder, store), document)
     if as_json:
         print_json(document)
     else:
         print_audit(document)
+    with unless_read_only(store, "the audit"):
+        write_json(audit_path(folder, store), sealed(document))
     if found.has_errors:
         raise typer.Exit(1)
 

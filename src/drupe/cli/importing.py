@@ -21,10 +21,13 @@ from drupe.cli.options import (
     one_dataset,
 )
 from drupe.cli.progress import progress_on
-from drupe.errors import InputError
+from drupe.errors import InputError, shortened
 
 if TYPE_CHECKING:
     from drupe.runs.record import ImportRecord
+
+LEFT_SHOWN = 8
+"""Names of tensors that a message lists before it only counts."""
 
 EXAMPLES = examples(
     "drupe import best.pt --architecture resnet50 --out runs/BASE \\",
@@ -143,6 +146,9 @@ def _warn(imported: ImportRecord, auroc: float) -> None:
 
     if imported.flushed_weights:
         print_note(f"{imported.flushed_weights:,} subnormal weights became zero")
+    if imported.left:
+        listed = ", ".join(shortened(list(imported.left), LEFT_SHOWN))
+        print_note(f"{len(imported.left):,} tensors beside the network's were left: {listed}")
     if auroc < LIKE_CHANCE:
         order = ",".join(imported.class_order)
         stderr().print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,20 +60,22 @@ def rank(
 
     Trains K folds, or takes those that drupe threshold --cross-fit K has left.
     """
-    from drupe.files import check_replaceable
+    from drupe.files import check_replaceable, unless_read_only
     from drupe.labels.ranking import write_ranking
     from drupe.labels.run_ranking import rank_run
     from drupe.runs.layout import RunFolder
 
     path = RunFolder(run).label_ranking if out is None else out
-    check_replaceable(path)
+    if out is not None:
+        check_replaceable(path)
     root = one_dataset(data, store)
     found = rank_run(run, folds, store, data_root=root, progress=progress_on())
-    write_ranking(path, found.ranking)
     if as_json:
         print_json({"run": str(run), "folds": folds, "csv": str(path), **found.to_json(top)})
     else:
         print_ranking(found, top, path)
+    with nullcontext() if out is not None else unless_read_only(path, "the whole ranking (--out)"):
+        write_ranking(path, found.ranking)
 
 
 def print_ranking(found: LabelRanking, top: int, path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from drupe.cli.options import Json, Threads, examples
 from drupe.cli.progress import progress_on
 from drupe.data.walk import passing_lines
 from drupe.errors import InputError, shortened
-from drupe.files import check_replaceable, replacing
+from drupe.files import check_replaceable, naming, replacing
 from drupe.printable import printable_json, spreadsheet_cell
 
 if TYPE_CHECKING:
@@ -157,13 +157,16 @@ def _writers(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -
         rows = csv.writer(stream, lineterminator="\n" if csv_file == STDOUT else "\r\n")
         rows.writerow(("path", "decision", "score", "error"))
         writers.append(
-            lambda one: rows.writerow(
-                (
-                    spreadsheet_cell(one.path),
-                    one.decision,
-                    one.score,
-                    spreadsheet_cell(one.error or ""),
-                )
+            _named(
+                csv_file,
+                lambda one: rows.writerow(
+                    (
+                        spreadsheet_cell(one.path),
+                        one.decision,
+                        one.score,
+                        spreadsheet_cell(one.error or ""),
+                    )
+                ),
             )
         )
     if jsonl_file == STDOUT:
@@ -172,12 +175,22 @@ def _writers(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -
         lines = stack.enter_context(
             stack.enter_context(replacing(jsonl_file)).open("w", encoding="utf-8", errors=NOT_TEXT)
         )
-        writers.append(lambda one: lines.write(_json_line(one) + "\n"))
+        writers.append(_named(jsonl_file, lambda one: lines.write(_json_line(one) + "\n")))
     return writers
 
 
 def _json_line(decision: Decision) -> str:
     return printable_json(json.dumps(asdict(decision), ensure_ascii=False))
+
+
+def _named(file: Path, write: Callable[[Decision], object]) -> Callable[[Decision], None]:
+    """Return ``write`` with errors of a full disk that name the file, of two outputs the right."""
+
+    def named(one: Decision) -> None:
+        with naming(file):
+            write(one)
+
+    return named
 
 
 @dataclass

@@ -240,7 +240,7 @@ def status(
     )
     folder = study_folder(loaded, store)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such study was run; drupe study run {study}")
+        raise InputError(f"{folder}: no such study was run (yet); drupe study run {study}")
     tasks = plan(loaded, store)
     rows = task_statuses(tasks, outcomes_from_files(tasks, folder))
     alive = is_running(folder)

@@ -124,10 +124,12 @@ def threshold(
     """Find the highest threshold that provably catches enough defects, and what it costs.
 
     Exit code 1: there are too few defects for a certificate; the answer says how many it takes.
+    A run that can only be read is certified too; its certificate is then not kept.
     """
     from drupe.cli.operating_point import print_operating_point
     from drupe.evaluation.next_steps import next_steps
     from drupe.evaluation.operating_point import Request, operating_point
+    from drupe.files import unless_read_only
     from drupe.runs.evaluation_file import record_certificate
 
     overall, of_types = _recalls(min_recall or [])
@@ -157,13 +159,14 @@ def threshold(
         labels,
     )
     point = operating_point(model, request)
-    if point.certificate and model.seed is not None:
-        record_certificate(source, point.certified_figures())
     steps = next_steps(point, str(source))
     if as_json:
         print_json({**point.to_json(), "next_steps": [step.to_json() for step in steps]})
     else:
         print_operating_point(point, steps)
+    if point.certificate and model.seed is not None:
+        with unless_read_only(source, "the certificate"):
+            record_certificate(source, point.certified_figures())
     if point.refusal:
         raise typer.Exit(1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
-MAX_PIXELS = 64_000_000
-"""Larger images are refused from their header, before memory is claimed."""
+from drupe.data.bounds import MAX_PIXELS, has_more_frames, too_costly, upright_size
 
 MAX_BYTES = 1 << 29
 """Larger files are refused unread: no image of ``MAX_PIXELS`` with 8 bits a channel needs more."""
@@ -38,20 +38,32 @@ class UnreadableImageError(Exception):
         super().__init__(reason)
 
 
-def read_file(path: Path | str) -> bytes:
-    """Return the bytes of ``path``; :class:`UnreadableImageError` where that isn't possible."""
+def read_file(path: Path | str, most: int | None = None) -> bytes:
+    """Return the bytes of ``path``; :class:`UnreadableImageError` where that isn't possible.
+
+    ``most``: bytes that it may have, by default ``MAX_BYTES``.
+    """
+    most = MAX_BYTES if most is None else most
     try:
         with open(path, "rb") as file:  # noqa: PTH123 (half the time of Path.open, a million times)
             size = os.fstat(file.fileno()).st_size
-            if size > MAX_BYTES:
-                raise UnreadableImageError(
-                    f"file of {size / 1e6:,.0f} MB, at most {MAX_BYTES / 1e6:,.0f} MB allowed"
-                )
+            if size > most:
+                raise UnreadableImageError(_too_long(size, most))
             return file.read()
     except OSError as error:
         raise UnreadableImageError((error.strerror or str(error)).lower()) from None
     except ValueError as error:  # a NUL in the name
         raise UnreadableImageError(str(error)) from None
+
+
+def require_length(data: bytes, most: int) -> None:
+    """Raise an :class:`UnreadableImageError` where a file has more than ``most`` bytes."""
+    if len(data) > most:
+        raise UnreadableImageError(_too_long(len(data), most))
+
+
+def _too_long(size: int, most: int) -> str:
+    return f"file of {size / 1e6:,.0f} MB, at most {most / 1e6:,.0f} MB allowed"
 
 
 def decode(path: Path | str) -> NDArray[np.uint8]:
@@ -79,13 +91,22 @@ def decode_bytes(data: bytes) -> NDArray[np.uint8]:
     return np.array(open_image(data))
 
 
-def open_image(data: bytes) -> Image.Image:
-    """Decode the bytes of an image file to a Pillow image in mode RGB; see :func:`decode`."""
+def open_image(
+    data: bytes,
+    most: int = MAX_PIXELS,
+    look: Callable[[tuple[int, int]], None] = lambda size: None,
+) -> Image.Image:
+    """Decode the bytes of an image file to a Pillow image in mode RGB; see :func:`decode`.
+
+    ``most``: pixels that it may have. ``look`` is given its upright width and height before it is
+    decoded, and may raise.
+    """
     if not data:
         raise UnreadableImageError("empty file (0 bytes)")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_header(image, data)
+            _check_header(image, data, most)
+            look(upright_size(image))
             _check_png(image, data)
             return _to_rgb(ImageOps.exif_transpose(image))
     except (UnreadableImageError, MemoryError):
@@ -93,13 +114,10 @@ def open_image(data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         raise UnreadableImageError("not a PNG, JPEG, BMP, TIFF or WebP image") from None
     except Image.DecompressionBombError:
-        raise UnreadableImageError(_too_large("more than 150 megapixels")) from None
+        allowed = f"at most {most / 1e6:,.0f} megapixels allowed"
+        raise UnreadableImageError(f"more than 150 megapixels, {allowed}") from None
     except Exception as error:  # Pillow's parsers raise a dozen types on damaged bytes
         raise UnreadableImageError(_damage(error)) from None
-
-
-def _too_large(got: str) -> str:
-    return f"{got}, at most {MAX_PIXELS // 1_000_000} megapixels allowed"
 
 
 def _damage(error: Exception) -> str:
@@ -109,16 +127,15 @@ def _damage(error: Exception) -> str:
     return f"damaged file ({text or type(error).__name__})"[:120]
 
 
-def _check_header(image: Image.Image, data: bytes) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise UnreadableImageError(_too_large(f"{width}x{height} pixels"))
+def _check_header(image: Image.Image, data: bytes, most: int) -> None:
+    reason = too_costly(image, data, most)
+    if reason is not None:
+        raise UnreadableImageError(reason)
     bits = _bits_per_channel(image, data)
     if bits > 8:
         raise UnreadableImageError(f"{bits} bits per channel, must be 8 or fewer")
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise UnreadableImageError(f"{frames} frames or pages, must be 1")
+    if has_more_frames(image):
+        raise UnreadableImageError("several frames or pages, must be 1")
     if image.mode not in OPAQUE_MODES | ALPHA_MODES:
         raise UnreadableImageError(f"colour mode {image.mode}, must be grey, palette or RGB")
 

@@ -12,13 +12,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from drupe.arrays import read_arrays
+from drupe.configuration import Tree
 from drupe.data.parallel import in_order
 from drupe.data.store_errors import writing_to
-from drupe.files import replacing
+from drupe.derived import read_arrays, write_arrays
 from drupe.progress import Progress, silent
 
 CHUNK = 64
@@ -29,6 +31,11 @@ RACY_NS = 2_000_000_000
 
 A second change within one tick of the file system's clock (2 s on FAT) would leave no trace.
 """
+
+MANIFEST_VERSION = 1
+"""Raised when what is kept of a file means something else."""
+
+DTYPES = {name: np.dtype(of) for name, of in (("paths", "u1"), ("rows", "i8"), ("digests", "u1"))}
 
 Row = tuple[int, int, int, int]
 
@@ -61,7 +68,8 @@ def file_digests(
     cache = store / "manifests" / f"{key}.npz"
     with writing_to(store):
         cache.parent.mkdir(parents=True, exist_ok=True)
-    known = _load(cache)
+    made_from = {"version": MANIFEST_VERSION, "root": key}
+    known = _load(cache, made_from)
     base = os.fspath(root)
     rows: list[Row | None] = []
     for found in in_order(lambda some: [_row(base, path) for path in some], paths, 1024, workers):
@@ -90,7 +98,7 @@ def file_digests(
     ]
     if len(settled) != len(known) or any(digests[index] for index in new):
         with writing_to(store):
-            _save(cache, [(paths[i], rows[i], digests[i]) for i in settled])
+            _save(cache, made_from, [(paths[i], rows[i], digests[i]) for i in settled])
     return Digests(tuple(digests), unreadable)
 
 
@@ -112,32 +120,26 @@ def _digest(base: str, path: str) -> tuple[str, str]:
         return "", (error.strerror or str(error)).lower()
 
 
-def _load(cache: Path) -> dict[tuple[str, Row | None], str]:
+def _load(cache: Path, made_from: Tree) -> dict[tuple[str, Row | None], str]:
     """Return (path, row) → digest; a missing or damaged cache is an empty one."""
-    try:
-        found = read_arrays(cache.read_bytes())
-        paths = found["paths"].tobytes().decode().split("\0")
-        rows, joined = found["rows"], found["digests"].tobytes().hex()
-    except (OSError, ValueError, KeyError):
+    known = read_arrays(cache, made_from, DTYPES)
+    if known is None:
         return {}
-    if rows.dtype != np.int64 or rows.shape[1:] != (4,):
-        return {}
-    if not len(rows) == len(paths) == len(joined) // 64:
-        return {}
+    paths = known["paths"].tobytes().decode().split("\0")
+    joined = known["digests"].tobytes().hex()
     return {
         (path, tuple(row)): joined[64 * index : 64 * index + 64]
-        for index, (path, row) in enumerate(zip(paths, rows.tolist(), strict=True))
+        for index, (path, row) in enumerate(zip(paths, known["rows"].tolist(), strict=True))
     }
 
 
-def _save(cache: Path, entries: Sequence[tuple[str, Row | None, str]]) -> None:
+def _save(cache: Path, made_from: Tree, entries: Sequence[tuple[str, Row | None, str]]) -> None:
     if not entries:
         cache.unlink(missing_ok=True)
         return
-    with replacing(cache) as temporary, temporary.open("wb") as stream:
-        np.savez(
-            stream,
-            paths=np.frombuffer("\0".join(path for path, _, _ in entries).encode(), np.uint8),
-            rows=np.array([row for _, row, _ in entries], np.int64),
-            digests=np.frombuffer(bytes.fromhex("".join(item for _, _, item in entries)), np.uint8),
-        )
+    arrays: dict[str, NDArray[Any]] = {
+        "paths": np.frombuffer("\0".join(path for path, _, _ in entries).encode(), np.uint8),
+        "rows": np.array([row for _, row, _ in entries], np.int64),
+        "digests": np.frombuffer(bytes.fromhex("".join(item for _, _, item in entries)), np.uint8),
+    }
+    write_arrays(cache, made_from, arrays)

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from drupe.data.decode import UnreadableImageError, open_image, read_file
+from drupe.data.bounds import BYTES_PER_PIXEL, most_pixels
+from drupe.data.decode import UnreadableImageError, open_image, read_file, require_length
 from drupe.data.parallel import in_order
 from drupe.errors import InputError
 from drupe.progress import Progress, silent
@@ -64,14 +65,17 @@ class ImageContract:
         """Return the pixels of an image file, uint8 [S, S, 3].
 
         Raises:
-            UnreadableImageError: what :func:`drupe.data.decode.decode` raises.
+            UnreadableImageError: what :func:`drupe.data.decode.decode` raises, or more pixels or
+                bytes than :mod:`drupe.data.bounds` allows for a network that takes S × S.
             OtherSizeError: another size, where ``sizes`` is ``refuse``.
         """
-        return self.of_bytes(read_file(path))
+        return self.of_bytes(read_file(path, self._most_bytes))
 
     def of_bytes(self, data: bytes) -> NDArray[np.uint8]:
         """Return the pixels of a file's bytes, uint8 [S, S, 3]; see :meth:`of_file`."""
-        return self.ordered(np.asarray(self._fitted(open_image(data))))
+        require_length(data, self._most_bytes)
+        image = open_image(data, most_pixels(self.side), self._look)
+        return self.ordered(np.asarray(self._fitted(image)))
 
     def of_array(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Fit an array uint8 [H, W, 3], whose channels are in the right order already.
@@ -86,6 +90,15 @@ class ImageContract:
     def ordered(self, images: NDArray[Pixels]) -> NDArray[Pixels]:
         """Return RGB arrays [..., 3] in the order of the network's input; it undoes itself."""
         return images if self.channels == "rgb" else np.ascontiguousarray(images[..., ::-1])
+
+    @property
+    def _most_bytes(self) -> int:
+        return BYTES_PER_PIXEL * most_pixels(self.side)
+
+    def _look(self, size: tuple[int, int]) -> None:
+        """Refuse an image of another size before it is decoded, where ``sizes`` says so."""
+        if self.sizes == "refuse" and size != (self.side, self.side):
+            raise OtherSizeError(size, self.side)
 
     def _fitted(self, image: Image.Image) -> Image.Image:
         side = self.side

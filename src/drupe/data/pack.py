@@ -26,8 +26,10 @@ from drupe.data.decode import UnreadableImageError, read_file
 from drupe.data.image_contract import ImageContract, OtherSizeError, Sizes
 from drupe.data.parallel import in_order
 from drupe.data.store_errors import writing_to
+from drupe.derived import DIGEST, is_sealed, sealed
 from drupe.errors import InputError, shortened
 from drupe.files import read_json, write_json
+from drupe.notices import notice
 from drupe.progress import Progress, silent
 
 PACK_VERSION = 3
@@ -125,6 +127,8 @@ def open_pack(
     folder = store / "packed" / pack_key(digests, size, sizes)
     pack = _read(folder, size, len(paths))
     if pack is None:
+        if folder.exists():
+            notice(f"{folder}: damaged: its images are packed anew")
         with writing_to(store):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(folder, progress):
@@ -145,8 +149,11 @@ def _read(folder: Path, size: int, paths: int) -> Pack | None:
     """Open the complete pack of ``paths`` files; None where there is none or it is damaged."""
     source = folder / "pack.json"
     try:
-        document = validate(_Document, read_json(source), str(source))
+        found = read_json(source)
+        document = validate(_Document, found, str(source))
     except InputError:  # missing as well
+        return None
+    if DIGEST in found and not is_sealed(found):  # earlier versions gave none
         return None
     skipped = {item.index: item.reason for item in document.skipped}
     file = folder / IMAGES
@@ -176,24 +183,21 @@ def _checksum(images: Path) -> int:
 
 @contextmanager
 def _locked(folder: Path, progress: Progress) -> Iterator[None]:
-    """Let one process at a time make ``folder``; where locks don't work, let all of them try."""
-    # Imported here: it comes with the extra ``train``, and only training packs.
-    from filelock import FileLock, Timeout
+    """Let one process at a time make ``folder``."""
+    # Imported here: it needs filelock, which comes with the extra ``train``, and only that packs.
+    from drupe.locks import HeldError, acquire, release
 
-    lock = FileLock(folder.with_suffix(".lock"))
+    path = folder.with_suffix(".lock")
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        with progress("wait for another process that packs the same images", 1, "pack"):
-            lock.acquire()
-    except (OSError, NotImplementedError):
-        pass  # some network drives have no locks: the first to finish wins
+        lock = acquire(path, 0)
+    except HeldError as held:
+        with progress(f"wait for another process that packs the same images{held}", 1, "pack"):
+            lock = acquire(path)
     try:
-        if lock.is_locked:
-            _remove_leftovers(folder)
+        _remove_leftovers(folder)
         yield
     finally:
-        lock.release()
+        release(lock)
 
 
 def _temporary_prefix(folder: Path) -> str:
@@ -247,7 +251,7 @@ class _Packing:
                     for index, reason in sorted(report.unreadable.items())
                 ),
             )
-            write_json(temporary / "pack.json", document.model_dump(mode="json"))
+            write_json(temporary / "pack.json", sealed(document.model_dump(mode="json")))
             try:
                 temporary.rename(folder)
             except OSError:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.deployment.forks import loaded, require_first_user, require_own
+from drupe.deployment.graph_file import external_tensors
 from drupe.errors import DrupeError, InputError, MissingExtraError
 from drupe.host import available_cores
 
@@ -25,6 +26,9 @@ LEAST, MOST = -1e-6, 1 + 1e-6
 
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float32]
+
+LEAST, MOST = -1e-6, 1 + 1e-6
+"""Scores are in [0, 1]; 32-bit sigmoids may end a rounding step outside."""
 
 
 def is_score(values: Scores) -> NDArray[np.bool_]:
@@ -107,7 +111,7 @@ def open_session(
         InputError: a number of threads or callers that can't be, or a precision that this
             processor doesn't compute.
         ForkedProcessError: OpenVINO was used before this process was forked.
-        UnusableGraphError: the backend can't load ``graph``.
+        UnusableGraphError: the backend can't load ``graph``, or weights of it lie in other files.
     """
     count = default_threads() if threads is None else threads
     for name, value in (("threads", count), ("callers", callers)):
@@ -117,6 +121,7 @@ def open_session(
                 f"{name}: must be a whole number in [1, {MOST_THREADS}], got {value!r}"
             )
     try:
+        require_self_contained(graph)
         if backend == "openvino":
             return OpenVinoSession(graph, precision, count, callers)
         return OnnxRuntimeSession(graph, count)
@@ -125,6 +130,31 @@ def open_session(
     except Exception as error:  # each backend raises types of its own
         reason = str(error).strip().partition("\n")[0]
         raise UnusableGraphError(f"{backend} can't load the graph ({reason})") from None
+
+
+def require_self_contained(graph: bytes) -> None:
+    """Raise an :class:`UnusableGraphError` where ``graph`` has weights in other files.
+
+    What is no ONNX file is a :class:`ValueError`.
+    """
+    outside = external_tensors(graph)
+    if outside:
+        raise UnusableGraphError(
+            f"the graph must hold all of its weights, got {len(outside):,} in other files, which "
+            f"no digest covers, such as {outside[0]!r}"
+        )
+
+
+def require_scores(scores: Scores) -> None:
+    """Raise an :class:`InputError` unless all ``scores`` are probabilities; NaN is none."""
+    wrong = ~((scores >= LEAST) & (scores <= MOST))
+    if wrong.any():
+        raise no_score(float(np.asarray(scores)[wrong].flat[0]))
+
+
+def no_score(score: float) -> InputError:
+    """Return the error of a graph that gives ``score`` as one."""
+    return InputError(f"scores: must be probabilities in [0, 1], got {score:g} from the graph")
 
 
 class OnnxRuntimeSession:

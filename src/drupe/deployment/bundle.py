@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from drupe.arrays import read_arrays
 from drupe.data.synthetic.rendering import render_crops
-from drupe.deployment.backends import runs_here
+from drupe.deployment.backends import require_scores, runs_here
 from drupe.deployment.frames import read_frames
 from drupe.deployment.manifest import (
     MANIFEST,
@@ -66,17 +66,21 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     """
     require_new(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(folder) as scratch:
-        for name, content in files.items():
-            with (scratch / name).open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        write_manifest(scratch, manifest)
-        scratch.chmod(0o755)
-        if folder.is_dir():
-            folder.rmdir()
-        scratch.rename(folder)
+    try:
+        with temporary_folder(folder) as scratch:
+            for name, content in files.items():
+                with (scratch / name).open("wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            write_manifest(scratch, manifest)
+            scratch.chmod(0o755)
+            if folder.is_dir():
+                folder.rmdir()
+            scratch.rename(folder)
+    except OSError as error:  # a full disk names no file, and what else is named is gone at once
+        error.filename, error.filename2 = str(folder), None
+        raise
 
 
 def require_new(folder: Path) -> None:
@@ -158,7 +162,11 @@ def _compared(
     """Return how far ``scores`` lie off from those ``expected``, and the decisions that turn."""
     low, high = np.float32(function.low), np.float32(function.high)
     here, there = ((values >= low).astype(int) + (values >= high) for values in (scores, expected))
-    difference = float(np.abs(scores - expected).max())
+    try:
+        require_scores(scores)
+        difference = float(np.abs(scores - expected).max())
+    except InputError:
+        difference = math.inf
     return Verified(function, difference, int(np.count_nonzero(here != there)))
 
 
@@ -183,4 +191,13 @@ def _read_golden(content: bytes, path: Path, size: int) -> dict[str, NDArray[Any
                 f"{path}: {name}: must be float32 [{count}], got {scores.dtype} "
                 f"{list(scores.shape)}"
             )
+        if name != "images":
+            _require_probabilities(path, name, scores)
     return found
+
+
+def _require_probabilities(path: Path, name: str, scores: NDArray[np.float32]) -> None:
+    try:
+        require_scores(scores)
+    except InputError as error:
+        raise InputError(f"{path}: {name}: {error}") from None

@@ -42,8 +42,9 @@ from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_
 from drupe.errors import InputError, MissingExtraError
 from drupe.evaluation.certificate import NotCertifiableError
 from drupe.evaluation.lanes import Thresholds
-from drupe.evaluation.model_predictions import ModelPredictions, file_hash
+from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
+from drupe.files import file_hash
 from drupe.host import cpu_name
 from drupe.models.ensemble import AnyNetwork
 from drupe.progress import Progress, silent

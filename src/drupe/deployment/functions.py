@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import Backend, Session, open_session
+from drupe.deployment.backends import Backend, Session, open_session, require_scores
 from drupe.deployment.drift import CalibrationScores
 from drupe.deployment.gate import Crops, compare_scores, require_no_flips, run_all
 from drupe.deployment.manifest import Function, Gate, file_digest
@@ -307,7 +307,9 @@ def _evaluate(
         p50_ms=one.p50_ms,
     )
     test = TestFigures.of(model, thresholds, point.request)
-    return EvaluatedFunction(function, model, test, point.refusal, one.session(golden))
+    answers = one.session(golden)
+    require_scores(answers)
+    return EvaluatedFunction(function, model, test, point.refusal, answers)
 
 
 def _with_scores(

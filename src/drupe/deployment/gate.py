@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import Session
+from drupe.deployment.backends import Session, require_scores
 from drupe.deployment.manifest import Gate
 from drupe.errors import DrupeError
 from drupe.evaluation.lanes import Thresholds
@@ -37,14 +37,20 @@ class Crops:
 def run_all(
     session: Session, images: NDArray[np.uint8], progress: Progress, what: str
 ) -> NDArray[np.float32]:
-    """Return the scores of all ``images``, float32 [n]."""
+    """Return the scores of all ``images``, float32 [n].
+
+    Raises:
+        InputError: a score that isn't in [0, 1].
+    """
     parts = []
     with progress(what, len(images), "images") as tracker:
         for start in range(0, len(images), BATCH):
             batch = np.ascontiguousarray(images[start : start + BATCH])
             parts.append(session(batch))
             tracker.advance(len(batch))
-    return np.concatenate(parts)
+    scores = np.concatenate(parts)
+    require_scores(scores)
+    return scores
 
 
 def compare_scores(

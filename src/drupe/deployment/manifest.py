@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from drupe.configuration import fingerprint, validate
+from drupe.configuration import validate
 from drupe.data.image_contract import FILTER, Channels, ImageContract, Sizes
 from drupe.deployment.backends import Backend
+from drupe.derived import DIGEST, is_sealed, sealed
 from drupe.errors import InputError
 from drupe.files import read_json, write_json
 
@@ -27,7 +28,7 @@ READABLE = (1, SCHEMA_VERSION)
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.15, "int8": 0.05}
 """The largest difference allowed to a golden score on another processor, by precision."""
 
-MANIFEST, DIGEST = "bundle.json", "digest"
+MANIFEST = "bundle.json"
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Score = Annotated[float, Field(ge=0, le=1)]
 
@@ -141,12 +142,6 @@ def file_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def sealed(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest's document with its ``digest``, whatever stood there before."""
-    bare = {key: value for key, value in document.items() if key != DIGEST}
-    return bare | {DIGEST: fingerprint(bare)}
-
-
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
     """Write ``bundle.json``."""
     write_json(bundle / MANIFEST, sealed(manifest.model_dump(mode="json")))
@@ -170,11 +165,7 @@ def read_manifest(bundle: Path) -> Manifest:
             f"{path}: {DIGEST}: required, but missing: made by an older Drupe, or changed; export "
             "the run again"
         )
-    try:
-        is_unchanged = digest == sealed(document)[DIGEST]
-    except UnicodeEncodeError:  # no text that Drupe writes
-        is_unchanged = False
-    if not is_unchanged:
+    if not is_sealed({**document, DIGEST: digest}):
         raise InputError(
             f"{path}: changed since the bundle was made: thresholds and certificates are never "
             "edited; export the run again"

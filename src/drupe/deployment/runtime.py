@@ -23,8 +23,9 @@ from drupe.deployment.backends import (
     MOST,
     Session,
     UnusableGraphError,
-    is_score,
+    no_score,
     open_session,
+    require_scores,
     runs_here,
 )
 from drupe.deployment.drift import CalibrationScores, read_calibration
@@ -157,19 +158,19 @@ class Classifier:
         Raises:
             InputError: a score that isn't in [0, 1]: NaN never means accept.
         """
-        _require_scores(scores)
+        require_scores(scores)
         low, high = np.float32(self._low), np.float32(self._high)
         return _LANES[(scores >= low).astype(np.intp) + (scores >= high)]
 
     def _score(self, batch: NDArray[np.uint8]) -> float:
         score = float(self._session(batch)[0])
         if not LEAST <= score <= MOST:  # NaN compares as "not below low" but means nothing
-            raise _no_score(score)
+            raise no_score(score)
         return score
 
     def _scores(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         scores = self._session(batch)
-        _require_scores(scores)
+        require_scores(scores)
         return scores
 
     def _batch(self, images: Any) -> tuple[bool, NDArray[np.uint8]]:
@@ -232,16 +233,6 @@ class Classifier:
 
 class ChannelOrderWarning(UserWarning):
     """Nobody said in which order the channels of arrays are, and a wrong one accepts defects."""
-
-
-def _require_scores(scores: NDArray[np.float32]) -> None:
-    wrong = ~is_score(scores)
-    if wrong.any():
-        raise _no_score(float(np.asarray(scores)[wrong].flat[0]))
-
-
-def _no_score(score: float) -> InputError:
-    return InputError(f"scores: must be probabilities in [0, 1], got {score:g} from the graph")
 
 
 def load(
@@ -335,6 +326,10 @@ def open_function(
             f"{path}: the graph must give a score per image, float32 [2] for two, got "
             f"{scores.dtype} {list(scores.shape)}"
         )
+    try:
+        require_scores(scores)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     return session
 
 

@@ -19,8 +19,10 @@ from drupe.evaluation.certificate import MeasuredOn
 from drupe.evaluation.grouping import read_duplicates
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.predictions_csv import read_predictions
+from drupe.files import file_hash
 from drupe.runs.layout import RunFolder
-from drupe.runs.record import FixesRecord, read_record, require_done
+from drupe.runs.record import FixesRecord, RunRecord, read_record, require_done
+from drupe.runs.results import prediction_files, require_own
 
 RUN_BACKEND = MeasuredOn(graph="", backend="pytorch", precision="fp32")
 """The function behind a run's predictions; the graph is the run's own weights."""
@@ -119,7 +121,8 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
     """Read the predictions of a finished run.
 
     Raises:
-        InputError: no finished run, damaged files, or a defect class other than the run's.
+        InputError: no finished run, damaged files, files of another run among them, or a defect
+            class other than the run's.
     """
     run = read_record(folder)
     if run is None:
@@ -132,20 +135,23 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
             f"(clean: {clean_class}), got --defect {defect}"
         )
     splits = {
-        name: _read_split(folder, name, defect_class, expected)
+        name: _read_split(folder, name, run, expected)
         for name, expected in (("calibration", run.data.calibration), ("test", run.data.test))
         if expected
     }
     fixes = run.data.fixes or FixesRecord()
     caveats = run.imported.seen.caveats if run.imported else ()
     test_doubt = fixes.doubt("test")
+    weights = RunFolder(folder).weights
+    own = {path for name in splits for path in prediction_files(folder, name)}
+    require_own(folder, run, weights, *sorted(own))
     return ModelPredictions(
         name=run.name,
         calibration=splits.get("calibration"),
         test=splits.get("test"),
         data_fingerprint=run.data.fingerprint,
         approximate=run.data.approximate,
-        measured_on=replace(RUN_BACKEND, graph=file_hash(RunFolder(folder).weights)),
+        measured_on=replace(RUN_BACKEND, graph=file_hash(weights)),
         experiment=run.experiment,
         seed=run.seed,
         in_sample=run.imported.seen.in_sample if run.imported else None,
@@ -154,6 +160,13 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
         doubt=fixes.doubt("calibration"),
         test_doubt=test_doubt,
     )
+
+
+def read_own_predictions(folder: Path, run: RunRecord, split: str) -> Predictions:
+    """Read what a run answers to a split; a table that it didn't write is an InputError."""
+    table = read_predictions(RunFolder(folder).predictions(split), run.data.classes[1])
+    require_own(folder, run, *prediction_files(folder, split))
+    return table
 
 
 def read_csv(
@@ -179,18 +192,9 @@ def table_hash(table: Predictions) -> str:
     return digest.hexdigest()
 
 
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file's bytes; a missing one is an :class:`InputError`."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-
-
-def _read_split(folder: Path, name: str, defect: str, expected: int) -> JudgedSplit:
+def _read_split(folder: Path, name: str, run: RunRecord, expected: int) -> JudgedSplit:
     path = RunFolder(folder).predictions(name)
-    table = read_predictions(path, defect)
+    table = read_predictions(path, run.data.classes[1])
     if len(table) != expected:
         raise InputError(
             f"{path}: must hold the {expected:,} items of the run, got {len(table):,}; "

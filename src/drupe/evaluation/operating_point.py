@@ -38,8 +38,8 @@ from drupe.runs.evaluation_file import (
     CertifiedFigures,
     RecordedCertificate,
     RecordedReview,
-    read_evaluation,
 )
+from drupe.runs.results import own_certificate
 
 CHOOSES_HIGH = ("review_budget", "reject_precision", "prevalence", "high")
 """The fields of a :class:`Request` that :attr:`Thresholds.high` follows from."""
@@ -338,9 +338,9 @@ def read_recorded(run: Path) -> Recorded:
     """Return what the certificate in a run's ``evaluation.json`` was made for.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: the file is missing or damaged, or its certificate is of other weights.
     """
-    certificate = read_evaluation(run).certificate
+    certificate = own_certificate(run)
     if certificate is None:
         return Recorded()
     review = certificate.review or RecordedReview()

@@ -22,20 +22,21 @@ from torch import nn
 
 from drupe.errors import InputError, shortened
 from drupe.models.network import CLEAN, DEFECT
+from drupe.models.prefixes import choose_prefix
 from drupe.models.torchvision_names import torchvision_names
 from drupe.models.weights import classifier_prefixes
 
 Tensors = dict[str, torch.Tensor]
 Names = Literal["timm", "torchvision"]
 
-WRAPPERS = ("module.", "_orig_mod.")
-"""Prefixes of every name after DataParallel, torch.optim's average and torch.compile."""
-
 COUNTERS = ("num_batches_tracked", "n_averaged")
 """Ends of names of counts of training steps, which decide nothing."""
 
-DEEPEST = 2
+DEEPEST = 4
 """Mappings inside one another that are looked into: ``{"ema": {"shadow": {...}}}``."""
+
+PLAIN = (bool, int, float, str)
+"""Values beside tensors that a state dict may have: an epoch, a version."""
 
 SHOWN = 4
 
@@ -44,28 +45,32 @@ SHOWN = 4
 class FittedWeights:
     """A state dict under a network's own names, float32, two outputs: clean, defect.
 
-    ``names``: whose names it had; ``outputs``: how many it had; ``dtype``: that of its weights.
+    ``names``: whose names it had; ``outputs``: how many it had; ``dtype``: that of its weights;
+    ``left``: names of what stood beside the network's tensors and isn't part of it.
     """
 
     tensors: Tensors
     names: Names
     outputs: int
     dtype: str
+    left: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: Path, key: str | None = None) -> tuple[Tensors, str | None]:
     """Return the state dict in a checkpoint and its place in the file, None for the file itself.
 
-    ``key`` (``ema`` or ``ema.shadow``) chooses where there are several.
+    ``key`` (``ema.shadow``) chooses where there are several. It may stop above the only one that is
+    there (``ema``), or go on with what tensors' names begin with (``ema.shadow.model``).
 
     Raises:
         InputError: no such file, damaged, objects other than tensors, no state dict, or several.
     """
     found = dict(_state_dicts(_load(path)))
     if key is not None:
-        if key not in found:
+        chosen = _under(found, key)
+        if chosen is None:
             raise InputError(f"{path}: --key: must be {_alternatives(found)}, got {key!r}")
-        return found[key], key
+        return chosen
     if not found:
         raise InputError(f"{path}: must hold a state dict of tensors, got something else")
     if len(found) > 1:
@@ -75,6 +80,27 @@ def read_checkpoint(path: Path, key: str | None = None) -> tuple[Tensors, str | 
         )
     place, tensors = found.popitem()
     return tensors, place or None
+
+
+def _under(found: Mapping[str, Tensors], key: str) -> tuple[Tensors, str] | None:
+    """Return the state dict at ``key``, the only one below it, or its tensors of that prefix."""
+    if key in found:
+        return found[key], key
+    below = [place for place in found if place.startswith(f"{key}.")]
+    if len(below) == 1:
+        return found[below[0]], below[0]
+    for place, tensors in found.items():
+        start = f"{place}." if place else ""
+        inner = f"{key.removeprefix(start)}."
+        if key.startswith(start) and any(name.startswith(inner) for name in tensors):
+            return _stripped(tensors, inner), key
+    return None
+
+
+def _stripped(tensors: Tensors, prefix: str) -> Tensors:
+    return {
+        name.removeprefix(prefix): item for name, item in tensors.items() if name.startswith(prefix)
+    }
 
 
 def _alternatives(found: Mapping[str, Tensors]) -> str:
@@ -124,13 +150,14 @@ def _refuse_compressed(path: Path) -> None:
 
 
 def _state_dicts(document: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Tensors]]:
-    """Yield (place, tensors) of every mapping of nothing but tensors, one of them a matrix."""
+    """Yield (place, tensors) of every mapping of tensors and plain values with a matrix in it."""
     if not isinstance(document, Mapping) or not all(isinstance(name, str) for name in document):
         return
-    values = list(document.values())
-    if values and all(isinstance(value, torch.Tensor) for value in values):
-        if any(value.dim() >= 2 for value in values):
-            yield place, dict(document)
+    tensors = {name: one for name, one in document.items() if isinstance(one, torch.Tensor)}
+    others = [one for one in document.values() if not isinstance(one, torch.Tensor)]
+    if tensors and all(one is None or isinstance(one, PLAIN) for one in others):
+        if any(value.dim() >= 2 for value in tensors.values()):
+            yield place, tensors
         return
     if depth < DEEPEST:
         for name, value in document.items():
@@ -142,7 +169,8 @@ def fit_to(
 ) -> FittedWeights:
     """Bring ``tensors`` under the names of ``backbone``, a two-class timm network.
 
-    They may have timm's names or torchvision's, under any prefix that all of them share. A head of
+    They may have timm's names or torchvision's, under any prefix; what has another one, and metrics
+    or a loss's weights (nothing with the form of a layer) beside the network, is left. A head of
     one output gives the logit of the second class, as a sigmoid does: the other class's row
     becomes zero, and the difference of the two is that logit. ``defect_first``: the checkpoint's
     first class is the defect.
@@ -151,12 +179,20 @@ def fit_to(
         InputError: everything that is missing, unexpected, of another shape or no number.
     """
     own = backbone.state_dict()
-    tensors = _without_prefix(tensors, {name.partition(".")[0] for name in own})
     shapes = {name: (name, tensor.shape) for name, tensor in own.items()}
     schemes: dict[Names, dict[str, tuple[str, torch.Size]]] = {"timm": shapes}
     if foreign := torchvision_names(architecture, backbone):
         schemes["torchvision"] = {key: (item.name, item.shape) for key, item in foreign.items()}
     heads = classifier_prefixes(backbone)
+    given = [{name for name, _ in one.values()} for one in schemes.values()]
+    found = choose_prefix(tensors, given)
+    if found.rivals:
+        prefixes = " or ".join(repr(one.rstrip(".")) for one in (found.prefix, *found.rivals))
+        raise InputError(
+            f"{source}: holds several such networks, under {prefixes}: name the one that the "
+            "model's figures are of behind the place of the state dict: --key PLACE.PREFIX"
+        )
+    tensors, aside = _without_aside(found.tensors, set().union(*given))
 
     def known(scheme: Names) -> int:
         return len(tensors.keys() & {name for name, _ in schemes[scheme].values()})
@@ -183,19 +219,26 @@ def fit_to(
     for key in head_names:
         fitted[key] = _two_rows(fitted[key], defect_first)
     dtypes = sorted({_word(tensors[name]) for name in floats})
-    return FittedWeights(fitted, names, outputs, ", ".join(dtypes))
+    left = tuple(name for name in (*found.left, *aside) if not name.endswith(COUNTERS))
+    return FittedWeights(fitted, names, outputs, ", ".join(dtypes), left)
 
 
-def _without_prefix(tensors: Tensors, own: set[str]) -> Tensors:
-    """Drop wrappers' prefixes and the first part that all names share, such as ``model.``."""
-    while True:
-        kept = {name: item for name, item in tensors.items() if name not in COUNTERS}
-        firsts = {name.partition(".")[0] for name in kept}
-        wrapped = all(name.startswith(WRAPPERS) for name in kept)
-        shared = len(firsts) == 1 and not firsts & own
-        if not kept or not (wrapped or shared) or not all("." in name for name in kept):
-            return kept
-        tensors = {name.partition(".")[2]: item for name, item in kept.items()}
+def _without_aside(tensors: Tensors, expected: set[str]) -> tuple[Tensors, list[str]]:
+    """Take apart what has the network's top-level names, and what can't be a layer beside it.
+
+    A layer has a matrix of floating-point numbers; where there is one, all of it stays, to be
+    reported: it may be part of what the model computed.
+    """
+    own = {name.partition(".")[0] for name in expected}
+    layers = {
+        name.partition(".")[0]
+        for name, tensor in tensors.items()
+        if tensor.dim() >= 2 and tensor.is_floating_point()
+    }
+    kept = {
+        name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in own | layers
+    }
+    return kept, [name for name in tensors if name not in kept]
 
 
 def _with_plain_head(tensors: Tensors, head: Mapping[str, str], expected: set[str]) -> Tensors:

@@ -21,8 +21,10 @@ from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg, load_state_dict
 from torch import nn
 
-from drupe.errors import InputError
+from drupe.errors import InputError, shortened
+from drupe.models.prefixes import choose_prefix
 from drupe.models.zoo import CURATED, resolve, user_facing
+from drupe.notices import notice
 
 Tensors = dict[str, torch.Tensor]
 
@@ -257,6 +259,7 @@ def _load(
     name and shape only where the number of classes is the file's.
     """
     classifier = classifier_prefixes(backbone)
+    tensors = _network_alone(tensors, backbone, path)
     head = next((tensors[f"{p}weight"] for p in classifier if f"{p}weight" in tensors), None)
     classes = 0 if head is None else head.shape[0]
     overlay = {"state_dict": tensors, "num_classes": classes, "label_offset": 0}
@@ -276,6 +279,23 @@ def _load(
     body = {key: item for key, item in whole.state_dict().items() if not key.startswith(classifier)}
     missing = backbone.load_state_dict(body, strict=False).missing_keys
     assert all(key.startswith(classifier) for key in missing)
+
+
+def _network_alone(tensors: Tensors, backbone: nn.Module, path: Path) -> Tensors:
+    """Return the network's tensors where they stand under a prefix, as a run's own weights do.
+
+    Names that timm alone can convert are left as they are.
+    """
+    found = choose_prefix(tensors, [backbone.state_dict().keys()])
+    if not found.prefix:
+        return tensors
+    if found.rivals:
+        prefixes = " or ".join(repr(one.rstrip(".")) for one in (found.prefix, *found.rivals))
+        raise InputError(f"{path}: must hold one network, got several under {prefixes}")
+    if found.left:
+        listed = ", ".join(shortened(list(found.left), SHOWN_MISMATCHES))
+        notice(f"{path}: {found.prefix}* is taken as the network; left: {listed}")
+    return found.tensors
 
 
 def _from_hub(architecture: str, timm_name: str) -> tuple[Path, str]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.overlay import audit_path
+from drupe.derived import DIGEST, is_sealed
 from drupe.errors import InputError
 from drupe.files import read_json
 from drupe.reporting.pictures import Pictures
@@ -111,6 +112,8 @@ def _audit(root: Path, store: Path, fingerprint: str) -> AuditSummary | None:
     if not path.exists():
         return None
     document = read_json(path)
+    if DIGEST in document and not is_sealed(document):
+        raise InputError(f"{path}: damaged: drupe data audit {root} writes it anew")
     try:
         return _summary(document, fingerprint)
     except (LookupError, TypeError, AttributeError) as error:

@@ -23,9 +23,9 @@ from drupe.evaluation.paired import align
 from drupe.evaluation.predictions import Predictions
 from drupe.files import read_json
 from drupe.runs.epoch_log import EpochResult, read_epochs
-from drupe.runs.evaluation_file import read_evaluation
 from drupe.runs.layout import runs_below
 from drupe.runs.record import RunRecord, is_done, read_record
+from drupe.runs.results import own_certificate
 from drupe.study.definition.protocol import LOCK
 from drupe.study.definition.spec import IMPORTED
 from drupe.study.verdict.document import VERDICT_FILE, StudyVerdict, read_verdict
@@ -210,5 +210,5 @@ def _certificate(run: Path, key: str, verdict: StudyVerdict | None) -> Certifica
 
 def _recorded_certificate(run: Path) -> Certificate | None:
     """Return what ``drupe threshold``, or a study, certified the run for last."""
-    found = read_evaluation(run).certificate
+    found = own_certificate(run)
     return TypeAdapter(Certificate).validate_python(found.without_review()) if found else None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from drupe.deployment.manifest import MANIFEST, Manifest, read_manifest
 from drupe.errors import InputError
-from drupe.evaluation.model_predictions import file_hash
+from drupe.files import file_hash
 from drupe.runs.layout import RECORD_FILE, RunFolder, runs_below
 from drupe.runs.record import read_record
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from drupe.errors import InputError
-from drupe.files import write_text
+from drupe.files import naming, write_text
 from drupe.runs.layout import RunFolder
 
 
@@ -51,7 +51,8 @@ class EpochResult:
 
 def append_epoch(folder: Path, result: EpochResult) -> None:
     """Add the line of one epoch."""
-    with (RunFolder(folder).epochs).open("a", encoding="utf-8") as metrics:
+    path = RunFolder(folder).epochs
+    with naming(path), path.open("a", encoding="utf-8") as metrics:
         metrics.write(json.dumps(result.to_json()) + "\n")
 
 

@@ -132,4 +132,4 @@ def runs_below(folder: Path, experiment: str | None = None) -> list[Path]:
 def is_leftover(name: str) -> bool:
     """Return whether a run that dies before its record is written leaves a file of this name."""
     is_temporary = name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
-    return name in {LOCK_FILE, CONFIG_FILE} or is_temporary
+    return name in {LOCK_FILE, f"{LOCK_FILE}.held", CONFIG_FILE} or is_temporary

@@ -79,7 +79,8 @@ class ImportRecord(BaseModel):
     """The origin of an imported network, how its weights were read, and what it has seen.
 
     sha256 (hex) of the checkpoint's bytes; key: place of the state dict in it; names: whose names
-    its tensors had; outputs, dtype: as they were; class_order: the class of each output.
+    its tensors had; outputs, dtype: as they were; class_order: the class of each output; left:
+    names of tensors that stood beside the network's.
     """
 
     checkpoint: str
@@ -90,6 +91,7 @@ class ImportRecord(BaseModel):
     dtype: str
     class_order: tuple[str, str]
     flushed_weights: int
+    left: tuple[str, ...] = ()
     seen: Seen
 
     @property
@@ -152,6 +154,8 @@ class RunRecord(BaseModel):
 
     ``imported`` is None for a run that was trained here. ``members`` are those of an ensemble:
     there are none where one network decides. ``changes``: of the items since an earlier run.
+    ``results``: SHA-256 (hex) of the files that belong together (see :mod:`drupe.runs.results`),
+    None until the run is done and in records of earlier versions.
     """
 
     model_config = ConfigDict(extra="ignore", validate_assignment=True)
@@ -179,6 +183,7 @@ class RunRecord(BaseModel):
     ancestor: AncestorRecord | None = None
     members: tuple[MemberRecord, ...] = ()
     changes: ItemChanges | None = None
+    results: dict[str, str] | None = None
 
     @property
     def has_seed(self) -> bool:

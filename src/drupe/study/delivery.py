@@ -18,8 +18,9 @@ from drupe.deployment.manifest import Function, read_manifest
 from drupe.deployment.predict import Decision, predict
 from drupe.deployment.runtime import load
 from drupe.errors import InputError
-from drupe.evaluation.model_predictions import file_hash, read_run_predictions
+from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import OperatingPoint, operating_point
+from drupe.files import file_hash
 from drupe.progress import Progress, silent
 from drupe.runs.layout import RunFolder
 from drupe.study.definition.loading import Study

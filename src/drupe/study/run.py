@@ -101,9 +101,10 @@ def run_study(
     check_store(store)
     require_checkpoint(study)
     tasks = plan(study, store, selection.only, selection.skip)
-    fingerprint = open_data(study, store, progress)
-    work = Work(study, store, fingerprint, weights_folder, executor.threads)
-    with exclusive(work.folder):
+    folder = study_folder(study, store)
+    with exclusive(folder):  # from the first moment on: packing takes its time
+        fingerprint = open_data(study, store, progress)
+        work = Work(study, store, fingerprint, weights_folder, executor.threads)
         deviations = [] if study.is_smoke else freeze(study, work.folder, fingerprint)
         journal = Journal(work.folder)
         journal.begin()

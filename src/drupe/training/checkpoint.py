@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,25 @@ from drupe.training.tensor_file import Tensors, load_tensors, save_tensors
 
 
 class CheckpointState(BaseModel):
-    """The header of a checkpoint: epochs done, the loss scaler's state, a digest of all names."""
+    """The header of a checkpoint: epochs done, the loss scaler's state, two digests.
+
+    ``tensors``: of all names; ``content``: of names, forms and values, None from earlier versions.
+    """
 
     epoch: int = Field(ge=1)
     scaler: dict[str, Any]
     tensors: str
+    content: str | None = None
 
 
 def save_checkpoint(path: Path, trainer: Trainer, epochs_done: int) -> None:
     """Write all that the next epoch depends on."""
     tensors = trainer.state()
     state = CheckpointState(
-        epoch=epochs_done, scaler=trainer.scaler.state_dict(), tensors=_names(tensors)
+        epoch=epochs_done,
+        scaler=trainer.scaler.state_dict(),
+        tensors=_names(tensors),
+        content=_content(tensors),
     )
     save_tensors(path, tensors, state.model_dump())
 
@@ -43,6 +51,8 @@ def restore_checkpoint(path: Path, trainer: Trainer) -> int:
         state = validate(CheckpointState, document, str(path))
         if state.tensors != _names(tensors):
             raise InputError(f"{path}: damaged: tensors are missing, added or renamed")
+        if state.content is not None and state.content != _content(tensors):
+            raise InputError(f"{path}: damaged: its values aren't those that were written")
         if state.epoch > epochs:
             raise InputError(f"{path}: epoch: must be in [1, {epochs}], got {state.epoch}")
         trainer.restore(tensors, state.scaler)
@@ -59,6 +69,15 @@ def restore_checkpoint(path: Path, trainer: Trainer) -> int:
 
 def _names(tensors: Tensors) -> str:
     return fingerprint(sorted(tensors))
+
+
+def _content(tensors: Tensors) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _remedy(path: Path) -> str:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from drupe.configuration import changes, flatten
 from drupe.errors import InputError
+from drupe.files import READ_ONLY
+from drupe.locks import HeldError, acquire, make_folder, release
 from drupe.runs.layout import RunFolder, is_leftover
 from drupe.runs.record import TRAINING_VERSION, RunRecord, read_record
 from drupe.training.config import NOT_IDENTITY, ExperimentConfig, written_settings
-
-READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 LOOK_SECONDS = 0.5
 """The wait for a held lock: whoever asks whether a run goes on holds it for a moment."""
@@ -38,12 +34,12 @@ def exclusive(folder: Path) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: must be a folder for the run, got a file")
     made = [item for item in (folder, *folder.parents) if not item.exists()]
-    _make(folder)
-    lock = FileLock(RunFolder(folder).lock)
+    make_folder(folder)
+    lock = None
     try:
-        _acquire(lock)
-    except Timeout:
-        raise InputError(f"{folder}: another process is working on this run") from None
+        lock = acquire(RunFolder(folder).lock, LOOK_SECONDS)
+    except HeldError as held:
+        raise InputError(f"{folder}: another process is working on this run{held}") from None
     except OSError as error:
         record = read_record(folder)
         if error.errno not in READ_ONLY or record is None or record.status != "done":
@@ -51,55 +47,9 @@ def exclusive(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if lock.is_locked:
-            _remove(lock)
+        if lock is not None:
+            release(lock)
         _remove_empty(made)
-
-
-def _make(folder: Path) -> None:
-    """Make ``folder``, also while another process removes it: see :func:`_remove_empty`."""
-    while not folder.is_dir():
-        with suppress(FileNotFoundError, FileExistsError):
-            folder.mkdir(parents=True, exist_ok=True)
-        if folder.is_file():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
-
-
-def _acquire(lock: FileLock) -> None:
-    """Take ``lock``, and make sure that its file is still the one that others would take.
-
-    The holder before may have removed the file between our opening it and his letting go: then we
-    hold a file that no path leads to, and somebody else could hold the new one.
-    """
-    while True:
-        with suppress(FileNotFoundError):  # the holder before has just removed a folder of his own
-            lock.acquire(timeout=LOOK_SECONDS)
-            if _is_in_place(lock):
-                return
-            lock.release()
-        _make(Path(lock.lock_file).parent)
-
-
-def _is_in_place(lock: FileLock) -> bool:
-    held = lock._context.lock_file_fd
-    assert held is not None
-    try:
-        return os.path.samestat(os.fstat(held), Path(lock.lock_file).stat())
-    except FileNotFoundError:
-        return False
-
-
-def _remove(lock: FileLock) -> None:
-    """Remove the lock's file while it is held, then let go: see :func:`_acquire`."""
-    path = Path(lock.lock_file)
-    try:
-        path.unlink(missing_ok=True)
-    except PermissionError:  # Windows removes no open file, and none that another has opened
-        lock.release()
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-    else:
-        lock.release()
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -12,12 +12,18 @@ import numpy as np
 
 from drupe.errors import InputError
 from drupe.evaluation.grouping import write_duplicates
-from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
+from drupe.evaluation.model_predictions import (
+    JudgedSplit,
+    ModelPredictions,
+    read_own_predictions,
+)
 from drupe.evaluation.predictions import Predictions, scores_from_logits
-from drupe.evaluation.predictions_csv import read_predictions, write_predictions
+from drupe.evaluation.predictions_csv import write_predictions
+from drupe.files import check_replaceable, unless_read_only
 from drupe.progress import Progress, silent
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record, require_same_data, require_same_splits
+from drupe.runs.results import digest_files, prediction_files
 from drupe.training.claim import exclusive
 from drupe.training.config import ExperimentConfig, read_config
 from drupe.training.folds import configure_fold
@@ -59,7 +65,8 @@ def calibrate_on_folds(
         "not from the network to be deployed: exact certification takes fresh crops (--data)"
     )
     if read_config(run).calibration.share is None:
-        _keep(run, model, pooled, reason)
+        with unless_read_only(run, "the calibration of its folds"):
+            _keep(run, model, pooled, reason)
     return model.with_calibration(pooled, model.data_fingerprint, approximate=reason)
 
 
@@ -98,8 +105,9 @@ def score_out_of_fold(
         with progress(f"fold {fold + 1} of {folds}", 1, "runs") as tracker:
             train_run(fold_config, folder, store, resume=True, progress=progress)
             tracker.advance()
-        path = RunFolder(folder).predictions("calibration")
-        parts.append((read_predictions(path, prepared.dataset.classes[1]), prepared))
+        record = read_record(folder)
+        assert record is not None
+        parts.append((read_own_predictions(folder, record, "calibration"), prepared))
     return _pool(parts, load_network(run)[1].temperature)
 
 
@@ -134,6 +142,7 @@ def _keep(run: Path, model: ModelPredictions, pooled: JudgedSplit, reason: str) 
     assert test is not None
     files = RunFolder(run)
     with exclusive(run):
+        check_replaceable(files.record)  # all of it or nothing
         write_predictions(files.predictions("calibration"), pooled.table)
         splits = {"calibration": pooled, "test": test}
         write_duplicates(
@@ -141,6 +150,8 @@ def _keep(run: Path, model: ModelPredictions, pooled: JudgedSplit, reason: str) 
             {name: (split.table.paths, split.groups) for name, split in splits.items()},
         )
         record.data.calibration, record.data.approximate = len(pooled.table), reason
+        if record.results is not None:
+            record.results |= digest_files(run, *prediction_files(run, "calibration"))
         record.write(run)
 
 

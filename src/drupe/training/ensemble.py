@@ -25,6 +25,7 @@ from drupe.runs.record import (
     require_same_data,
     require_same_splits,
 )
+from drupe.runs.results import digest_results
 from drupe.training.claim import check_store, exclusive, find_record
 from drupe.training.config import ExperimentConfig, write_config
 from drupe.training.distributed import World
@@ -209,6 +210,7 @@ def _judge(
         raise
     record.judge_seconds = time.perf_counter() - started
     record.finished = now()
+    record.results = digest_results(folder)
     record.status = "done"
     record.write(folder)
     return evaluation

@@ -10,7 +10,7 @@ from typing import Any
 
 from drupe.configuration import Tree, fingerprint
 from drupe.errors import InputError, TrainingDivergedError
-from drupe.evaluation.model_predictions import file_hash
+from drupe.files import file_hash
 from drupe.models.foreign import FittedWeights, Tensors, fit_to, read_checkpoint
 from drupe.models.geometry import Geometry
 from drupe.models.network import Network, build_network
@@ -23,6 +23,7 @@ from drupe.runs.record import (
     RunRecord,
     now,
 )
+from drupe.runs.results import digest_results
 from drupe.runs.training_overlap import Seen
 from drupe.training.claim import check_store, exclusive, find_record
 from drupe.training.config import ExperimentConfig, validate_experiment, write_config
@@ -137,6 +138,7 @@ def import_checkpoint(
             dtype=fitted.dtype,
             class_order=order,
             flushed_weights=flush_subnormals(network),
+            left=fitted.left,
             seen=seen,
         )
         record = _new_record(config, data, geometry, fingerprint(parts), imported)
@@ -290,6 +292,7 @@ def _judge(
         raise
     record.judge_seconds = time.perf_counter() - started
     record.finished = now()
+    record.results = digest_results(folder)
     record.status = "done"
     record.write(folder)
     return evaluation

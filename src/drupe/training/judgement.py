@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,30 @@ def defect_logits(
     return np.concatenate(parts).astype(np.float32, copy=False)
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """A network's ``predictions`` of each split, the copies among their items, and the figures.
+
+    ``groups``: int32 [n of the split], equal for copies.
+    """
+
+    predictions: Mapping[str, Predictions]
+    groups: Mapping[str, NDArray[np.int32]]
+    evaluation: Evaluation
+
+    def write(self, folder: Path) -> None:
+        """Write predictions, copies and ``evaluation.json`` into the run in ``folder``."""
+        files = RunFolder(folder)
+        files.predictions("calibration").unlink(missing_ok=True)
+        for name, table in self.predictions.items():
+            write_predictions(files.predictions(name), table)
+        write_duplicates(
+            files.duplicates,
+            {name: (one.paths, self.groups[name]) for name, one in self.predictions.items()},
+        )
+        self.evaluation.write(folder)
+
+
 def judge(
     network: AnyNetwork,
     data: PreparedData,
@@ -49,13 +75,25 @@ def judge(
     progress: Progress = silent,
     temperature: float | None = None,
 ) -> Evaluation:
-    """Predict calibration and test, fit the temperature, write predictions and evaluation.
+    """Write what :func:`judged` returns into the run in ``folder``; return the evaluation."""
+    found = judged(network, data, source, progress, temperature)
+    found.write(folder)
+    return found.evaluation
+
+
+def judged(
+    network: AnyNetwork,
+    data: PreparedData,
+    source: ImageSource,
+    progress: Progress = silent,
+    temperature: float | None = None,
+) -> Judgement:
+    """Predict calibration and test, fit the temperature, and count.
 
     The test split is read here and nowhere else. A run that learnt from all training items has no
     calibration: its temperature stays 1, and what cross-fitting wrote about it is discarded. A
     given ``temperature`` is taken as it is: of a network that has learnt from the calibration
     items, their scores would make a false one.
-    Returns the evaluation.
 
     Raises:
         TrainingDivergedError: the network answers with NaN or infinity.
@@ -80,23 +118,14 @@ def judge(
     predictions = {
         name: _predictions(data, items[name], logits[name], temperature) for name in logits
     }
-    files = RunFolder(folder)
-    files.predictions("calibration").unlink(missing_ok=True)
-    for name, table in predictions.items():
-        write_predictions(files.predictions(name), table)
-    write_duplicates(
-        files.duplicates,
-        {name: (predictions[name].paths, data.groups[items[name]]) for name in items},
-    )
     document = evaluation_document(
         calibration=predictions.get("calibration"),
         test=predictions["test"],
         temperature=temperature,
         test_groups=data.groups[data.split.test],
     )
-    evaluation = Evaluation.model_validate(document)
-    evaluation.write(folder)
-    return evaluation
+    groups = {name: data.groups[items[name]] for name in items}
+    return Judgement(predictions, groups, Evaluation.model_validate(document))
 
 
 def _predictions(

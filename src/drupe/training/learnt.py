@@ -15,7 +15,8 @@ from drupe.data.split import Split
 from drupe.errors import InputError
 from drupe.files import write_text
 from drupe.runs.layout import RunFolder
-from drupe.runs.record import AncestorRecord
+from drupe.runs.record import AncestorRecord, read_record
+from drupe.runs.results import require_own
 from drupe.runs.training_overlap import Overlap
 from drupe.training.config import AncestorConfig
 
@@ -26,9 +27,16 @@ def write_digests(run: Path, digests: Iterable[str]) -> None:
 
 
 def read_digests(run: Path) -> frozenset[str]:
-    """Return what :func:`write_digests` kept; nothing where nothing was named."""
+    """Return what :func:`write_digests` kept; nothing where nothing was named.
+
+    Raises:
+        InputError: the run in that folder kept something else.
+    """
+    path, record = RunFolder(run).training_files, read_record(run)
+    if record:
+        require_own(run, record, path)
     try:
-        return frozenset(RunFolder(run).training_files.read_text(encoding="utf-8").split())
+        return frozenset(path.read_text(encoding="utf-8").split())
     except FileNotFoundError:
         return frozenset()
 

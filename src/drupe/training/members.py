@@ -8,7 +8,8 @@ from pathlib import Path
 
 from drupe.configuration import fingerprint
 from drupe.errors import InputError
-from drupe.evaluation.model_predictions import ModelPredictions, file_hash, read_run_predictions
+from drupe.evaluation.model_predictions import ModelPredictions, read_run_predictions
+from drupe.files import file_hash
 from drupe.runs.layout import RunFolder, runs_below
 from drupe.runs.record import RunRecord, read_record, require_done
 from drupe.training.config import ExperimentConfig, read_config

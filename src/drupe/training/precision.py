@@ -15,9 +15,8 @@ from typing import Any, Literal
 
 import torch
 
-from drupe.configuration import fingerprint
-from drupe.errors import InputError
-from drupe.files import read_json, write_json
+from drupe.configuration import Tree, fingerprint
+from drupe.derived import read_document, write_document
 from drupe.progress import Progress, silent
 
 TIMED_STEPS = 3
@@ -73,7 +72,7 @@ def host_key(device: torch.device, threads: int) -> dict[str, Any]:
 
 def decide(
     options: Sequence[Precision],
-    key: dict[str, Any],
+    key: Tree,
     store: Path,
     start: Callable[[Precision], Callable[[], None]],
     device: torch.device,
@@ -88,21 +87,22 @@ def decide(
         return options[0]
     key = {**key, "options": [asdict(option) for option in options]}
     record = store / "precision" / f"{fingerprint(key)[:16]}.json"
-    known = _recorded(record)
+    known = _recorded(record, key)
     if known is not None and known in options:
         return known
     seconds = _time_in_turns({option: start(option) for option in options}, device, progress)
     chosen = choose(seconds)
     timings = [{**asdict(option), "seconds": spent} for option, spent in seconds.items()]
-    write_json(record, {"key": key, "chosen": asdict(chosen), "timings": timings})
+    write_document(record, key, {"chosen": asdict(chosen), "timings": timings})
     return chosen
 
 
-def _recorded(record: Path) -> Precision | None:
-    """Return what ``record`` chose; a record is a cache, so a damaged one counts as absent."""
+def _recorded(record: Path, key: Tree) -> Precision | None:
+    """Return what ``record`` chose for ``key``; a record is a cache, so a damaged one is absent."""
+    document = read_document(record, key)
     try:
-        return Precision(**read_json(record)["chosen"])
-    except (InputError, LookupError, TypeError):
+        return Precision(**document["chosen"]) if document else None
+    except (LookupError, TypeError):
         return None
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.configuration import fingerprint
 from drupe.data.content import content_crop
 from drupe.data.copies.copy_rule import duplicate_groups
 from drupe.data.dataset import Dataset, open_dataset
@@ -19,18 +18,27 @@ from drupe.data.label_history import find_revision
 from drupe.data.overlay import active_fixes, history_folder
 from drupe.data.split import SIDES, Split, split_dataset
 from drupe.data.table import is_table
+from drupe.derived import read_arrays, write_arrays
 from drupe.errors import InputError
 from drupe.evaluation.holdout import holdout_share
-from drupe.files import replacing
 from drupe.models.geometry import Geometry
 from drupe.models.zoo import check_input
 from drupe.progress import Progress, silent
-from drupe.runs.record import AncestorRecord, DataRecord, FixesRecord
+from drupe.runs.layout import RunFolder
+from drupe.runs.record import (
+    TRAINING_VERSION,
+    AncestorRecord,
+    DataRecord,
+    FixesRecord,
+    read_record,
+)
 from drupe.training.config import DataConfig, ExperimentConfig, read_config
 from drupe.training.learnt import without_learnt
 
 GROUPS_VERSION = 1
-"""Raised when duplicates are found by another rule; names the cached file."""
+"""Raised when duplicates are found by another rule."""
+
+GROUPS_FILE = "groups.npz"
 
 
 NAMED_GROUPS = 10
@@ -122,7 +130,7 @@ def recorded_config(
     Raises:
         InputError: the folder isn't there.
     """
-    config = read_config(run)
+    config = _own_config(run)
     if data_root is not None:
         data = config.data.model_copy(update={"root": data_root.absolute()})
         return config.model_copy(update={"data": data})
@@ -144,6 +152,24 @@ def with_named_labels(config: ExperimentConfig, store: Path) -> ExperimentConfig
     found = find_revision(history_folder(data.root, store), data.labels)
     named = data.model_copy(update={"labels": found.name})
     return config.model_copy(update={"data": named})
+
+
+def _own_config(run: Path) -> ExperimentConfig:
+    """Return what ``config.yaml`` says, if it is what the run was trained with.
+
+    Of another split, items that the network has learnt from would be taken for calibration.
+    """
+    config, record = read_config(run), read_record(run)
+    if record is None or record.imported or record.members:  # recognised by more than it
+        return config
+    # Records without digests are of versions whose configuration may have had fewer keys.
+    checked = record.results is not None and record.training_version == TRAINING_VERSION
+    if checked and config.identity(record.data.fingerprint) != record.identity:
+        raise InputError(
+            f"{RunFolder(run).config}: must be the configuration that the run was trained with, "
+            "got another one: put that file back"
+        )
+    return config
 
 
 def prepare_data(
@@ -212,24 +238,15 @@ def _split_notes(origins: Sequence[str], split: Split) -> tuple[str, ...]:
     return (f"split by group: {'; '.join(told)}",)
 
 
-def _read_groups(cached: Path, items: int) -> NDArray[np.int32] | None:
-    """Return the groups that an earlier run found; what is damaged is found anew."""
-    try:
-        groups = np.load(cached, allow_pickle=False)
-    except (FileNotFoundError, EOFError, ValueError, BadZipFile):
-        return None
-    whole = isinstance(groups, np.ndarray) and (groups.shape, groups.dtype) == ((items,), np.int32)
-    return groups if whole else None
-
-
 def _cached_groups(dataset: Dataset, progress: Progress) -> NDArray[np.int32]:
-    cached = dataset.cache / f"groups-v{GROUPS_VERSION}.npy"
-    known = _read_groups(cached, len(dataset.paths))
+    """Return the duplicate groups, int32 [N], as an earlier run of these items found them."""
+    cached = dataset.cache / GROUPS_FILE
+    made_from = {"version": GROUPS_VERSION, "items": fingerprint(dataset.digests)}
+    known = read_arrays(cached, made_from, {"groups": np.dtype(np.int32)})
     if known is not None:
-        return known
+        return known["groups"]
     groups = duplicate_groups(dataset.images, dataset.digests, progress)
-    buffer = io.BytesIO()
-    np.save(buffer, groups, allow_pickle=False)
-    with replacing(cached) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    write_arrays(cached, made_from, {"groups": groups})
+    for earlier in dataset.cache.glob("groups-v*.npy"):  # which earlier versions kept
+        earlier.unlink(missing_ok=True)
     return groups

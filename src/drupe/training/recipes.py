@@ -12,9 +12,10 @@ from typing import Any
 
 from drupe.configuration import Tree, read_yaml
 from drupe.errors import InputError
-from drupe.evaluation.model_predictions import file_hash
+from drupe.files import file_hash
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record, require_done
+from drupe.runs.results import require_own
 from drupe.training.presets import experiment_file
 
 SELF = "self"
@@ -108,6 +109,7 @@ def with_ancestor(document: Tree) -> Tree:
     if record is None:
         raise InputError(f"{ANCESTOR}: must be a run directory, got {run}, which holds no run.json")
     require_done(run, record.status)
+    require_own(run, record, RunFolder(run).weights)
     weights = file_hash(RunFolder(run).weights)
     if named.get("weights", weights) != weights:
         raise InputError(

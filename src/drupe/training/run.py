@@ -17,6 +17,7 @@ from drupe.runs.record import (
     discard_checkpoint,
     now,
 )
+from drupe.runs.results import digest_results
 from drupe.training.checkpoint import (
     require_finite_weights,
     restore_checkpoint,
@@ -276,6 +277,7 @@ def _finish(session: _Session, record: RunRecord, progress: Progress) -> Evaluat
     record.judge_seconds = time.perf_counter() - started
     record.train_seconds = train_seconds(folder)
     record.finished = now()
+    record.results = digest_results(folder)
     record.status = "done"
     record.write(folder)
     discard_checkpoint(folder)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from drupe.configuration import validate
 from drupe.errors import InputError
+from drupe.files import check_replaceable, unless_read_only
 from drupe.models.ensemble import AnyNetwork, Ensemble
 from drupe.models.geometry import Geometry, Views
 from drupe.models.network import InputRange, Network, build_network
@@ -18,14 +19,21 @@ from drupe.models.weights import WeightsOrigin
 from drupe.progress import Progress, silent
 from drupe.runs.evaluation_file import Evaluation
 from drupe.runs.layout import RunFolder
-from drupe.runs.record import read_record, require_done, require_same_data, require_same_splits
+from drupe.runs.record import (
+    RunRecord,
+    read_record,
+    require_done,
+    require_same_data,
+    require_same_splits,
+)
+from drupe.runs.results import digest_results, require_own
 from drupe.training.claim import check_store, exclusive
 from drupe.training.config import AncestorConfig, ExperimentConfig, Side
 from drupe.training.distributed import World
 from drupe.training.execution import choose_device, set_threads
 from drupe.training.image_batches import ImageSource
-from drupe.training.judgement import judge
-from drupe.training.preparation import prepare_data, recorded_config
+from drupe.training.judgement import judged
+from drupe.training.preparation import PreparedData, prepare_data, recorded_config
 from drupe.training.tensor_file import (
     Tensors,
     load_tensors,
@@ -130,9 +138,11 @@ def load_network(folder: Path) -> tuple[AnyNetwork, Metadata]:
     """Return the network of a finished run, on the CPU in evaluation mode, and its metadata.
 
     Raises:
-        InputError: the file is missing, damaged or not a run's.
+        InputError: the file is missing, damaged or not this run's.
     """
     path = RunFolder(folder).weights
+    if record := read_record(folder):
+        require_own(folder, record, path)
     tensors, document = load_tensors(path)
     if not isinstance(document, dict) or "members" not in document:
         one = validate(NetworkMetadata, document, str(path))
@@ -201,7 +211,8 @@ def evaluate_run(
 
     ``data_root`` says where the data lies now, ``labels`` which revision of its labels was learnt.
     It must be the data that the run was trained on: with any other, images that the weights have
-    learnt could stand in the test split.
+    learnt could stand in the test split. Of a run that can only be read nothing is kept, which is
+    said.
 
     Raises:
         InputError: no finished run, other data, or another class taken for the defect.
@@ -212,6 +223,8 @@ def evaluate_run(
         raise InputError(f"{folder}: must be a run directory, but it holds no run.json")
     require_done(folder, record.status)
     require_same_splits(folder, record)
+    files = RunFolder(folder)
+    require_own(folder, record, files.weights, files.training_files)
     config = recorded_config(folder, data_root, option="--data")
     given = {name: value for name, value in (("defect", defect), ("labels", labels)) if value}
     config = config.model_copy(update={"data": config.data.model_copy(update=given)})
@@ -230,10 +243,19 @@ def evaluate_run(
     source = ImageSource(data.dataset.images, data.dataset.is_defect, device)
     temperature = record.imported.temperature if record.imported else None
     with exclusive(folder), torch.inference_mode():
-        evaluation = judge(network.to(device), data, source, folder, progress, temperature)
-        record.data.calibration, record.data.approximate = len(data.split.calibration), None
-        found = data.record
-        record.data.fixes, record.data.notes = found.fixes, found.notes
-        record.data.passed_over = found.passed_over
-        record.write(folder)
-    return evaluation
+        found = judged(network.to(device), data, source, progress, temperature)
+        with unless_read_only(folder, "what was found"):
+            check_replaceable(RunFolder(folder).record)  # all of it or nothing
+            found.write(folder)
+            _record(record, folder, data)
+    return found.evaluation
+
+
+def _record(record: RunRecord, folder: Path, data: PreparedData) -> None:
+    """Write into ``run.json`` what judging a run again changes."""
+    record.data.calibration, record.data.approximate = len(data.split.calibration), None
+    found = data.record
+    record.data.fixes, record.data.notes = found.fixes, found.notes
+    record.data.passed_over = found.passed_over
+    record.results = digest_results(folder)
+    record.write(folder)

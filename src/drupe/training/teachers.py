@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.evaluation.model_predictions import read_own_predictions
 from drupe.evaluation.predictions import scores_from_logits
-from drupe.evaluation.predictions_csv import read_predictions
 from drupe.evaluation.temperature import fit_temperature
 from drupe.progress import Progress
 from drupe.runs.layout import RunFolder
@@ -73,13 +73,11 @@ def soft_targets(config: ExperimentConfig, folder: Path, data: PreparedData) -> 
     logits = np.full((len(teacher.recipes), len(is_defect)), np.nan, np.float32)
     runs = []
     for lesson in _lessons(config, folder):
-        table = read_predictions(
-            RunFolder(lesson.folder).predictions("test"), data.dataset.classes[1]
-        )
-        assert table.logits is not None
-        logits[lesson.recipe, [place[path] for path in table.paths]] = table.logits
         record = read_record(lesson.folder)
         assert record is not None
+        table = read_own_predictions(lesson.folder, record, "test")
+        assert table.logits is not None
+        logits[lesson.recipe, [place[path] for path in table.paths]] = table.logits
         runs.append(record.identity)
     asked = np.flatnonzero(np.isfinite(logits).all(axis=0))
     temperatures = [fit_temperature(row[asked], is_defect[asked]) for row in logits]

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from drupe.data.fixes import is_inside
 from drupe.errors import InputError, shortened
-from drupe.evaluation.model_predictions import file_hash
+from drupe.files import file_hash
 from drupe.runs.training_overlap import Overlap
 from drupe.training.learnt import find_overlap
 from drupe.training.preparation import PreparedData
@@ -81,7 +81,7 @@ def _lines(list_file: Path) -> list[str]:
         ) from None
     except UnicodeDecodeError:
         raise InputError(f"{list_file}: must be a text file in UTF-8, got something else") from None
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip(" \t\r") for line in text.split("\n")]  # names hold what else ends a line
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise InputError(

@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from drupe.configuration import Tree
+from drupe.derived import DIGEST, is_sealed, sealed
 from drupe.errors import InputError
 from drupe.tuning.request import require_same_search
 from drupe.tuning.result import FoldScores, OutcomeName, Tried
@@ -42,7 +43,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, made_of: Tree, space: Space, given: Tree, seed: int) -> None:
-        self.space, self.given, self.seed = space, given, seed
+        self.path, self.space, self.given, self.seed = path, space, given, seed
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         is_new = not path.exists()
         with _readable(path):
@@ -130,7 +131,7 @@ class Ledger:
             "latency_ms": latency_ms,
             "seconds": seconds,
         }
-        trial.set_user_attr(ACCOUNT, account)
+        trial.set_user_attr(ACCOUNT, sealed({**account, "params": trial.params}))
         if outcome == "scored":
             assert scores is not None
             self.study.tell(trial, scores.mean)
@@ -143,6 +144,11 @@ class Ledger:
 
     def _tried(self, one: FrozenTrial) -> Tried:
         kept: Mapping[str, Any] = one.user_attrs.get(ACCOUNT, {})
+        if DIGEST in kept and not (is_sealed(kept) and kept["params"] == one.params):
+            raise InputError(
+                f"{self.path}: damaged: what it says of trial {one.number} isn't what was written; "
+                f"to search anew, delete {self.path.parent}"
+            )
         is_closed = one.state.is_finished()
         scores = kept.get("scores")
         settings = {
@@ -187,6 +193,19 @@ def _readable(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path}: must be the database of a search that this version of Optuna "
             f"({optuna.__version__}) can read, got: {reason}; it was left as it is"
+        ) from None
+
+
+@contextmanager
+def keeping(path: Path) -> Iterator[None]:
+    """Let an error of the disk, which the database hides, name the database."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = error if isinstance(error, SQLAlchemyError) else (error.__cause__ or error)
+        reason = str(getattr(cause, "orig", None) or cause).strip().partition("\n")[0]
+        raise InputError(
+            f"{path}: can't be written ({reason}); the same command goes on once that is mended"
         ) from None
 
 

@@ -29,7 +29,7 @@ from drupe.training.preparation import prepare_data
 from drupe.tuning.board import Board
 from drupe.tuning.folder import TuneFolder
 from drupe.tuning.latency import latency_key, measure_latency, slowness
-from drupe.tuning.ledger import Ledger
+from drupe.tuning.ledger import Ledger, keeping
 from drupe.tuning.request import Search
 from drupe.tuning.result import Findings, FoldScores, OutcomeName, Tried
 from drupe.tuning.space import given_values
@@ -94,7 +94,8 @@ def run_search(
         given = given_values(search.config, search.space)
         ledger = Ledger(folder.database, made_of, search.space, given, search.config.seed)
         loop = _Loop(search, store, executor, ledger, fingerprint, weights_folder)
-        return loop.run(budget, progress)
+        with keeping(folder.database):
+            return loop.run(budget, progress)
 
 
 def _open_data(search: Search, store: Path, progress: Progress) -> str:

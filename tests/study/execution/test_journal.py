@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from drupe.study.execution.journal import JOURNAL, Journal, Outcome
 
 
@@ -14,6 +16,22 @@ def test_the_last_state_of_each_task_counts(tmp_path) -> None:
         "A": Outcome("failed", "A é\nover two lines"),
         "B": Outcome("done", "B é\nover two lines"),
     }
+
+
+@pytest.mark.parametrize("end", "\u2028\u2029\x85\v\f\x1c\x1d\x1e\r")
+def test_what_else_may_end_a_line_is_part_of_a_reason(tmp_path, end) -> None:
+    journal = Journal(tmp_path)
+    journal.write("A", Outcome("failed", f"one{end}two"))
+    journal.write("B", Outcome("done"))
+
+    assert journal.outcomes() == {"A": Outcome("failed", f"one{end}two"), "B": Outcome("done")}
+
+
+def test_a_reason_that_is_no_text_is_escaped(tmp_path) -> None:
+    """A file's name in it may be of any bytes."""
+    Journal(tmp_path).write("A", Outcome("failed", "caf\udce9.png: damaged"))
+
+    assert Journal(tmp_path).outcomes() == {"A": Outcome("failed", r"caf\udce9.png: damaged")}
 
 
 def test_a_torn_line_costs_only_itself(tmp_path) -> None:

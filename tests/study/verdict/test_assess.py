@@ -258,6 +258,9 @@ def test_a_damaged_answer_is_named_with_its_file(tmp_path) -> None:
     document = json.loads(file.read_text())
     del document["answer"]["functions"][0]["size_bytes"]
     file.write_text(json.dumps(document))
+    assert work.answer("NEW", "export") is None, "it isn't what was written, and is made anew"
+    del document["digest"]  # an earlier version's has none
+    file.write_text(json.dumps(document))
 
     with pytest.raises(InputError) as caught:
         assess(work, {})

@@ -9,7 +9,7 @@ from drupe.evaluation.intervals import clopper_pearson
 from drupe.runs.training_overlap import Seen
 from drupe.study.definition.spec import PlannedComparison
 from drupe.study.verdict.figures import compare_planned, measure
-from run_files import decided, write_run
+from run_files import adopt_results, decided, write_run
 
 
 def runs(folder, **wrong):
@@ -61,6 +61,7 @@ def test_of_copies_one_counts(tmp_path) -> None:
     for name in found:
         file = found[name][0][1] / "predictions" / "duplicates.json"
         write_duplicates(file, {"test": (table.paths, groups)})
+        adopt_results(found[name][0][1])
 
     measured = measure(found, 0.95)
 

@@ -32,7 +32,7 @@ from drupe.data.synthetic.truth import (
     plan_files,
 )
 from drupe.errors import InputError
-from drupe.files import write_json
+from drupe.files import naming, write_json
 from drupe.host import available_cores
 from drupe.progress import Progress, silent
 
@@ -180,7 +180,8 @@ def _write(folder: Path, plan: Plan, progress: Progress, workers: int) -> None:
         for number, rendered in enumerate(crops, start):
             path, crop = plan.paths[number], _marked(plan, number, rendered)
             if path not in copied:
-                (folder / path).write_bytes(_contents(path, crop, kinds.get(path, ""), rng))
+                with naming(folder / path):
+                    (folder / path).write_bytes(_contents(path, crop, kinds.get(path, ""), rng))
                 written += 1
         return written
 
@@ -191,13 +192,15 @@ def _write(folder: Path, plan: Plan, progress: Progress, workers: int) -> None:
         for written in pool.map(write_batch, range(0, len(plan.paths), _BATCH)):
             tracker.advance(written)
         for original, copy in plan.exact_copies():
-            (folder / copy).write_bytes((folder / original).read_bytes())
+            with naming(folder / copy):
+                (folder / copy).write_bytes((folder / original).read_bytes())
             tracker.advance()
         for order, (original, copy, turn) in enumerate(plan.truth.near_duplicates):
             with Image.open(folder / original) as image:
                 crop = np.asarray(image)
             rng = np.random.default_rng([plan.truth.seed, ALTER_STREAM, order])
-            (folder / copy).write_bytes(_png(_altered(crop, turn, rng)))
+            with naming(folder / copy):
+                (folder / copy).write_bytes(_png(_altered(crop, turn, rng)))
             tracker.advance()
     (folder / _MARKER).replace(folder / TRUTH_FILE)
 

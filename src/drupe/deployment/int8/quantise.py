@@ -20,6 +20,7 @@ from onnxruntime.quantization import (
     TensorsData,
 )
 
+from drupe.deployment.backends import require_self_contained
 from drupe.deployment.int8.ranges import RANGES, Histogram, collect_histograms
 from drupe.progress import Progress
 
@@ -52,6 +53,7 @@ class QuantisableGraph:
         self, content: bytes, images: NDArray[np.uint8], threads: int, progress: Progress
     ) -> None:
         """``images``: uint8 [n, S, S, 3], the crops that the ranges come from."""
+        require_self_contained(content)
         model = onnx.shape_inference.infer_shapes(onnx.load_from_string(content))
         self._model = _named(model)
         self._shapes = {info.name: info for info in model.graph.value_info}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from drupe.errors import InputError
-from drupe.evaluation.model_predictions import file_hash
+from drupe.files import file_hash
 from drupe.runs.layout import seed_folder
 from drupe.runs.record import read_record
 from drupe.runs.training_overlap import Seen

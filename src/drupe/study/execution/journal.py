@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
+from drupe.files import naming
 from drupe.runs.record import now
 
 State = Literal["waiting", "running", "done", "failed", "skipped", "interrupted"]
@@ -52,14 +53,15 @@ class Journal:
     def begin(self) -> None:
         """End a line that a crash has torn, so that the next one stands by itself."""
         if self.path.exists() and not self.path.read_bytes().endswith(b"\n"):
-            with self.path.open("ab") as lines:
+            with naming(self.path), self.path.open("ab") as lines:
                 lines.write(b"\n")
 
     def write(self, task: str, outcome: Outcome) -> None:
         """Append what became of ``task`` now."""
-        event = Event(at=now(), task=task, state=outcome.state, reason=outcome.reason)
+        reason = outcome.reason.encode("utf-8", "backslashreplace").decode()
+        event = Event(at=now(), task=task, state=outcome.state, reason=reason)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as lines:
+        with naming(self.path), self.path.open("ab") as lines:
             lines.write(json.dumps(event.model_dump(), ensure_ascii=False).encode() + b"\n")
 
     def outcomes(self) -> dict[str, Outcome]:
@@ -70,7 +72,8 @@ class Journal:
         """Yield all events, oldest first."""
         if not self.path.exists():
             return
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        # By "\n" alone: messages hold what else str.splitlines() takes for the end of a line.
+        for line in self.path.read_bytes().split(b"\n"):
             try:
                 yield Event.model_validate_json(line)
             except ValidationError:

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from drupe.locks import is_held
 from drupe.runs.epoch_log import finished_epochs
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record
@@ -66,17 +65,8 @@ def _has_finished(task: Task) -> bool:
 
 
 def is_running(folder: Path) -> bool:
-    """Return whether a process works on the study now; the system lets go of a dead one's lock."""
-    path = RunFolder(folder).lock
-    if not path.exists():
-        return False
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+    """Return whether a process works on the study now."""
+    return is_held(RunFolder(folder).lock)
 
 
 def _status(task: Task, outcome: Outcome) -> TaskStatus:

@@ -13,10 +13,11 @@ from typing import Any
 
 import yaml
 
+from drupe.derived import read_document, write_document
 from drupe.errors import InputError
-from drupe.evaluation.model_predictions import file_hash, read_run_predictions
+from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import OperatingPoint, Request, operating_point
-from drupe.files import read_json, write_json, write_text
+from drupe.files import file_hash, read_json, write_text
 from drupe.runs.evaluation_file import read_evaluation
 from drupe.runs.layout import RunFolder, bundle_folder, seed_folder
 from drupe.runs.record import read_record
@@ -200,10 +201,8 @@ class Work:
         raw.unlink()
         if task.kind == "certify":
             return Outcome(**answer)
-        write_json(
-            self._answer_file(task.experiment, task.kind),
-            {"made_from": self._made_from(task.experiment, task.kind), "answer": answer},
-        )
+        made_from = self._made_from(task.experiment, task.kind)
+        write_document(self._answer_file(task.experiment, task.kind), made_from, {"answer": answer})
         return Outcome("done")
 
     def answer(self, experiment: str, kind: str) -> Mapping[str, Any] | None:
@@ -212,12 +211,11 @@ class Work:
         Whatever it was made from has been made anew since, if that is another now.
         """
         try:
-            document = read_json(self._answer_file(experiment, kind))
-            if document["made_from"] != self._made_from(experiment, kind):
-                return None
-        except (InputError, KeyError, TypeError):
+            made_from = self._made_from(experiment, kind)
+        except InputError:  # what it was made from is gone
             return None
-        answer = document.get("answer")
+        document = read_document(self._answer_file(experiment, kind), made_from)
+        answer = document.get("answer") if document else None
         return answer if isinstance(answer, dict) else None
 
     def point(self, experiment: str, alone: bool = False) -> OperatingPoint:
@@ -297,6 +295,6 @@ def last_lines(log: Path, count: int = 3) -> str:
         text = log.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
-    lines = [line.strip() for line in text.splitlines()[-count:] if line.strip()]
+    lines = [line.strip() for line in text.rstrip().split("\n")[-count:] if line.strip()]
     errors = [place for place, line in enumerate(lines) if line.startswith(ERROR)]
     return " / ".join(lines[errors[-1] :] if errors else lines).removeprefix(ERROR)

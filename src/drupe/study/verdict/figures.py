@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from drupe.evaluation.comparison import detectable_difference, holm
 from drupe.evaluation.grouping import read_duplicates
 from drupe.evaluation.metrics import ARGMAX_THRESHOLD, auroc, expected_calibration_error
+from drupe.evaluation.model_predictions import read_own_predictions
 from drupe.evaluation.paired import (
     ClusteredMean,
     PairedDifference,
@@ -22,7 +23,6 @@ from drupe.evaluation.paired import (
     paired_difference,
 )
 from drupe.evaluation.predictions import Predictions
-from drupe.evaluation.predictions_csv import read_predictions
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record
 from drupe.study.definition.plan import Runs
@@ -115,7 +115,7 @@ def measure(runs: Runs, confidence: float) -> Measured:
 def _read(runs: Sequence[tuple[int, Path]]) -> TestedExperiment:
     records = [read_record(folder) for _, folder in runs]
     tables = [
-        read_predictions(RunFolder(folder).predictions("test"), record.data.classes[1])
+        read_own_predictions(folder, record, "test")
         for (_, folder), record in zip(runs, records, strict=True)
         if record
     ]

@@ -11,7 +11,7 @@ from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
 from drupe.data.table import is_table
 from drupe.errors import InputError
-from drupe.evaluation.model_predictions import file_hash
+from drupe.files import file_hash
 from drupe.models.weights import find_in_folder
 from drupe.study.execution.ray.file_chunks import Parcel, Put, content_key, files_below, pack
 from drupe.study.execution.ray.messages import Data

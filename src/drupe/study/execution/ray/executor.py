@@ -19,6 +19,7 @@ import ray
 
 from drupe import __version__
 from drupe.errors import InputError
+from drupe.files import naming
 from drupe.study.definition.plan import Lane, Task
 from drupe.study.execution.executor import Ended, Job
 from drupe.study.execution.local import STOP_SECONDS, LocalExecutor
@@ -227,7 +228,7 @@ def _without_config(task: Task) -> Task:
 
 def _append(log: Path, said: bytes) -> None:
     if said:
-        with log.open("ab") as stream:
+        with naming(log), log.open("ab") as stream:
             stream.write(said)
 
 

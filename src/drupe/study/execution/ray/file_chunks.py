@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from drupe.locks import locked
 
 CHUNK_BYTES = 32 << 20
 """Size of a chunk: all that sender and receiver hold in memory, however much there is to send."""
@@ -60,7 +60,7 @@ def receive(parcel: Parcel, cache: Path, get: Get) -> Path:
     """Return the parcel's folder below ``cache``; the first process that asks unpacks it."""
     folder = cache / parcel.place
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    with locked(folder.with_name(f".{folder.name}.lock")):
         # Cleaners of temporary folders remove single files.
         if sum(1 for _ in files_below(folder)) < parcel.count:
             partial = folder.with_name(f".{folder.name}.partial")

@@ -12,12 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock
 
 from drupe import __version__
 from drupe.data.overlay import write_overlay
 from drupe.errors import InputError
 from drupe.files import write_text
+from drupe.locks import HeldError, acquire, locked
 from drupe.runs.layout import RunFolder
 from drupe.study.definition.plan import Task
 from drupe.study.execution.executor import Ended, Job
@@ -38,7 +39,7 @@ class NodeRun:
         self.log_sent = 0
         self.live: tuple[str, ...] = ()
         self.folder = Path()
-        self.lock: FileLock | None = None
+        self.lock: BaseFileLock | None = None
 
     def begin(self, order: Order) -> Report:
         """Unpack what is missing here and start the run."""
@@ -125,19 +126,18 @@ def receive_data(data: Data, cache: Path) -> tuple[Path, Path]:
     return root, store
 
 
-def _own_folder(runs: Path) -> tuple[Path, FileLock]:
+def _own_folder(runs: Path) -> tuple[Path, BaseFileLock]:
     """Make a folder for one run, held until this process ends; remove those of dead ones."""
     runs.mkdir(parents=True, exist_ok=True)
-    with FileLock(runs.with_name(".runs.lock")):
+    with locked(runs.with_name(".runs.lock")):
         for other in runs.iterdir():
             try:
-                with FileLock(RunFolder(other).lock, timeout=0):
+                with locked(RunFolder(other).lock, timeout=0):
                     shutil.rmtree(other, ignore_errors=True)
-            except Timeout:
+            except HeldError:
                 continue
         folder = Path(tempfile.mkdtemp(dir=runs))
-        lock = FileLock(RunFolder(folder).lock)
-        lock.acquire(timeout=0)
+        lock = acquire(RunFolder(folder).lock, timeout=0)
     return folder, lock
 
 
