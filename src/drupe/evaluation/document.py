@@ -5,11 +5,13 @@ Plain Python types only, as in every JSON document of the design.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from drupe.evaluation.grouping import first_of_each_group
 from drupe.evaluation.metrics import (
     ARGMAX_THRESHOLD,
     ECE_BINS,
@@ -21,6 +23,7 @@ from drupe.evaluation.metrics import (
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.slices import Slices
 from drupe.evaluation.temperature import negative_log_likelihood
+from drupe.evaluation.type_confusion import TypeConfusion
 
 
 def evaluation_document(
@@ -29,12 +32,15 @@ def evaluation_document(
     test: Predictions,
     temperature: float,
     test_groups: ArrayLike,
+    types_said: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Return the figures of one run; ``drupe threshold`` adds a certificate.
 
     ``test_groups`` (int [n]) gives the duplicate group of each test item. ``test.argmax`` counts
     every test item, ``test.distinct.argmax`` one item per duplicate group, and where types of
-    defects or groups are known, ``test.distinct.slices`` those of each. ``auroc``, ``ece`` (over
+    defects or groups are known, ``test.distinct.slices`` those of each. ``types_said`` gives the
+    types that a type head tells apart and what it said of each test item: their confusion is
+    ``test.distinct.types_said``. ``auroc``, ``ece`` (over
     ``ece_bins`` equal bins), ``brier`` and ``log_loss`` (nats per item) are of all test items;
     ``calibration`` is None for a run that learnt from all training items; its ``nll`` is in nats
     per item, at T = 1 and at the fitted temperature.
@@ -44,7 +50,11 @@ def evaluation_document(
         raise ValueError(f"test_groups: must have shape ({len(test)},), got {groups.shape}")
     distinct = test.distinct(groups)
     slices = Slices.of(distinct, ARGMAX_THRESHOLD)
-    known_slices = {"slices": {"argmax": slices.to_json(), "certified": None}} if slices else {}
+    known: dict[str, Any] = {}
+    if slices:
+        known["slices"] = {"argmax": slices.to_json(), "certified": None}
+    if confusion := _types_said(test, groups, types_said):
+        known["types_said"] = confusion.to_json()
     # The logit ranks as the score does, but float32 doesn't tie its largest values.
     ranking = test.scores if test.logits is None else test.logits
     return {
@@ -56,7 +66,7 @@ def evaluation_document(
             "groups": len(distinct),
             "argmax": _argmax(test),
             "certified": None,
-            "distinct": {**_sizes(distinct), "argmax": _argmax(distinct), **known_slices},
+            "distinct": {**_sizes(distinct), "argmax": _argmax(distinct), **known},
         },
         "auroc": auroc(ranking, test.is_defect),
         "ece": expected_calibration_error(test.scores, test.is_defect),
@@ -64,6 +74,21 @@ def evaluation_document(
         "brier": brier_score(test.scores, test.is_defect),
         "log_loss": _nll(test, temperature),
     }
+
+
+def _types_said(
+    test: Predictions,
+    groups: NDArray[Any],
+    said: tuple[Sequence[str], Sequence[str]] | None,
+) -> TypeConfusion | None:
+    """Count distinct defects by type and by what was said of them; None without either."""
+    if said is None or test.types is None:
+        return None
+    names, answers = said
+    items = first_of_each_group(test.paths, groups, test.is_defect)
+    return TypeConfusion.of(
+        names, [test.types[item] for item in items], [answers[item] for item in items]
+    )
 
 
 def _calibration(table: Predictions, temperature: float) -> dict[str, Any]:

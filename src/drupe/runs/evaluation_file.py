@@ -98,6 +98,23 @@ class TestSlices(_Part):
     certified: SliceTable | None = None
 
 
+class ConfusedType(_Part):
+    """The defects of one type, and how often each of the types that can be said was."""
+
+    name: str
+    defects: int
+    right: int
+    said: list[int]
+
+
+class ConfusedTypes(_Part):
+    """Which type was said of defects of which; ``names`` are those that can be said, in order."""
+
+    names: list[str]
+    rows: list[ConfusedType]
+    accuracy: Rate
+
+
 class DistinctItems(_Part):
     """The test split with one item per duplicate group."""
 
@@ -106,6 +123,7 @@ class DistinctItems(_Part):
     argmax: DecisionCounts
     certified: DecisionCounts | None = None
     slices: TestSlices | None = None
+    types_said: ConfusedTypes | None = None
 
 
 class TestItems(_Part):

@@ -19,6 +19,7 @@ RECORD_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 EPOCHS_FILE = "metrics.jsonl"
 WEIGHTS_FILE = "model.safetensors"
+TYPES_FILE = "types.safetensors"
 EVALUATION_FILE = "evaluation.json"
 LOCK_FILE = ".lock"
 TEMPORARY_SUFFIX = ".tmp"
@@ -49,6 +50,11 @@ class RunFolder:
     def weights(self) -> Path:
         """The network."""
         return self.path / WEIGHTS_FILE
+
+    @property
+    def types(self) -> Path:
+        """The head that tells types of defects; only where the data has such."""
+        return self.path / TYPES_FILE
 
     @property
     def evaluation(self) -> Path:

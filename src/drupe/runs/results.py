@@ -23,7 +23,7 @@ def digest_results(folder: Path) -> dict[str, str]:
     """Return the SHA-256 (hex) of each result in ``folder``, by its name relative to it."""
     files = RunFolder(folder)
     predictions = (files.predictions(split) for split in SPLITS)
-    results = (files.weights, *predictions, files.duplicates, files.training_files)
+    results = (files.weights, files.types, *predictions, files.duplicates, files.training_files)
     return digest_files(folder, *(path for path in results if path.exists()))
 
 
@@ -88,6 +88,6 @@ def prediction_files(folder: Path, split: str) -> tuple[Path, Path]:
 
 def _remedy(folder: Path, path: Path) -> str:
     files = RunFolder(folder)
-    if path in (files.weights, files.training_files):
+    if path in (files.weights, files.types, files.training_files):
         return "put that file back, or make the run anew in another folder"
     return f"put that file back, or drupe evaluate {folder} writes it anew"

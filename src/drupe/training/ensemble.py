@@ -16,6 +16,7 @@ from drupe.configuration import validate
 from drupe.errors import InputError
 from drupe.models.ensemble import Ensemble
 from drupe.models.network import Network
+from drupe.models.type_head import networks_of
 from drupe.progress import Progress, silent
 from drupe.runs.evaluation_file import Evaluation, read_evaluation
 from drupe.runs.record import (
@@ -37,6 +38,7 @@ from drupe.training.members import Member, ensemble_identity, item_paths, read_m
 from drupe.training.preparation import PreparedData, prepare_data, recorded_config
 from drupe.training.run import RunOutcome
 from drupe.training.saved import EnsembleMetadata, NetworkMetadata, load_network, save_ensemble
+from drupe.training.type_fitting import FittedTypes, joined_types, read_types, write_types
 
 ARCHITECTURE = "ensemble"
 """Stands for the architecture in ``config.yaml``: the members' own are in ``run.json``."""
@@ -89,6 +91,8 @@ def make_ensemble(
         if found and found.status == "done":
             return RunOutcome(folder, read_evaluation(folder), True, data.dataset.skipped)
         network, metadata = _network(members)
+        heads = zip(members, networks_of(network), strict=True)
+        types = joined_types([read_types(one.folder, own) for one, own in heads])
         record = RunRecord.begin(
             config.name,
             config.seed,
@@ -103,7 +107,9 @@ def make_ensemble(
             ),
         )
         learnt = frozenset().union(*(read_digests(one.folder) for one in members))
-        evaluation = _judge(network, metadata, record, config, data, learnt, folder, progress)
+        evaluation = _judge(
+            network, metadata, types, record, config, data, learnt, folder, progress
+        )
     return RunOutcome(folder, evaluation, False, data.dataset.skipped)
 
 
@@ -186,6 +192,7 @@ def _member_record(member: Member, metadata: NetworkMetadata) -> MemberRecord:
 def _judge(
     network: Ensemble,
     metadata: EnsembleMetadata,
+    types: FittedTypes,
     record: RunRecord,
     config: ExperimentConfig,
     data: PreparedData,
@@ -201,7 +208,9 @@ def _judge(
     write_config(folder, config, leave_out=NOT_USED)
     record.write(folder)  # before all else: by it another try knows its own
     try:
-        evaluation = judge(network.to(device), data, source, folder, progress)
+        evaluation = judge(network.to(device), data, source, folder, progress, types=types.head)
+        write_types(folder, types.head)
+        record.data.notes += types.notes
         write_digests(folder, learnt)
         fitted = metadata.model_copy(update={"temperature": evaluation.temperature})
         save_ensemble(folder, network, fitted)

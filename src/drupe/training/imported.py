@@ -36,6 +36,7 @@ from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.run import RunOutcome
 from drupe.training.saved import save_network
 from drupe.training.trained_on import TrainingFiles, find_training_files
+from drupe.training.type_fitting import fit_types, write_types
 
 IMPORT_VERSION = 1
 """Raised when the same checkpoint would give another network; part of an import's identity."""
@@ -272,11 +273,14 @@ def _judge(
     write_config(folder, config, leave_out=NOT_USED)
     record.write(folder)
     try:
+        types = fit_types(network.to(device), data, source, progress)
         evaluation = judge(
-            network.to(device), data, source, folder, progress, record.imported.temperature
+            network, data, source, folder, progress, record.imported.temperature, types.head
         )
         classes, geometry = data.dataset.classes, network.geometry
         save_network(folder, network, config, geometry, classes, evaluation.temperature)
+        write_types(folder, types.head)
+        record.data.notes += types.notes
         if files:
             write_digests(folder, files.digests)
     except TrainingDivergedError:  # before anything else was written

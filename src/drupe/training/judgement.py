@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import write_predictions
 from drupe.evaluation.temperature import fit_temperature
 from drupe.models.ensemble import AnyNetwork
+from drupe.models.type_head import FeatureTap, TypeHead
 from drupe.progress import Progress, silent
 from drupe.runs.evaluation_file import Evaluation
 from drupe.runs.layout import RunFolder
@@ -74,9 +75,10 @@ def judge(
     folder: Path,
     progress: Progress = silent,
     temperature: float | None = None,
+    types: TypeHead | None = None,
 ) -> Evaluation:
     """Write what :func:`judged` returns into the run in ``folder``; return the evaluation."""
-    found = judged(network, data, source, progress, temperature)
+    found = judged(network, data, source, progress, temperature, types)
     found.write(folder)
     return found.evaluation
 
@@ -87,23 +89,26 @@ def judged(
     source: ImageSource,
     progress: Progress = silent,
     temperature: float | None = None,
+    types: TypeHead | None = None,
 ) -> Judgement:
     """Predict calibration and test, fit the temperature, and count.
 
     The test split is read here and nowhere else. A run that learnt from all training items has no
     calibration: its temperature stays 1, and what cross-fitting wrote about it is discarded. A
     given ``temperature`` is taken as it is: of a network that has learnt from the calibration
-    items, their scores would make a false one.
+    items, their scores would make a false one. ``types`` says the type of each test item on the
+    way; the evaluation counts how often it is right.
 
     Raises:
         TrainingDivergedError: the network answers with NaN or infinity.
     """
     network.to(memory_format=torch.channels_last)  # raw bytes already lie that way
-    logits = {
-        name: defect_logits(network, source, items, progress, f"predict {name}")
-        for name, items in (("calibration", data.split.calibration), ("test", data.split.test))
-        if items.size
-    }
+    with FeatureTap(network, types.to(source.device).linear if types else ()) as tap:
+        logits = {
+            name: defect_logits(network, source, items, progress, f"predict {name}")
+            for name, items in (("calibration", data.split.calibration), ("test", data.split.test))
+            if items.size
+        }
     if not all(np.isfinite(values).all() for values in logits.values()):
         raise TrainingDivergedError(
             "the trained network answers with NaN or infinity: lower training.learning_rate or "
@@ -123,9 +128,20 @@ def judged(
         test=predictions["test"],
         temperature=temperature,
         test_groups=data.groups[data.split.test],
+        types_said=_types_said(types, tap, [len(values) for values in logits.values()]),
     )
     groups = {name: data.groups[items[name]] for name in items}
     return Judgement(predictions, groups, Evaluation.model_validate(document))
+
+
+def _types_said(
+    types: TypeHead | None, tap: FeatureTap, sizes: Sequence[int]
+) -> tuple[Sequence[str], Sequence[str]] | None:
+    """Return the types that can be said, and what is said of each test item: of the last split."""
+    if types is None:
+        return None
+    scores = types.scores(tap.take(sum(sizes)))
+    return types.names, types.said(scores[-sizes[-1] :])
 
 
 def _predictions(

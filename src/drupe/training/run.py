@@ -42,6 +42,7 @@ from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.saved import save_network, start_from
 from drupe.training.seeding import Stream, seed_torch
 from drupe.training.teachers import soft_targets, train_teachers
+from drupe.training.type_fitting import fit_types, write_types
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,10 @@ def _finish(session: _Session, record: RunRecord, progress: Progress) -> Evaluat
     """Judge the averaged weights, save them, close the record and drop the checkpoint."""
     folder, network = session.folder, session.trainer.average.module
     started = time.perf_counter()
-    evaluation = judge(network, session.data, session.source, folder, progress)
+    types = fit_types(network, session.data, session.source, progress)
+    evaluation = judge(network, session.data, session.source, folder, progress, types=types.head)
+    write_types(folder, types.head)
+    record.data.notes += types.notes
     fit = session.data.split.fit
     digests = {session.data.dataset.digests[item] for item in fit}
     if ancestor := session.config.training.init:

@@ -42,6 +42,7 @@ from drupe.training.tensor_file import (
     save_tensors,
     under,
 )
+from drupe.training.type_fitting import notes_on_types, read_types
 
 
 class InputContract(BaseModel):
@@ -224,7 +225,7 @@ def evaluate_run(
     require_done(folder, record.status)
     require_same_splits(folder, record)
     files = RunFolder(folder)
-    require_own(folder, record, files.weights, files.training_files)
+    require_own(folder, record, files.weights, files.types, files.training_files)
     config = recorded_config(folder, data_root, option="--data")
     given = {name: value for name, value in (("defect", defect), ("labels", labels)) if value}
     config = config.model_copy(update={"data": config.data.model_copy(update=given)})
@@ -243,7 +244,8 @@ def evaluate_run(
     source = ImageSource(data.dataset.images, data.dataset.is_defect, device)
     temperature = record.imported.temperature if record.imported else None
     with exclusive(folder), torch.inference_mode():
-        found = judged(network.to(device), data, source, progress, temperature)
+        types = read_types(folder, network)
+        found = judged(network.to(device), data, source, progress, temperature, types)
         with unless_read_only(folder, "what was found"):
             check_replaceable(RunFolder(folder).record)  # all of it or nothing
             found.write(folder)
@@ -255,7 +257,8 @@ def _record(record: RunRecord, folder: Path, data: PreparedData) -> None:
     """Write into ``run.json`` what judging a run again changes."""
     record.data.calibration, record.data.approximate = len(data.split.calibration), None
     found = data.record
-    record.data.fixes, record.data.notes = found.fixes, found.notes
+    notes = [*found.notes, *notes_on_types(record.data.notes)]
+    record.data.fixes, record.data.notes = found.fixes, notes
     record.data.passed_over = found.passed_over
     record.results = digest_results(folder)
     record.write(folder)
