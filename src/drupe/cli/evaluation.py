@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drupe.cli.console import print_fitting, print_json, print_line, print_note, print_prose
-from drupe.cli.slices import print_slices
+from drupe.cli.slices import print_confusion, print_slices
 from drupe.data.walk import passing_lines
 from drupe.errors import shortened
 from drupe.evaluation.intervals import Proportion, format_interval
 from drupe.evaluation.slices import Slices
+from drupe.evaluation.type_confusion import TypeConfusion
 from drupe.runs.record import read_record
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:
 def print_evaluation(evaluation: Evaluation, imported: ImportRecord | None = None) -> None:
     """Print the test figures at the threshold 0.5 with their exact intervals.
 
-    Where types of defects or groups are known, those of each as well.
+    Where types of defects or groups are known, those of each as well, and which types were said.
     Of an imported network also what makes them optimistic.
     """
     test = evaluation.test
@@ -176,6 +177,9 @@ def print_evaluation(evaluation: Evaluation, imported: ImportRecord | None = Non
         if at.certified:
             where = f"distinct test items, certified threshold {at.certified.threshold:.4g}"
             print_slices(Slices.of_record(at.certified), where)
+    if test.distinct.types_said:
+        confusion = TypeConfusion.of_record(test.distinct.types_said)
+        print_confusion(confusion, "distinct test items, whatever the decision")
     way = "drupe threshold RUN"
     if imported:
         for caveat in imported.seen.caveats:

@@ -199,6 +199,10 @@ def _print_functions(done: Exported) -> None:
             f"off by {plain['gate']['max_score_difference']:.1e}, {plain['gate']['flips']} "
             "decisions turned"
         )
+    if types := done.manifest.types:
+        told = types.functions[done.evaluation.functions[0].function.name]
+        right = f", right of {told.right:,} of {told.typed:,} distinct test defects"
+        print_line(f"\nTypes told apart: {', '.join(types.names)}{right if told.typed else ''}")
     if done.quantised:
         units = done.quantised.units
         kept = sum(not unit.quantised for unit in units)

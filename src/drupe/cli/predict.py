@@ -61,7 +61,9 @@ def predict(
     ],
     csv_file: Annotated[
         Path | None,
-        typer.Option("--csv", metavar="FILE", help="Write path,decision,score,error; - is stdout."),
+        typer.Option(
+            "--csv", metavar="FILE", help="Write path,decision,score,error[,type]; - is stdout."
+        ),
     ] = None,
     jsonl_file: Annotated[
         Path | None, typer.Option("--jsonl", metavar="FILE", help="A JSON line each; - is stdout.")
@@ -94,7 +96,7 @@ def predict(
     _require_separate(outputs, bundle, files)
     tally = _Tally()
     with ExitStack() as stack:
-        writers = _writers(stack, csv_file, jsonl_file)
+        writers = _writers(stack, csv_file, jsonl_file, bool(classifier.type_names))
         tracker = stack.enter_context(progress_on()("predict", len(files), "images"))
         for decision in decide(classifier, files, workers=workers, monitor=monitor):
             tally.add(decision)
@@ -144,7 +146,9 @@ def _require_separate(
         check_replaceable(file)
 
 
-def _writers(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -> list[Any]:
+def _writers(
+    stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None, has_types: bool
+) -> list[Any]:
     """Return a function per output; files appear under their name when they are complete."""
     writers: list[Any] = []
     if csv_file:
@@ -155,20 +159,14 @@ def _writers(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -
                 temporary.open("w", newline="", encoding="utf-8", errors=NOT_TEXT)
             )
         rows = csv.writer(stream, lineterminator="\n" if csv_file == STDOUT else "\r\n")
-        rows.writerow(("path", "decision", "score", "error"))
-        writers.append(
-            _named(
-                csv_file,
-                lambda one: rows.writerow(
-                    (
-                        spreadsheet_cell(one.path),
-                        one.decision,
-                        one.score,
-                        spreadsheet_cell(one.error or ""),
-                    )
-                ),
-            )
-        )
+        rows.writerow(("path", "decision", "score", "error", *(("type",) if has_types else ())))
+
+        def write_row(one: Decision) -> None:
+            texts = (one.error or "", one.type) if has_types else (one.error or "",)
+            cells = (spreadsheet_cell(text or "") for text in texts)
+            rows.writerow((spreadsheet_cell(one.path), one.decision, one.score, *cells))
+
+        writers.append(_named(csv_file, write_row))
     if jsonl_file == STDOUT:
         writers.append(lambda one: print(_json_line(one)))
     elif jsonl_file:
@@ -180,7 +178,11 @@ def _writers(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -
 
 
 def _json_line(decision: Decision) -> str:
-    return printable_json(json.dumps(asdict(decision), ensure_ascii=False))
+    """Return a decision as JSON; its type only from a bundle that tells types."""
+    document = asdict(decision)
+    if decision.type is None:
+        del document["type"]
+    return printable_json(json.dumps(document, ensure_ascii=False))
 
 
 def _named(file: Path, write: Callable[[Decision], object]) -> Callable[[Decision], None]:
@@ -195,14 +197,20 @@ def _named(file: Path, write: Callable[[Decision], object]) -> Callable[[Decisio
 
 @dataclass
 class _Tally:
-    """Decisions by lane, and the files that have no score: unreadable, or unlike calibration."""
+    """Decisions by lane, and the files that have no score: unreadable, or unlike calibration.
+
+    types: how many of those not accepted look most like each type; empty where none is told.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
+    types: Counter[str] = field(default_factory=Counter)
     unreadable: list[Decision] = field(default_factory=list)
     unlike: list[Decision] = field(default_factory=list)
 
     def add(self, decision: Decision) -> None:
         self.counts[decision.decision] += 1
+        if decision.type:
+            self.types[decision.type] += 1
         if decision.error:
             (self.unlike if decision.is_unlike else self.unreadable).append(decision)
 
@@ -214,6 +222,7 @@ class _Tally:
             "unreadable": _reasons(self.unreadable),
             "unlike_calibration": _reasons(self.unlike),
             "drift": drift.to_json() if drift else None,
+            **({"types": dict(sorted(self.types.items()))} if self.types else {}),
         }
 
     def report(self, function: str, quiet: bool) -> None:
@@ -222,6 +231,9 @@ class _Tally:
             words = ", ".join(f"{self.counts[lane]:,} {lane}" for lane in LANES)
             noun = "image" if self.counts.total() == 1 else "images"
             print_line(f"{self.counts.total():,} {noun} with {function}: {words}")
+            if self.types:
+                told = ", ".join(f"{count:,} {name}" for name, count in sorted(self.types.items()))
+                print_line(f"Not accepted, by the type that they look most like: {told}")
         _list("unreadable", self.unreadable)
         _list("unlike calibration", self.unlike)
 

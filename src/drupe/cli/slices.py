@@ -16,6 +16,13 @@ from drupe.evaluation.slice_tables import (
     worst_in_words,
 )
 from drupe.evaluation.slices import Slices
+from drupe.evaluation.type_confusion import TypeConfusion
+from drupe.evaluation.type_tables import (
+    WHAT,
+    confusion_columns,
+    confusion_in_words,
+    confusion_rows,
+)
 
 SHOWN = 20
 """Groups shown; the rest stands in --json."""
@@ -40,6 +47,15 @@ def _print_rows(heading: str, columns: Row, rows: list[Row]) -> None:
     print_fitting(columns, rows[:SHOWN])
     if len(rows) > SHOWN:
         print_line(f"… and {len(rows) - SHOWN:,} more in --json")
+
+
+def print_confusion(confusion: TypeConfusion, where: str) -> None:
+    """Print which type was said of defects of which; ``where`` says which items were counted."""
+    print_line("")
+    print_prose(f"{WHAT} ({where}):")
+    print_fitting(confusion_columns(confusion), confusion_rows(confusion))
+    for sentence in confusion_in_words(confusion):
+        print_prose(sentence)
 
 
 def print_promises(promised: Sequence[SliceCertificate], sure: str) -> None:

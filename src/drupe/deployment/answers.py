@@ -43,7 +43,10 @@ class ExportedFunction(Answer):
 
 
 class ExportAnswer(Answer):
-    """The bundle that was written; of its ``functions`` the one to prefer stands first."""
+    """The bundle that was written; of its ``functions`` the one to prefer stands first.
+
+    ``types``: as in ``bundle.json``; None where none are told.
+    """
 
     bundle: str
     flushed_weights: int | None = None
@@ -54,6 +57,7 @@ class ExportAnswer(Answer):
     int8: dict[str, Any] | None = None
     functions: tuple[ExportedFunction, ...]
     state_dict: dict[str, Any] | None = None
+    types: dict[str, Any] | None = None
 
 
 class BenchedFunction(Answer):

@@ -47,6 +47,9 @@ class Session(Protocol):
     def __call__(self, images: Images) -> Scores:
         """Return scores float32 [N] of uint8 [N, S, S, 3]."""
 
+    def outputs(self, images: Images) -> tuple[Scores, ...]:
+        """Return the scores, then those of types, float32 [N, T], where the graph gives such."""
+
 
 class UnusableGraphError(DrupeError):
     """A graph that a backend can't load: damaged, or made for a newer version of it."""
@@ -180,9 +183,12 @@ class OnnxRuntimeSession:
 
     def __call__(self, images: Images) -> Scores:
         """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+        return self.outputs(images)[0]
+
+    def outputs(self, images: Images) -> tuple[Scores, ...]:
+        """Return the scores, then those of types, float32 [N, T], where the graph gives such."""
         require_own(self._process)
-        scores: Scores = self._session.run(None, {self._input: images})[0]
-        return scores
+        return tuple(self._session.run(None, {self._input: images}))
 
 
 class OpenVinoSession:
@@ -214,14 +220,17 @@ class OpenVinoSession:
 
     def __call__(self, images: Images) -> Scores:
         """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+        return self.outputs(images)[0]
+
+    def outputs(self, images: Images) -> tuple[Scores, ...]:
+        """Return the scores, then those of types, float32 [N, T], where the graph gives such."""
         require_own(self._process)
         request = getattr(self._requests, "request", None)
         if request is None:
             request = self._requests.request = self._model.create_infer_request()
         # Neither copied in (the call ends before the images can change) nor out, but for N floats.
         results = request.infer([images], share_inputs=True, share_outputs=True)
-        scores: Scores = np.array(results[0])
-        return scores
+        return tuple(np.array(results[place]) for place in range(len(results)))
 
 
 def _side(shape: Sequence[Any]) -> int | None:

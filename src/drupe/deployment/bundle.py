@@ -9,7 +9,7 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from drupe.leftovers import temporary_folder
 
 GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 16
+TYPES_SUFFIX = "_types"
 SMALLEST_RENDERED = 32
 
 
@@ -48,6 +49,11 @@ def golden_images(size: int) -> NDArray[np.uint8]:
     crops = render_crops(is_defect, side, random)
     start = (side - size) // 2
     return np.ascontiguousarray(crops[:, start : start + size, start : start + size])
+
+
+def golden_types(function: str) -> str:
+    """Return the name under which golden scores of types stand, of a function."""
+    return f"{function.replace(' ', '_')}{TYPES_SUFFIX}"
 
 
 def golden_file(images: NDArray[np.uint8], scores: Mapping[str, NDArray[np.float32]]) -> bytes:
@@ -102,31 +108,47 @@ def digests(files: Mapping[str, bytes]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Verified:
-    """One function's answer to the golden samples here; ``reason`` says why it was not run."""
+    """One function's answer to the golden samples here; ``reason`` says why it was not run.
+
+    ``max_type_difference``: of the scores of types; None where the bundle tells none.
+    """
 
     function: Function
     max_score_difference: float | None
     flips: int | None
     reason: str | None = None
+    max_type_difference: float | None = None
 
     @property
     def passed(self) -> bool | None:
-        """None where the function was not run; scores that are no numbers never pass."""
+        """None where the function was not run; scores that are no numbers never pass.
+
+        Types decide nothing: only in fp32, where they are exact, must they be the same.
+        """
         if self.max_score_difference is None or self.flips is None:
             return None
-        return self.flips == 0 and self.max_score_difference <= TOLERANCE[self.function.precision]
+        tolerance = TOLERANCE[self.function.precision]
+        off = self.max_type_difference
+        same_types = off is None or self.function.precision != "fp32" or off <= tolerance
+        return self.flips == 0 and self.max_score_difference <= tolerance and same_types
 
     def to_json(self) -> dict[str, Any]:
         """Return the function's name and what was found."""
-        off = self.max_score_difference
+        types_off = _finite(self.max_type_difference)
         return {
             "backend": self.function.backend,
             "precision": self.function.precision,
-            "max_score_difference": off if off is None or math.isfinite(off) else None,
+            "max_score_difference": _finite(self.max_score_difference),
             "flips": self.flips,
             "passed": self.passed,
             "reason": self.reason,
+            **({} if types_off is None else {"max_type_difference": types_off}),
         }
+
+
+def _finite(difference: float | None) -> float | None:
+    """Return what JSON can hold."""
+    return difference if difference is None or math.isfinite(difference) else None
 
 
 def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified]:
@@ -152,7 +174,10 @@ def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified
         else:
             read_reference(folder, manifest, contents, function)
             session = open_function(folder, manifest, contents, function, threads)
-            found.append(_compared(function, session(golden["images"]), expected))
+            scores, *others = session.outputs(golden["images"])
+            types = golden.get(golden_types(function.name)) if manifest.types else None
+            off = None if types is None else float(np.abs(others[0] - types).max())
+            found.append(replace(_compared(function, scores, expected), max_type_difference=off))
     return found
 
 
@@ -186,7 +211,8 @@ def _read_golden(content: bytes, path: Path, size: int) -> dict[str, NDArray[Any
             f"got {images.dtype} {list(images.shape)}"
         )
     for name, scores in found.items():
-        if name != "images" and (scores.dtype != np.float32 or scores.shape != (count,)):
+        columns = scores.shape[1:] if name.endswith(TYPES_SUFFIX) else ()
+        if name != "images" and (scores.dtype != np.float32 or scores.shape != (count, *columns)):
             raise InputError(
                 f"{path}: {name}: must be float32 [{count}], got {scores.dtype} "
                 f"{list(scores.shape)}"

@@ -39,6 +39,7 @@ from drupe.deployment.int8.search import LayerSearch, QuantisedGraph
 from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest
 from drupe.deployment.model_card import CARD_FILE, ModelCard
 from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_torchvision
+from drupe.deployment.type_agreement import ExportedTypes, compare_types
 from drupe.errors import InputError, MissingExtraError
 from drupe.evaluation.certificate import NotCertifiableError
 from drupe.evaluation.lanes import Thresholds
@@ -52,6 +53,7 @@ from drupe.runs.layout import RunFolder
 from drupe.runs.record import RunRecord, read_record
 from drupe.training.precision import native_reduced
 from drupe.training.saved import Metadata, load_network
+from drupe.training.type_fitting import read_types
 
 FP32_GRAPH, INT8_GRAPH = "fp32.onnx", "int8.onnx"
 
@@ -105,6 +107,7 @@ class Exported:
                 for one in self.evaluation.functions
             ),
             state_dict=self.manifest.provenance.get("state_dict"),
+            types=self.manifest.types.model_dump(mode="json") if self.manifest.types else None,
         ).model_dump(mode="json")
 
 
@@ -149,10 +152,11 @@ def export_run(
     request = request or read_recorded(run).request
     _require_certifiable(fresh, evidence.model, request)
     network, metadata = load_network(run)
+    head = read_types(run, network)
     if state_dict:
         require_torchvision(metadata)
     with progress("export", 1, "graphs") as tracker:
-        exported = export_graph(network, metadata.temperature, channels)
+        exported = export_graph(network, metadata.temperature, channels, head)
         tracker.advance()
     quantised = _quantise(precision, exported.content, evidence, request, threads, progress)
     specs = _function_specs(precision, quantised is not None)
@@ -169,16 +173,31 @@ def export_run(
         threads=threads,
         progress=progress,
     )
+    types = None
+    if head is not None:
+        types = compare_types(specs, graphs, network, head, evidence, golden, threads, progress)
     frames = FrameCheck.of(evidence.fit_images, evidence.held_out_images)
-    files = _measured_files(graphs, golden, evaluation, frames)
+    files = _measured_files(graphs, golden, evaluation, frames, types)
     provenance = _provenance(run, record, metadata.architecture, evidence)
     if state_dict:
         thresholds = evaluation.thresholds
         _add_state_dict(files, provenance, network, metadata, evidence, thresholds, progress)
     sizes = _sizes(graphs)
-    card = ModelCard.of(evidence, record, metadata, network, evaluation, provenance, sizes, frames)
+    card = ModelCard.of(
+        evidence,
+        record,
+        metadata,
+        network,
+        evaluation,
+        provenance,
+        sizes,
+        frames,
+        types.output if types else None,
+    )
     files[CARD_FILE] = card.render().encode()
     manifest = _manifest(evidence, record, metadata, evaluation, files, provenance)
+    if types:
+        manifest = manifest.model_copy(update={"types": types.output})
     write_bundle(bundle, manifest, files)
     return Exported(
         bundle, manifest, evaluation, quantised, sizes, exported.flushed_weights, evidence.fixed
@@ -228,14 +247,16 @@ def _measured_files(
     golden: NDArray[np.uint8],
     evaluation: FunctionEvaluation,
     frames: FrameCheck | None,
+    types: ExportedTypes | None,
 ) -> dict[str, bytes]:
     """Return the graphs, what their functions say of golden samples and calibration, and frames."""
     functions = evaluation.functions
+    scores = {one.function.name: one.golden for one in functions}
     checked = {FRAMES_FILE: frames.model_dump_json(indent=1).encode()} if frames else {}
     return {
         **graphs,
         **checked,
-        GOLDEN_FILE: golden_file(golden, {one.function.name: one.golden for one in functions}),
+        GOLDEN_FILE: golden_file(golden, scores | (dict(types.golden) if types else {})),
         CALIBRATION_FILE: calibration_file(
             {one.function.name: line_reference(one.model) for one in functions}
         ),

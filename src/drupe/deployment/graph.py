@@ -21,8 +21,13 @@ from drupe.models.ensemble import AnyNetwork, Ensemble
 from drupe.models.geometry import mean_over_views, views_of
 from drupe.models.network import CLEAN, DEFECT, InputScale, Network
 from drupe.models.subnormal import flush_subnormals
+from drupe.models.type_head import TypeHead, last_layer
 
 INPUT, OUTPUT = "images", "score"
+TYPE_OUTPUT = "type_scores"
+TYPE_LAYER = "type_layer"
+"""Part of the names of the weights that tell types: they stay in float."""
+
 OPSET = 20
 
 
@@ -38,22 +43,35 @@ class ScoreGraph(nn.Module):
     """uint8 [N, S, S, 3] to sigmoid(z / T), float32 [N]; ``channels``: their order in the images.
 
     An ensemble's z is the mean of its m members' z_i / T_i: the sum of what each says, divided
-    within it by m · T_i · T.
+    within it by m · T_i · T. With ``types``, each type's probability float32 [N, T] comes second.
     """
 
-    def __init__(self, network: AnyNetwork, temperature: float, channels: Channels = "rgb") -> None:
+    def __init__(
+        self,
+        network: AnyNetwork,
+        temperature: float,
+        channels: Channels = "rgb",
+        types: TypeHead | None = None,
+    ) -> None:
         super().__init__()
         self.turns = channels == "bgr"
         members = network.members if isinstance(network, Ensemble) else ((network, 1.0),)
         shares = [len(members) * own * temperature for _, own in members]
+        layers = types.linear if types else (None,) * len(members)
+        self.has_types = types is not None
         self.members = nn.ModuleList(
-            _LogitGraph(one, share) for (one, _), share in zip(members, shares, strict=True)
+            _LogitGraph(one, share, layer)
+            for (one, _), share, layer in zip(members, shares, layers, strict=True)
         )
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the scores."""
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Return the scores, and those of types where there are such."""
         if self.turns:  # networks are trained on RGB
             images = images.flip(3)
+        if self.has_types:
+            logits, of_types = zip(*(member(images) for member in self.members), strict=True)
+            type_scores = (sum(of_types[1:], start=of_types[0]) / len(of_types)).softmax(1)
+            return torch.sigmoid(sum(logits[1:], start=logits[0])), type_scores
         first, *others = (member(images) for member in self.members)
         return torch.sigmoid(sum(others, start=first))
 
@@ -63,10 +81,13 @@ class _LogitGraph(nn.Module):
 
     A last linear layer becomes one output instead of two: z and the temperature are linear. The
     first convolution divides by the deviations of the input's scale; the means are subtracted
-    before it, because its padding of zeros stands for them.
+    before it, because its padding of zeros stands for them. With a ``type_layer``, the logits of
+    types, float32 [N, T], come second.
     """
 
-    def __init__(self, network: Network, temperature: float) -> None:
+    def __init__(
+        self, network: Network, temperature: float, type_layer: nn.Linear | None = None
+    ) -> None:
         super().__init__()
         self.backbone = copy.deepcopy(network.backbone).eval()
         _plain_pools(self.backbone)
@@ -77,18 +98,42 @@ class _LogitGraph(nn.Module):
         self.temperature = temperature
         if isinstance(head, nn.Linear):
             _fold_head(head, temperature)
+        self.has_types = type_layer is not None
+        if type_layer is not None:
+            _replace(self.backbone, last_layer(self.backbone), _BothLayers(head, type_layer))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         centre = self.geometry.centre(images).permute(0, 3, 1, 2).float()
         views = self.geometry.views
         # Resizing keeps what all pixels have in common, so the means may be subtracted before it.
         # OpenVINO 2026.4 takes a subtraction after the product for a part of it, and fails.
         pixels = views_of(self.resize(self.scale(centre)), views)
         logits = mean_over_views(self.backbone(pixels), views)
+        if self.has_types:
+            return logits[:, 0], logits[:, 1:]
         if self.is_folded:
             return logits.flatten()
         z: torch.Tensor = logits[:, DEFECT] - logits[:, CLEAN]
         return z / self.temperature
+
+
+class _BothLayers(nn.Module):
+    """A folded last layer and one of types beside it: float32 [N, 1 + T]."""
+
+    def __init__(self, head: nn.Linear, type_layer: nn.Linear) -> None:
+        super().__init__()
+        self.head = head
+        self.add_module(TYPE_LAYER, copy.deepcopy(type_layer))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        types = self.get_submodule(TYPE_LAYER)
+        return torch.cat((self.head(features), types(features)), dim=1)
+
+
+def _replace(module: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put ``new`` into the place of ``old``, somewhere below ``module``."""
+    name = next(name for name, child in module.named_modules() if child is old)
+    module.set_submodule(name, new)
 
 
 class _Mean(nn.Module):
@@ -167,14 +212,18 @@ def _fold_head(head: nn.Linear, temperature: float) -> None:
 
 
 def export_graph(
-    network: AnyNetwork, temperature: float, channels: Channels = "rgb"
+    network: AnyNetwork,
+    temperature: float,
+    channels: Channels = "rgb",
+    types: TypeHead | None = None,
 ) -> ExportedGraph:
     """Return ``network`` as an ONNX graph with dynamic N, batch norms folded into convolutions.
 
     ``channels``: the order in which the graph takes them; what the network sees is the same.
-    Subnormal weights, which make a CPU many times slower, become zero and are counted.
+    ``types``: the network's type head, for a second output; the first stays as it is. Subnormal
+    weights, which make a CPU many times slower, become zero and are counted.
     """
-    graph = ScoreGraph(network, temperature, channels)
+    graph = ScoreGraph(network, temperature, channels, types)
     flushed = flush_subnormals(graph)
     size = network.geometry.size
     images = torch.zeros((2, size, size, 3), dtype=torch.uint8)
@@ -188,7 +237,7 @@ def export_graph(
                 graph,
                 (images,),
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=[OUTPUT, TYPE_OUTPUT] if types else [OUTPUT],
                 dynamic_shapes={INPUT: {0: torch.export.Dim("N", min=1)}},
                 opset_version=OPSET,
                 dynamo=True,

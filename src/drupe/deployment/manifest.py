@@ -78,6 +78,34 @@ class GraphOutput(Section):
     tolerance: dict[str, float] = Field(default_factory=lambda: dict(TOLERANCE))
 
 
+class TypeAgreement(Section):
+    """The types that a function says of the distinct test defects, against PyTorch's.
+
+    ``same`` of ``images`` are said alike; of ``typed`` ones, whose type is known, ``right`` are
+    said right.
+    """
+
+    images: int
+    same: int
+    max_score_difference: float
+    typed: int
+    right: int
+
+
+class TypeOutput(Section):
+    """The second output of every graph, float32 [N, T]: which type it is, if it is a defect.
+
+    ``names`` [T]: the types in the order of the columns; ``functions``: how each function, by its
+    name, agrees with the tested network. It describes what isn't accepted, and is not certified.
+    """
+
+    name: str = "type_scores"
+    dtype: Literal["float32"] = "float32"
+    means: str = "probability of each type, if it is a defect"
+    names: Annotated[tuple[str, ...], Field(min_length=2)]
+    functions: dict[str, TypeAgreement] = Field(default_factory=dict)
+
+
 class Gate(Section):
     """The comparison of a function with PyTorch on the run's crops, and on new ones if given."""
 
@@ -121,7 +149,8 @@ class Manifest(Section):
     calibration scores (see :mod:`drupe.deployment.drift`), None where there are none to compare
     a line with; ``frames`` the file of what its pictures look like (see
     :mod:`drupe.deployment.frames`), None where they are too few. ``provenance`` says where the
-    weights come from, and on which crops certificates were made.
+    weights come from, and on which crops certificates were made. ``types``: the output that tells
+    types of defects, None where there is none.
     """
 
     schema_version: int
@@ -135,6 +164,7 @@ class Manifest(Section):
     frames: FileName | None = None
     files: dict[FileName, str]
     provenance: dict[str, Any]
+    types: TypeOutput | None = None
 
 
 def file_digest(content: bytes) -> str:
@@ -144,7 +174,9 @@ def file_digest(content: bytes) -> str:
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
     """Write ``bundle.json``."""
-    write_json(bundle / MANIFEST, sealed(manifest.model_dump(mode="json")))
+    # Without types it is the document that it was before there were any.
+    without = {"types"} if manifest.types is None else None
+    write_json(bundle / MANIFEST, sealed(manifest.model_dump(mode="json", exclude=without)))
 
 
 def read_manifest(bundle: Path) -> Manifest:

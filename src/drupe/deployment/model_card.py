@@ -10,8 +10,9 @@ from drupe.data.image_contract import ImageContract
 from drupe.deployment.evidence import Evidence
 from drupe.deployment.frames import FrameCheck
 from drupe.deployment.functions import EvaluatedFunction, FunctionEvaluation
+from drupe.deployment.manifest import TypeOutput
 from drupe.evaluation.certificate import describe_promise
-from drupe.evaluation.intervals import format_confidence, format_target
+from drupe.evaluation.intervals import Proportion, format_confidence, format_target
 from drupe.models.ensemble import AnyNetwork
 from drupe.runs.record import AncestorRecord, RunRecord, TeacherRecord
 from drupe.templates import template_environment
@@ -64,6 +65,17 @@ class FunctionCard:
 
 
 @dataclass(frozen=True)
+class TypesCard:
+    """The types that are told apart; of each function its name, agreement and what it says right.
+
+    Rates are text with their counts.
+    """
+
+    names: tuple[str, ...]
+    functions: tuple[tuple[str, str, str, float], ...]
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """Everything that the card says; :meth:`render` puts it on a page.
 
@@ -100,6 +112,7 @@ class ModelCard:
     ancestor: AncestorRecord | None
     labels: str | None
     test_doubt: str | None
+    types: TypesCard | None
 
     @classmethod
     def of(
@@ -112,6 +125,7 @@ class ModelCard:
         provenance: Mapping[str, Any],
         sizes: Mapping[str, int],
         frames: FrameCheck | None,
+        types: TypeOutput | None = None,
     ) -> ModelCard:
         """Collect what the card says from the run, its data and its functions."""
         clean, defect = record.data.classes
@@ -143,12 +157,29 @@ class ModelCard:
             ancestor=record.ancestor,
             labels=record.data.fixes.revision if record.data.fixes else None,
             test_doubt=evidence.model.test_doubt,
+            types=_told_types(types),
         )
 
     def render(self) -> str:
         """Return the card as Markdown."""
         environment = template_environment("drupe.deployment", {"cell": _cell})
         return environment.get_template(TEMPLATE).render(card=self)
+
+
+def _told_types(types: TypeOutput | None) -> TypesCard | None:
+    """Put into words how well a bundle tells types; None where it tells none."""
+    if types is None:
+        return None
+    rows = tuple(
+        (
+            name,
+            Proportion(one.same, one.images).with_counts(),
+            Proportion(one.right, one.typed).describe() if one.typed else "not known",
+            one.max_score_difference,
+        )
+        for name, one in types.functions.items()
+    )
+    return TypesCard(types.names, rows)
 
 
 def _claim(certificate: Mapping[str, Any] | None, refusal: str | None) -> str:

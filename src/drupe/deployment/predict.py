@@ -40,6 +40,8 @@ class Decision:
     """One file: its score and decision; ``error`` says why a file has no score.
 
     ``is_unlike``: it could be read, but doesn't look like the pictures behind the certificate.
+    ``type``: the type of defect that it looks most like, '' where it is accepted or has no score,
+    None from a bundle that tells no types.
     """
 
     path: str
@@ -47,6 +49,7 @@ class Decision:
     score: float | None
     error: str | None = None
     is_unlike: bool = False
+    type: str | None = None
 
 
 def find_images(
@@ -173,20 +176,23 @@ def _decide(classifier: Classifier, paths: list[str]) -> tuple[list[Decision], S
     contract = classifier.manifest.input.contract
     read = [(path, _read(path, contract)) for path in paths]
     images = [content for _, content in read if not isinstance(content, str)]
+    no_type = "" if classifier.type_names else None
     if not images:
-        return [Decision(path, "review", None, str(why)) for path, why in read], NO_SCORES
+        unread = [Decision(path, "review", None, str(why), type=no_type) for path, why in read]
+        return unread, NO_SCORES
     found = classifier.examine_ready(np.stack(images))
+    types = [None] * len(images) if found.types is None else found.types.tolist()
     examined = iter(
-        zip(*(found.scores.tolist(), found.decisions.tolist(), found.faults), strict=True)
+        zip(*(found.scores.tolist(), found.decisions.tolist(), found.faults, types), strict=True)
     )
     decisions = []
     for path, content in read:
         if isinstance(content, str):
-            decisions.append(Decision(path, "review", None, content))
+            decisions.append(Decision(path, "review", None, content, type=no_type))
             continue
-        score, decision, fault = next(examined)
+        score, decision, fault, of_type = next(examined)
         decisions.append(
-            Decision(path, decision, None if fault else score, fault, fault is not None)
+            Decision(path, decision, None if fault else score, fault, fault is not None, of_type)
         )
     return decisions, found.scores[~np.isnan(found.scores)]
 

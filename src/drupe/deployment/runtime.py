@@ -47,12 +47,14 @@ class Examined(NamedTuple):
     """What is found of N images.
 
     scores: float32 [N], NaN where there is none; decisions: str [N]; faults: why an image has no
-    score, None where it has one.
+    score, None where it has one; types: the type of defect that each looks most like, '' where it
+    is accepted or a fault, None from a bundle that tells none.
     """
 
     scores: NDArray[np.float32]
     decisions: NDArray[np.str_]
     faults: list[str | None]
+    types: NDArray[np.str_] | None = None
 
 
 class Classifier:
@@ -88,6 +90,11 @@ class Classifier:
     def classes(self) -> tuple[str, str]:
         """(clean, defect)."""
         return self.manifest.classes
+
+    @property
+    def type_names(self) -> tuple[str, ...]:
+        """The types of defects that it tells apart; none where the bundle tells none."""
+        return self.manifest.types.names if self.manifest.types else ()
 
     @property
     def is_certified(self) -> bool:
@@ -139,15 +146,47 @@ class Classifier:
         """
         return self.examine_ready(self._batch(images)[1])
 
+    def types(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Any:
+        """Return the type of defect: a str for one image, an array of them for many.
+
+        '' where an image is accepted or a fault. A type describes what isn't accepted; it never
+        changes a decision and isn't certified.
+
+        Raises:
+            InputError: what :meth:`decide` raises, or a bundle that tells no types.
+        """
+        if not self.type_names:
+            raise InputError(
+                "types: the bundle tells none: export a run whose data has types of defects "
+                "(data.good or data.classes)"
+            )
+        one, batch = self._batch(images)
+        found = self.examine_ready(batch).types
+        assert found is not None
+        return str(found[0]) if one else found
+
     def examine_ready(self, batch: NDArray[np.uint8]) -> Examined:
         """Return what :meth:`examine` does, of images that are as the graph takes them already."""
-        scores, faults = self._scores(batch), self._faults(batch)
-        decisions = self.decide_scores(scores)
+        scores, *others = self._session.outputs(batch)
+        require_scores(scores)
+        faults, decisions = self._faults(batch), self.decide_scores(scores)
         if any(faults):
             odd = np.array([fault is not None for fault in faults])
             scores, decisions = scores.copy(), decisions.copy()
             scores[odd], decisions[odd] = np.nan, "review"
-        return Examined(scores, decisions, faults)
+        return Examined(scores, decisions, faults, self._types(scores, decisions, others))
+
+    def _types(
+        self,
+        scores: NDArray[np.float32],
+        decisions: NDArray[np.str_],
+        others: Sequence[NDArray[np.float32]],
+    ) -> NDArray[np.str_] | None:
+        """Return the likeliest type of what isn't accepted and has a score; '' of all else."""
+        if not self.type_names:
+            return None
+        likeliest = np.array(self.type_names)[others[0].argmax(1)]
+        return np.where((decisions == "accept") | np.isnan(scores), "", likeliest)
 
     def _faults(self, batch: NDArray[np.uint8]) -> list[str | None]:
         return self.frames.faults(batch) if self.frames else [None] * len(batch)
@@ -317,7 +356,7 @@ def open_function(
             f"promises {size}"
         )
     try:
-        scores = session(np.zeros((2, size, size, 3), np.uint8))
+        scores, *others = session.outputs(np.zeros((2, size, size, 3), np.uint8))
     except Exception as error:  # each backend raises types of its own
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"{path}: the graph doesn't run on uint8 images ({reason})") from None
@@ -330,6 +369,11 @@ def open_function(
         require_scores(scores)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    if manifest.types and [one.shape for one in others] != [(2, len(manifest.types.names))]:
+        raise InputError(
+            f"{path}: the graph must give scores of {len(manifest.types.names)} types per image, "
+            f"got outputs of the shapes {[list(one.shape) for one in others]}"
+        )
     return session
 
 

@@ -14,6 +14,13 @@ from drupe.evaluation.slice_tables import (
     worst_in_words,
 )
 from drupe.evaluation.slices import Slices
+from drupe.evaluation.type_confusion import TypeConfusion
+from drupe.evaluation.type_tables import (
+    WHAT,
+    confusion_columns,
+    confusion_in_words,
+    confusion_rows,
+)
 from drupe.reporting.study_files import StudyFiles, StudyRun
 
 SHOWN = 100
@@ -52,10 +59,9 @@ def slices_section(study: StudyFiles) -> SlicesSection | None:
     slices = Slices.of(run.test.distinct, threshold)
     if slices is None:
         return None
+    views = [*_views(slices), *_said(run)]
     kind = "certified threshold" if run.certificate else "threshold"
-    return SlicesSection(
-        run.name, f"{kind} {threshold:.4g}", tuple(_views(slices)), tuple(_promises(run))
-    )
+    return SlicesSection(run.name, f"{kind} {threshold:.4g}", tuple(views), tuple(_promises(run)))
 
 
 def _views(slices: Slices) -> list[SliceView]:
@@ -67,6 +73,16 @@ def _views(slices: Slices) -> list[SliceView]:
         notes = tuple(sentence for sentence, _ in worst_in_words(slices.groups))
         views.append(_view("Groups", GROUP_COLUMNS, group_rows(slices.groups), notes))
     return views
+
+
+def _said(run: StudyRun) -> list[SliceView]:
+    """Return the confusion of types, where the run tells them apart."""
+    if run.types_said is None:
+        return []
+    confusion = TypeConfusion.of_record(run.types_said)
+    notes = tuple(confusion_in_words(confusion))
+    rows = confusion_rows(confusion)
+    return [_view(f"{WHAT}, whatever the decision", confusion_columns(confusion), rows, notes)]
 
 
 def _view(title: str, columns: Row, rows: list[Row], notes: tuple[str, ...] = ()) -> SliceView:

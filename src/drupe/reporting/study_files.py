@@ -23,6 +23,7 @@ from drupe.evaluation.paired import align
 from drupe.evaluation.predictions import Predictions
 from drupe.files import read_json
 from drupe.runs.epoch_log import EpochResult, read_epochs
+from drupe.runs.evaluation_file import ConfusedTypes, read_evaluation
 from drupe.runs.layout import runs_below
 from drupe.runs.record import RunRecord, is_done, read_record
 from drupe.runs.results import own_certificate
@@ -36,7 +37,8 @@ from drupe.training.config import ExperimentConfig, read_config
 class StudyRun:
     """One finished run. ``key`` is its folder relative to the study's, POSIX.
 
-    ``certificate``: the verdict's for a deployed run, else the one that the run itself records.
+    ``certificate``: the verdict's for a deployed run, else the one that the run itself records;
+    ``types_said``: what it said of each type of defect, None where it tells none.
     """
 
     key: str
@@ -46,6 +48,7 @@ class StudyRun:
     test: JudgedSplit
     certificate: Certificate | None
     epochs: tuple[EpochResult, ...]
+    types_said: ConfusedTypes | None = None
 
     @property
     def name(self) -> str:
@@ -196,6 +199,7 @@ def _read_run(run: Path, key: str, certificate: Certificate | None) -> StudyRun:
         test=model.test,
         certificate=certificate,
         epochs=read_epochs(run),
+        types_said=read_evaluation(run).test.distinct.types_said,
     )
 
 

@@ -44,6 +44,12 @@ def fit_softmax(
     varies = spread > 1e-9 * (1 + np.abs(mean))
     scale = np.where(varies, 1 / np.where(varies, spread, 1), 0)
     x = (x - mean) * scale
+    # Searched along the principal axes, each stretched so that the loss bends alike in all of them
+    # (p(1 − p) is at most 1/4): tens of steps instead of thousands where features are correlated.
+    variance, axes = np.linalg.eigh(x.T @ x)
+    bend = PENALTY + variance.clip(0) / 4
+    stretched = axes / np.sqrt(bend)
+    x = x @ stretched
     one_hot = np.eye(classes)[labels]
     width = x.shape[1]
 
@@ -52,18 +58,19 @@ def fit_softmax(
         weight, bias = parameters[:, :-1], parameters[:, -1]
         logits = x @ weight.T + bias
         log_total = logsumexp(logits, axis=1)
-        value = log_total.sum() - (logits * one_hot).sum() + PENALTY / 2 * (weight**2).sum()
+        penalty = PENALTY / 2 * (weight**2 / bend).sum()
         error = np.exp(logits - log_total[:, None]) - one_hot
-        gradient = np.column_stack((error.T @ x + PENALTY * weight, error.sum(0)))
-        return float(value), gradient.ravel()
+        of_weight = error.T @ x + PENALTY * weight / bend
+        gradient = np.column_stack((of_weight, error.sum(0)))
+        return float(log_total.sum() - (logits * one_hot).sum() + penalty), gradient.ravel()
 
     found: Any = minimize(
         loss,
         np.zeros(classes * (width + 1)),
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": MOST_STEPS, "maxfun": 2 * MOST_STEPS, "ftol": 1e-12, "gtol": 1e-6},
+        options={"maxiter": MOST_STEPS, "maxfun": 2 * MOST_STEPS, "ftol": 1e-8, "gtol": 1e-5},
     )
     parameters = found.x.reshape(classes, width + 1)
-    weight = parameters[:, :-1] * scale
+    weight = (parameters[:, :-1] @ stretched.T) * scale
     return weight, parameters[:, -1] - weight @ mean

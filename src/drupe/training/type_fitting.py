@@ -37,8 +37,8 @@ from drupe.training.preparation import PreparedData
 from drupe.training.softmax_regression import fit_softmax
 from drupe.training.tensor_file import Tensors, load_tensors, prefixed, save_tensors, under
 
-MOST_ITEMS = 20_000
-"""Defects that the regression sees, evenly spaced among more: bounds its memory."""
+MOST_ITEMS = 5_000
+"""Defects that the regression sees, evenly spaced among more: bounds time and memory."""
 
 
 ABOUT = "types "

@@ -21,6 +21,7 @@ from onnxruntime.quantization import (
 )
 
 from drupe.deployment.backends import require_self_contained
+from drupe.deployment.graph import TYPE_LAYER
 from drupe.deployment.int8.ranges import RANGES, Histogram, collect_histograms
 from drupe.progress import Progress
 
@@ -107,6 +108,7 @@ class QuantisableGraph:
         return (
             node.op_type in WEIGHTED
             and node.input[1] in self._weights
+            and TYPE_LAYER not in node.input[1]  # decides nothing, so nobody would see it suffer
             and self._is_float(node.input[0])
         )
 
