@@ -178,8 +178,8 @@ def print_evaluation(evaluation: Evaluation, imported: ImportRecord | None = Non
             where = f"distinct test items, certified threshold {at.certified.threshold:.4g}"
             print_slices(Slices.of_record(at.certified), where)
     if test.distinct.types_said:
-        confusion = TypeConfusion.of_record(test.distinct.types_said)
-        print_confusion(confusion, "distinct test items, whatever the decision")
+        said = TypeConfusion.of_record(test.distinct.types_said)
+        print_confusion(said, "distinct test items, whatever the decision")
     way = "drupe threshold RUN"
     if imported:
         for caveat in imported.seen.caveats:

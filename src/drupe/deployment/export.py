@@ -36,13 +36,12 @@ from drupe.deployment.functions import (
 from drupe.deployment.gate import GateError, require_no_flips
 from drupe.deployment.graph import ExportedGraph, export_graph
 from drupe.deployment.int8.search import LayerSearch, QuantisedGraph
-from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest
+from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest, TypeOutput
 from drupe.deployment.model_card import CARD_FILE, ModelCard
 from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_torchvision
 from drupe.deployment.type_agreement import ExportedTypes, compare_types
 from drupe.errors import InputError, MissingExtraError
 from drupe.evaluation.certificate import NotCertifiableError
-from drupe.evaluation.lanes import Thresholds
 from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
 from drupe.files import file_hash
@@ -173,31 +172,19 @@ def export_run(
         threads=threads,
         progress=progress,
     )
-    types = None
-    if head is not None:
-        types = compare_types(specs, graphs, network, head, evidence, golden, threads, progress)
+    types = compare_types(specs, graphs, network, head, evidence, golden, threads, progress)
     frames = FrameCheck.of(evidence.fit_images, evidence.held_out_images)
     files = _measured_files(graphs, golden, evaluation, frames, types)
     provenance = _provenance(run, record, metadata.architecture, evidence)
     if state_dict:
-        thresholds = evaluation.thresholds
-        _add_state_dict(files, provenance, network, metadata, evidence, thresholds, progress)
+        _add_state_dict(files, provenance, network, metadata, evidence, evaluation, progress)
     sizes = _sizes(graphs)
+    told = types.output if types else None
     card = ModelCard.of(
-        evidence,
-        record,
-        metadata,
-        network,
-        evaluation,
-        provenance,
-        sizes,
-        frames,
-        types.output if types else None,
+        evidence, record, metadata, network, evaluation, provenance, sizes, frames, told
     )
     files[CARD_FILE] = card.render().encode()
-    manifest = _manifest(evidence, record, metadata, evaluation, files, provenance)
-    if types:
-        manifest = manifest.model_copy(update={"types": types.output})
+    manifest = _manifest(evidence, record, metadata, evaluation, files, provenance, told)
     write_bundle(bundle, manifest, files)
     return Exported(
         bundle, manifest, evaluation, quantised, sizes, exported.flushed_weights, evidence.fixed
@@ -211,6 +198,7 @@ def _manifest(
     evaluation: FunctionEvaluation,
     files: Mapping[str, bytes],
     provenance: dict[str, Any],
+    types: TypeOutput | None,
 ) -> Manifest:
     contract = evidence.contract
     return Manifest(
@@ -231,6 +219,7 @@ def _manifest(
         frames=FRAMES_FILE if FRAMES_FILE in files else None,
         files=digests(files),
         provenance=provenance,
+        types=types,
     )
 
 
@@ -269,11 +258,11 @@ def _add_state_dict(
     network: AnyNetwork,
     metadata: Metadata,
     evidence: Evidence,
-    thresholds: Thresholds,
+    evaluation: FunctionEvaluation,
     progress: Progress,
 ) -> None:
     splits = [replace(one, images=evidence.contract.ordered(one.images)) for one in evidence.splits]
-    plain = plain_weights(network, metadata, splits, thresholds, progress)
+    plain = plain_weights(network, metadata, splits, evaluation.thresholds, progress)
     require_no_flips("the state dict in torchvision", plain.gate)
     files[STATE_DICT_FILE], provenance["state_dict"] = plain.content, plain.description
 

@@ -141,6 +141,9 @@ class _TorchvisionSession:
             scores: NDArray[np.float32] = self.network(pixels).softmax(1)[:, self.defect].numpy()
         return scores
 
+    def outputs(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        return (self(images),)
+
 
 def _serialised(network: Network, metadata: NetworkMetadata, *, flip: bool) -> bytes:
     backbone = copy.deepcopy(network.backbone).eval()
