@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,29 @@ def test_bounds_are_rounded_outward(capsys, monkeypatch) -> None:
     print_evaluation(document(871, 62))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "accuracy 92.9 % 90.9-94.5 809 of 871 decided as labelled" in lines
+
+
+def test_types_said_of_defects_are_a_table_with_what_was_told_right(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    types = tuple("pit" if n < 30 else "stem" if n < 45 else "bruise" for n in range(50))
+    table = replace(decided(100), types=(*types, *[""] * 50))
+    said = ["pit"] * 28 + ["stem"] * 22 + ["pit"] * 50
+    found = evaluation_document(
+        calibration=None,
+        test=table,
+        temperature=1.5,
+        test_groups=np.maximum(np.arange(100), 9),  # the first ten are copies of one another
+        types_said=(("pit", "stem"), said),
+    )
+    rows = found["test"]["distinct"]["types_said"]["rows"]
+    assert [(row["name"], row["said"]) for row in rows] == [
+        ("pit", [19, 2]),
+        ("stem", [0, 15]),
+        ("bruise", [0, 5]),
+    ]
+    print_evaluation(Evaluation.model_validate(found))
+    lines = capsys.readouterr().out.splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("Types said of defects"))
+    assert [line.split() for line in lines[start + 1 :] if line.split()[:1] == ["bruise"]]
+    assert any(line.startswith("Type told right: 82.9 % (34 of 41; 95 %") for line in lines)
+    assert any("learnt from none of them: bruise" in line for line in lines)

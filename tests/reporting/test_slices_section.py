@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drupe.evaluation.document import evaluation_document
 from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import Request, operating_point
 from drupe.evaluation.predictions import Predictions
@@ -14,7 +15,7 @@ from drupe.evaluation.predictions_csv import write_predictions
 from drupe.reporting.report import Source, build_report, render
 from drupe.reporting.slices_section import slices_section
 from drupe.reporting.study_files import read_study_files
-from drupe.runs.evaluation_file import record_certificate
+from drupe.runs.evaluation_file import Evaluation, record_certificate
 from run_files import predictions
 from study_folder import write_study_run
 
@@ -75,3 +76,26 @@ def test_without_types_and_groups_there_is_no_section(tmp_path: Path) -> None:
     folder = tmp_path / "store" / "runs" / "plain"
     write_study_run(folder, "A", 1)
     assert slices_section(read_study_files(folder)) is None
+
+
+def test_what_was_said_of_each_type_is_a_table_too(study: Path) -> None:
+    run = study / "A" / "seed-1"
+    table = told(predictions(800, 2))
+    document = evaluation_document(
+        calibration=None,
+        test=table,
+        temperature=1.3,
+        test_groups=np.arange(800),
+        types_said=(("<pit>", "stem"), ["<pit>", "stem"] * 400),
+    )
+    Evaluation.model_validate(document).write(run)
+    section = slices_section(read_study_files(study))
+    said = section.tables[-1]
+    assert said.title == "Types said of defects, whatever the decision"
+    assert said.columns == ("", "defects", "said <pit>", "said stem")
+    even = int(table.is_defect[::2].sum())
+    defects = int(table.is_defect.sum())
+    assert said.rows == (("<pit>", str(defects), str(even), str(defects - even)),)
+    assert f"({even} of {defects}; 95 % interval" in said.notes[0]
+    page = render(build_report(study, Source("small.yaml", (), None, study.parents[1])))
+    assert "said &lt;pit&gt;" in page
