@@ -55,6 +55,15 @@ def decided(
     )
 
 
+def without_types(run: Path) -> Path:
+    """Make of a run one that tells no types, as runs of earlier versions do."""
+    (run / "types.safetensors").unlink()
+    record = json.loads((run / "run.json").read_text())
+    del record["results"]["types.safetensors"]
+    (run / "run.json").write_text(json.dumps(record))
+    return run
+
+
 def write_run(
     folder: Path,
     *,

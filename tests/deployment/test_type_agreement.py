@@ -35,6 +35,7 @@ from drupe.training.config import validate_experiment
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
 from drupe.training.type_fitting import read_types
+from run_files import without_types
 
 TYPES = ("pit", "split", "stem")
 REQUEST = Request(min_recall=0.5, confidence=0.8)
@@ -193,8 +194,7 @@ def test_predict_writes_them_beside_the_decision(bundle, crops, tmp_path) -> Non
 
 
 def test_a_bundle_without_types_is_what_it_was(folder, exported, crops, tmp_path) -> None:
-    run = shutil.copytree(folder / "run", tmp_path / "run")
-    (run / "types.safetensors").unlink()  # as a run of an earlier version
+    run = without_types(shutil.copytree(folder / "run", tmp_path / "run"))
     bare = export_run(run, tmp_path / "bare", folder / "store", request=REQUEST, threads=1).bundle
     assert "types" not in json.loads((bare / "bundle.json").read_text())
     assert "Types of defects" not in (bare / "model_card.md").read_text()

@@ -28,7 +28,8 @@ from drupe.training.image_batches import ImageSource
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.run import train_run
 from drupe.training.saved import evaluate_run, load_network
-from drupe.training.type_fitting import fit_types, joined_types, read_types, write_types
+from drupe.training.type_fitting import fit_types, joined_types, read_types
+from run_files import without_types
 
 TYPES = ("pit", "split", "stem")
 
@@ -201,7 +202,8 @@ def test_evaluating_again_says_the_same(run, folder, tmp_path) -> None:
     before = (copied / "evaluation.json").read_text()
     evaluate_run(copied, folder / "store")
     assert (copied / "evaluation.json").read_text() == before
-    write_types(copied, None)  # as runs of earlier versions are
+    assert read_record(copied).data.notes == read_record(run).data.notes
+    without_types(copied)
     evaluate_run(copied, folder / "store")
     assert "types_said" not in json.loads((copied / "evaluation.json").read_text())["test"]
 
@@ -229,7 +231,7 @@ def test_an_ensemble_means_its_members_logits(run, folder, tmp_path) -> None:
     assert "got pit, split, stem; none" in none.notes[0]
 
 
-def test_a_file_that_does_not_fit_is_refused(run, tmp_path) -> None:
+def test_a_file_that_does_not_fit_is_refused(run, folder, tmp_path) -> None:
     copied = shutil.copytree(run, tmp_path / "run")
     network, _ = load_network(copied)
     other = build_network(
@@ -238,5 +240,8 @@ def test_a_file_that_does_not_fit_is_refused(run, tmp_path) -> None:
     with pytest.raises(InputError, match=r"types\.safetensors: must hold layers of the shapes"):
         read_types(copied, other)
     RunFolder(copied).types.write_bytes(b"torn")
-    with pytest.raises(InputError, match=r"types\.safetensors: damaged"):
+    with pytest.raises(InputError, match=r"types\.safetensors: must be the file that belongs to"):
+        evaluate_run(copied, folder / "store")
+    RunFolder(copied).types.unlink()
+    with pytest.raises(InputError, match=r"types\.safetensors"):
         read_types(copied, network)

@@ -225,7 +225,7 @@ def evaluate_run(
     require_done(folder, record.status)
     require_same_splits(folder, record)
     files = RunFolder(folder)
-    require_own(folder, record, files.weights, files.types, files.training_files)
+    require_own(folder, record, files.weights, files.training_files)
     config = recorded_config(folder, data_root, option="--data")
     given = {name: value for name, value in (("defect", defect), ("labels", labels)) if value}
     config = config.model_copy(update={"data": config.data.model_copy(update=given)})

@@ -31,6 +31,8 @@ from drupe.models.type_head import (
 )
 from drupe.progress import Progress, silent
 from drupe.runs.layout import RunFolder
+from drupe.runs.record import read_record
+from drupe.runs.results import require_own
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import defect_logits
 from drupe.training.preparation import PreparedData
@@ -150,9 +152,11 @@ def read_types(folder: Path, network: AnyNetwork) -> TypeHead | None:
     ``network`` is the run's, whose features the head takes.
 
     Raises:
-        InputError: a damaged file, or one that doesn't fit the network.
+        InputError: a damaged file, one that isn't the run's, or that doesn't fit the network.
     """
     path = RunFolder(folder).types
+    if record := read_record(folder):
+        require_own(folder, record, path)
     if not path.exists():
         return None
     tensors, document = load_tensors(path)
