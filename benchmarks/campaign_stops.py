@@ -57,7 +57,6 @@ WRITERS = (
         ["other/runs/small/*/seed-1/predictions/*", "other/runs/small/*/seed-1/model.safetensors"],
     ),
     Writer(("study", "report", "small.yaml", "--data", "crops"), []),
-    Writer(("study", "notebook", "small.yaml", "--out", "new.ipynb"), ["new.ipynb", "new.py"]),
 )
 
 
