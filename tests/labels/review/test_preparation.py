@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from drupe.data.fixes import Fix, write_fix_list
+from drupe.data.naming import Naming
 from drupe.data.overlay import apply_fixes
 from drupe.errors import InputError
 from drupe.labels.ranking import RankedLabel, write_ranking
@@ -122,8 +123,11 @@ def test_where_the_pictures_lie(tmp_path, crops) -> None:
     root, paths = crops
     file = tmp_path / "labels.csv"
     write_ranking(file, ranked(paths))
-    assert data_folder(root, None) == (root, None, None)
-    assert data_folder(file, root) == (root, file, None)
+    assert data_folder(root, None) == (root, None, Naming())
+    assert data_folder(file, root) == (root, file, Naming())
+    (tmp_path / "config.yaml").write_text("data: {root: crops, good: [clean]}")
+    assert data_folder(file, root) == (root, file, Naming(good=("clean",)))
+    (tmp_path / "config.yaml").unlink()
     assert ranking_digest(None) is None
     with pytest.raises(InputError, match="lies in no run"):
         data_folder(file, None)
