@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from drupe.configuration import read_yaml
+from drupe.configuration import read_yaml, validate
 from drupe.data.discover import Listing, discover
 from drupe.data.file_digests import file_digests
 from drupe.data.fixes import Fixes
@@ -53,12 +53,14 @@ def data_folder(source: Path, data: Path | None) -> tuple[Path, Path | None, Nam
         )
     config = RunFolder(source.parent).config
     if config.exists():
-        known = _DataKeys.model_validate(read_yaml(config).get("data") or {})
+        known = validate(_DataKeys, read_yaml(config).get("data") or {}, str(config))
         data, naming = data or known.root, known.naming
     if data is None:
         raise InputError(f"{source}: lies in no run, so say where its pictures are: --data DIR")
     if not data.exists():
         raise InputError(f"{data}: no such folder; say where the pictures lie now: --data DIR")
+    if not data.is_dir():
+        raise InputError(f"{data}: must be a folder of crops to be reviewed, got a file")
     return data, source, naming
 
 
@@ -162,7 +164,15 @@ def _nominees(
 
 
 def labels_of(listing: Listing, fixes: Fixes) -> dict[str, str]:
-    """Return path → clean or defect, by the names of these classes, after the ``fixes``."""
+    """Return path → clean or defect, by the names of these classes, after the ``fixes``.
+
+    Raises:
+        InputError: a fix gives a label that the folder doesn't have.
+    """
+    wrong = fixes.wrong_relabels(set(listing.paths), listing.meanings)
+    if wrong:
+        problems = [f"{fixes.kept_in}: {path}: {reason}" for path, reason in wrong]
+        raise InputError(shortened(problems, SHOWN))
     fixed = listing.relabelled(fixes.relabel)
     names = (listing.classes[int(defect)] for defect in fixed.is_defect.tolist())
     return dict(zip(listing.paths, names, strict=True))
