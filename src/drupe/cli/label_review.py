@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drupe.cli.console import print_line, stderr
-from drupe.cli.options import STORE, Defect, Store, examples
+from drupe.cli.options import STORE, Defect, Good, Store, examples
 from drupe.cli.progress import progress_on
 from drupe.errors import InputError
 
@@ -85,12 +85,14 @@ def review(
     no_open: NoOpen = False,
     html: Html = None,
     defect: Defect = None,
+    good: Good = None,
     store: Store = STORE,
 ) -> None:
     """Judge pictures in the browser, blind: label and score are hidden to the end.
 
     Every answer is kept at once; the same command goes on where it was stopped (Ctrl-C).
     """
+    from drupe.data.naming import Naming
     from drupe.labels.review.answers import check_reviewer, read_all_answers
     from drupe.labels.review.preparation import data_folder, open_queue, ranking_digest
     from drupe.labels.review.queue import ReviewRequest, order_for
@@ -98,7 +100,9 @@ def review(
 
     name = _user() if reviewer is None else reviewer
     check_reviewer(name)
-    root, ranking, known_defect = data_folder(source, data)
+    root, ranking, naming = data_folder(source, data)
+    if defect or good:
+        naming = Naming(defect, tuple(good or ()))
     request = ReviewRequest(
         ranking=ranking_digest(ranking),
         splits=tuple(split or ()),
@@ -108,9 +112,7 @@ def review(
         seed=seed,
         types=tuple(dict.fromkeys(kinds or ())),
     )
-    queue = open_queue(
-        out, root, ranking, request, store, defect=defect or known_defect, progress=progress_on()
-    )
+    queue = open_queue(out, root, ranking, request, store, naming=naming, progress=progress_on())
     if third_look:
         order = disputed(queue, read_all_answers(out, queue), name)
     else:

@@ -6,6 +6,7 @@ import pytest
 
 from drupe.data.fixes import Fix, read_fix_list, write_fix_list
 from drupe.data.label_history import ORIGINAL, find_revision, read_history
+from drupe.data.naming import Naming
 from drupe.data.overlay import (
     active_fixes,
     apply_fixes,
@@ -19,6 +20,7 @@ from drupe.labels.review.answers import open_log
 from drupe.labels.review.application import apply_review, reviewed_rates
 from drupe.labels.review.decisions import decide
 from drupe.labels.review.estimates import estimate_noise, estimate_rates
+from drupe.labels.review.preparation import open_queue
 from drupe.labels.review.queue import ReviewQueue, draw_queue
 from review_files import CLASSES, answer, nominees, request, write_crops
 
@@ -142,6 +144,31 @@ def test_copies_are_changed_alike_and_moved_pictures_found(review) -> None:
     changed = {fix.path for fix in done.changes.fixes}
     assert changed == {item.path, f"{item.label}/copy.png", f"{queue.items[1].label}/moved.png"}
     assert done.changes.gone == (queue.items[2].path,)
+
+
+def test_types_of_defects_are_labels_where_the_folder_has_them(tmp_path) -> None:
+    root, store = tmp_path / "crops", tmp_path / "store"
+    paths = write_crops(root, 12)
+    (root / "stem").mkdir()
+    for path in paths[:4:2]:
+        (root / path).rename(root / path.replace("pit/", "stem/"))
+    naming = Naming(good=("clean",))
+    wanted = request(0, 99, 0, types=("pit", "stem", "rot"))
+    queue = open_queue(tmp_path / "review", root, None, wanted, store, naming=naming)
+    assert queue.classes == ("clean", "defect")
+    clean = [i for i, one in enumerate(queue.items) if one.label == "clean"]
+    assert len(clean) == 6
+    with open_log(tmp_path / "review", "ann") as log:
+        for showing in queue.showings:
+            judged, type = ("good" if showing.item in clean else "defect"), ""
+            if showing.item in clean[:3]:
+                judged, type = "defect", ("stem", "rot", "")[clean.index(showing.item)]
+            log.append(answer(queue, showing.id, judged, type=type))
+    done = apply_review(tmp_path / "review", "majority", store)
+    change_of = {fix.path: fix.value for fix in done.changes.fixes}
+    assert [change_of[queue.items[item].path] for item in clean[:3]] == ["stem", "defect", "defect"]
+    assert len(change_of) == 3
+    assert apply_review(tmp_path / "review", "majority", store).changes.fixes == ()
 
 
 def test_every_state_has_a_name_and_can_come_back(review, tmp_path) -> None:

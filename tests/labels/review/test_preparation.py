@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from drupe.data.fixes import Fix, write_fix_list
+from drupe.data.naming import Naming
 from drupe.data.overlay import apply_fixes
 from drupe.errors import InputError
 from drupe.labels.ranking import RankedLabel, write_ranking
@@ -122,8 +123,17 @@ def test_where_the_pictures_lie(tmp_path, crops) -> None:
     root, paths = crops
     file = tmp_path / "labels.csv"
     write_ranking(file, ranked(paths))
-    assert data_folder(root, None) == (root, None, None)
-    assert data_folder(file, root) == (root, file, None)
+    assert data_folder(root, None) == (root, None, Naming())
+    assert data_folder(file, root) == (root, file, Naming())
+    (tmp_path / "config.yaml").write_text("data: {root: crops, good: [clean]}")
+    assert data_folder(file, root) == (root, file, Naming(good=("clean",)))
+    (tmp_path / "config.yaml").write_text(f"data: {{root: {file}}}")
+    with pytest.raises(InputError, match="must be a folder of crops to be reviewed, got a file"):
+        data_folder(file, None)
+    (tmp_path / "config.yaml").write_text("data: {root: [a, b]}")
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        data_folder(file, None)
+    (tmp_path / "config.yaml").unlink()
     assert ranking_digest(None) is None
     with pytest.raises(InputError, match="lies in no run"):
         data_folder(file, None)
@@ -131,3 +141,13 @@ def test_where_the_pictures_lie(tmp_path, crops) -> None:
         data_folder(root, root)
     with pytest.raises(InputError, match="got nothing there"):
         data_folder(tmp_path / "absent", None)
+
+
+def test_a_fix_to_a_label_that_is_gone_is_named(tmp_path, crops) -> None:
+    root, paths = crops
+    store = tmp_path / "store"
+    write_fix_list(tmp_path / "fixes.csv", [Fix(paths[1], "relabel", "pit")])
+    apply_fixes(root, store, tmp_path / "fixes.csv")
+    (root / "pit").rename(root / "bad")
+    with pytest.raises(InputError, match=r"img_1\.png: class must be one of .*bad.*, got 'pit'"):
+        open_queue(tmp_path / "review", root, None, request(0, 99), store)

@@ -9,6 +9,7 @@ from typing import Any
 
 from drupe.data.discover import discover
 from drupe.data.file_digests import file_digests
+from drupe.data.naming import Naming
 from drupe.data.overlay import Applied, active_fixes, add_fixes, match_fixes
 from drupe.errors import InputError
 from drupe.labels.review.answers import read_all_answers
@@ -19,6 +20,7 @@ from drupe.labels.review.estimates import (
     estimate_noise,
     estimate_rates,
 )
+from drupe.labels.review.preparation import labels_of
 from drupe.labels.review.quality import ReviewQuality, review_quality
 from drupe.labels.review.queue import read_queue
 from drupe.progress import Progress, silent
@@ -93,7 +95,8 @@ def apply_review(
     root = Path(queue.root) if data is None else data
     if not root.exists():
         raise InputError(f"{root}: no such folder; say where the pictures lie now: --data DIR")
-    listing = discover(root, queue.classes[1])
+    naming = Naming(None if queue.good else queue.classes[1], queue.good)
+    listing = discover(root, naming)
     if listing.classes != queue.classes:
         raise InputError(
             f"{root}: the classes (clean, defect) must be {', '.join(queue.classes)}, as when the "
@@ -101,11 +104,7 @@ def apply_review(
         )
     found = file_digests(root, listing.paths, store=store, progress=progress).digests
     matched = match_fixes(active_fixes(root, store), listing.paths, found)
-    label_of: dict[str, str | None] = {
-        path: listing.classes[int(defect)]
-        for path, defect in zip(listing.paths, listing.is_defect.tolist(), strict=True)
-    }
-    label_of |= matched.fixes.relabel
+    label_of: dict[str, str | None] = {**labels_of(listing, matched.fixes)}
     label_of |= dict.fromkeys(matched.fixes.exclude & label_of.keys())
     left_out = {
         path
@@ -114,12 +113,18 @@ def apply_review(
     }
     decisions = decide(queue, answers, rule)
     digest_of = dict(zip(listing.paths, found, strict=True))
-    changes = review_fixes(queue, decisions, label_of, digest_of, left_out)
+    changes = review_fixes(queue, decisions, label_of, digest_of, left_out, set(listing.meanings))
     applied = None
     if not dry_run and changes.fixes:
         why = f"review {queue.id} by {', '.join(sorted(answers))} ({rule})"
         applied = add_fixes(
-            root, store, changes.fixes, source=str(folder), why=why, progress=progress
+            root,
+            store,
+            changes.fixes,
+            source=str(folder),
+            why=why,
+            naming=naming,
+            progress=progress,
         )
     return AppliedReview(
         queue.id,

@@ -99,6 +99,7 @@ def review_fixes(
     label_of: Mapping[str, str | None],
     digest_of: Mapping[str, str],
     left_out: Collection[str] = (),
+    known: Collection[str] = (),
 ) -> ReviewFixes:
     """Return what the decisions change in a folder, copies of a picture alike.
 
@@ -107,6 +108,7 @@ def review_fixes(
         decisions: on its items.
         label_of: path → the label that holds now, None where the picture is left out.
         digest_of: path → SHA-256 (hex) of the file.
+        known: labels that a picture may be given; a type of defect among them is given as such.
         left_out: paths that somebody else has left out, for whatever reason: they stay so.
     """
     places: defaultdict[str, list[str]] = defaultdict(list)
@@ -128,7 +130,8 @@ def review_fixes(
             counts[one.outcome] += 1
         else:
             changed = [path for path in paths if label_of[path] != found and path not in left_out]
-            fixes += [_fix(queue, one, path, label_of[path], found, causes) for path in changed]
+            value = one.type if one.type in known else found
+            fixes += [_fix(queue, one, path, label_of[path], value, causes) for path in changed]
             kind = "relabelled" if found else "excluded"
             counts[kind if changed else "confirmed"] += 1
     return ReviewFixes(tuple(fixes), counts, tuple(gone))
@@ -144,7 +147,7 @@ def _fix(
 ) -> Fix:
     cause = "all" if causes[one.item.split] else one.item.role
     who = ", ".join(one.reviewers)
-    seen = (f"{found} ({one.type})" if one.type else found) or "bad picture"
+    seen = (f"{found} ({one.type})" if one.type not in ("", found) else found) or "bad picture"
     return Fix(
         path=path,
         action="relabel" if found else "exclude",

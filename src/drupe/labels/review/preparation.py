@@ -10,9 +10,11 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel
 
-from drupe.configuration import read_yaml
+from drupe.configuration import read_yaml, validate
 from drupe.data.discover import Listing, discover
 from drupe.data.file_digests import file_digests
+from drupe.data.fixes import Fixes
+from drupe.data.naming import Naming
 from drupe.data.overlay import active_fixes, match_fixes
 from drupe.errors import InputError, shortened
 from drupe.labels.ranking import RankedLabel, read_ranking
@@ -31,8 +33,8 @@ NEIGHBOURS_PER_CLASS = 2
 SHOWN = 10
 
 
-def data_folder(source: Path, data: Path | None) -> tuple[Path, Path | None, str | None]:
-    """Return the dataset folder, the ranking and the name of the defect class, as far as known.
+def data_folder(source: Path, data: Path | None) -> tuple[Path, Path | None, Naming]:
+    """Return the dataset folder, the ranking, and how class names are read, as far as known.
 
     ``source`` is a dataset folder or a ranking; ``data`` says where the ranked pictures lie, which
     a ranking in its run's folder knows by itself.
@@ -43,21 +45,23 @@ def data_folder(source: Path, data: Path | None) -> tuple[Path, Path | None, str
     if source.is_dir():
         if data is not None:
             raise InputError(f"--data: goes with a ranking; {source} is a folder already")
-        return source, None, None
-    defect = None
+        return source, None, Naming()
+    naming = Naming()
     if not source.exists():
         raise InputError(
             f"{source}: must be a dataset folder or a ranking (CSV), got nothing there"
         )
     config = RunFolder(source.parent).config
     if config.exists():
-        known = _DataKeys.model_validate(read_yaml(config).get("data") or {})
-        data, defect = data or known.root, known.defect
+        known = validate(_DataKeys, read_yaml(config).get("data") or {}, str(config))
+        data, naming = data or known.root, known.naming
     if data is None:
         raise InputError(f"{source}: lies in no run, so say where its pictures are: --data DIR")
     if not data.exists():
         raise InputError(f"{data}: no such folder; say where the pictures lie now: --data DIR")
-    return data, source, defect
+    if not data.is_dir():
+        raise InputError(f"{data}: must be a folder of crops to be reviewed, got a file")
+    return data, source, naming
 
 
 class _DataKeys(BaseModel):
@@ -65,6 +69,14 @@ class _DataKeys(BaseModel):
 
     root: Path | None = None
     defect: str | None = None
+    good: tuple[str, ...] = ()
+    classes: dict[str, tuple[str, ...]] | None = None
+
+    @property
+    def naming(self) -> Naming:
+        """How class names are to be read; groups say nothing about labels."""
+        good = self.classes["good"] if self.classes else self.good
+        return Naming(None if good else self.defect, good)
 
 
 def open_queue(
@@ -74,7 +86,7 @@ def open_queue(
     request: ReviewRequest,
     store: Path,
     *,
-    defect: str | None = None,
+    naming: Naming | None = None,
     progress: Progress = silent,
 ) -> ReviewQueue:
     """Return the queue in the review's ``folder``, or draw it and write it there.
@@ -97,9 +109,11 @@ def open_queue(
                 "give the same options, or another --out"
             )
         return queue
-    listing = discover(root, defect)
+    naming = naming or Naming()
+    listing = discover(root, naming)
     nominees = _nominees(listing, ranking, request.splits, store, progress)
-    queue = draw_queue(nominees, str(root.absolute()), listing.classes, request)
+    where = str(root.absolute())
+    queue = draw_queue(nominees, where, listing.classes, request, naming.good)
     queue.write(folder)
     return queue
 
@@ -119,8 +133,7 @@ def _nominees(
     """Return the distinct pictures that may be shown, the most suspect first."""
     found = file_digests(listing.root, listing.paths, store=store, progress=progress).digests
     fixes = match_fixes(active_fixes(listing.root, store), listing.paths, found).fixes
-    folder_class = [listing.classes[int(defect)] for defect in listing.is_defect]
-    label_of = dict(zip(listing.paths, folder_class, strict=True)) | dict(fixes.relabel)
+    label_of = labels_of(listing, fixes)
     ranked = _plain(listing, label_of) if ranking is None else list(read_ranking(ranking))
     digest_of = dict(zip(listing.paths, found, strict=True))
     _check_ranked(ranked, ranking, listing, label_of)
@@ -148,6 +161,21 @@ def _nominees(
             ),
         )
     return list(nominees.values())
+
+
+def labels_of(listing: Listing, fixes: Fixes) -> dict[str, str]:
+    """Return path → clean or defect, by the names of these classes, after the ``fixes``.
+
+    Raises:
+        InputError: a fix gives a label that the folder doesn't have.
+    """
+    wrong = fixes.wrong_relabels(set(listing.paths), listing.meanings)
+    if wrong:
+        problems = [f"{fixes.kept_in}: {path}: {reason}" for path, reason in wrong]
+        raise InputError(shortened(problems, SHOWN))
+    fixed = listing.relabelled(fixes.relabel)
+    names = (listing.classes[int(defect)] for defect in fixed.is_defect.tolist())
+    return dict(zip(listing.paths, names, strict=True))
 
 
 def _plain(listing: Listing, label_of: dict[str, str]) -> list[RankedLabel]:

@@ -116,13 +116,15 @@ class ReviewRequest(_Part):
 class ReviewQueue(_Part):
     """The content of ``queue.json``; ``id`` names it in every answer.
 
-    ``classes`` are (clean, defect), ``root`` the dataset folder as it was called then.
+    ``classes`` are (clean, defect), ``root`` the dataset folder as it was called then; ``good``:
+    its clean classes, where every other one is a type of defect.
     """
 
     schema_version: int = SCHEMA
     id: str
     root: str
     classes: tuple[str, str]
+    good: tuple[str, ...] = ()
     request: ReviewRequest
     strata: tuple[ReviewStratum, ...]
     items: tuple[ReviewItem, ...]
@@ -160,7 +162,11 @@ def read_queue(folder: Path) -> ReviewQueue:
 
 
 def draw_queue(
-    nominees: Sequence[Nominee], root: str, classes: tuple[str, str], request: ReviewRequest
+    nominees: Sequence[Nominee],
+    root: str,
+    classes: tuple[str, str],
+    request: ReviewRequest,
+    good: tuple[str, ...] = (),
 ) -> ReviewQueue:
     """Draw the queue: the same nominees and request give the same one.
 
@@ -169,6 +175,7 @@ def draw_queue(
         root: the dataset folder.
         classes: (clean, defect).
         request: how many of each kind; more than there are means all.
+        good: the clean classes, where defects have types.
 
     Raises:
         InputError: nothing would be shown, or there are fewer than two pictures to draw from.
@@ -215,6 +222,7 @@ def draw_queue(
         id=name,
         root=root,
         classes=classes,
+        good=good,
         request=request,
         strata=tuple(strata),
         items=tuple(items),
