@@ -10,8 +10,8 @@ import typer
 from drupe.cli.audit import print_audit, print_fix_list
 from drupe.cli.console import print_json, print_line, stderr, stdout, table
 from drupe.cli.options import STORE, Defect, Json, Store, examples
-from drupe.cli.progress import progress_on
 from drupe.errors import InputError
+from drupe.workbench.progress_display import progress_on
 
 app = typer.Typer(no_args_is_help=True, help="Make, fetch and audit folders of labelled crops.")
 

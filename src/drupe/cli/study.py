@@ -13,7 +13,7 @@ from drupe.cli import report, study_certify, study_deliver
 from drupe.cli.console import print_json, print_line, print_text
 from drupe.cli.executors import Address, ExecutorName, choose_executor
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
-from drupe.cli.progress import progress_on
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.study.definition.loading import Study

@@ -9,8 +9,8 @@ import typer
 
 from drupe.cli.console import print_json
 from drupe.cli.options import STORE, Defect, Fresh, Json, Logits, RunData, Store, examples
-from drupe.cli.progress import progress_on
 from drupe.errors import InputError
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.evaluation.lanes import Costs

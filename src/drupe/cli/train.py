@@ -9,7 +9,7 @@ import typer
 
 from drupe.cli.console import print_warning
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
-from drupe.cli.progress import progress_on
+from drupe.workbench.progress_display import progress_on
 
 EXAMPLES = examples(
     "drupe train balanced --data crops",
@@ -60,20 +60,15 @@ def train(
     A killed run continues with --resume and ends in the very same weights.
     """
     from drupe.cli.evaluation import print_trained
-    from drupe.configuration import merge, parse_overrides
-    from drupe.runs.layout import seed_folder
-    from drupe.training.config import load_experiment
-    from drupe.training.presets import experiment_file
     from drupe.training.run import train_run
+    from drupe.workbench.runs import default_folder
+    from drupe.workbench.runs import experiment as read_experiment
 
     given: dict[str, Any] = {"data": _present(root=data and str(data), defect=defect)}
-    config = load_experiment(
-        experiment_file(experiment),
-        merge(parse_overrides(overrides or []), {**given, **_present(seed=seed)}),
-    )
+    config = read_experiment(experiment, overrides or [], **given, **_present(seed=seed))
     for caveat in config.caveats:
         print_warning(caveat)
-    folder = out or seed_folder(store / "runs" / "train" / config.name, config.seed)
+    folder = out or default_folder(config, store)
     outcome = train_run(
         config, folder, store, resume=resume, weights_folder=weights, progress=progress_on()
     )

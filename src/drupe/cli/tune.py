@@ -14,7 +14,7 @@ import typer
 from drupe.cli.console import print_json, print_warning
 from drupe.cli.executors import Address, ExecutorName, choose_executor
 from drupe.cli.options import STORE, Defect, Json, Store, WeightsFolder, examples
-from drupe.cli.progress import progress_on
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.evaluation.recall_yield import Objective
