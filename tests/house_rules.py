@@ -23,6 +23,7 @@ LAYERS: dict[str, set[str]] = {
 }
 LAYERS["labels"] = LAYERS["tuning"]
 LAYERS["reporting"] = set(LAYERS)
+LAYERS["workbench"] = set(LAYERS)
 LAYERS["cli"] = set(LAYERS)
 
 # The rooms inside a layer, each with what of that layer it may import beside itself. Whatever
@@ -53,7 +54,7 @@ BASE = {
 }  # "" is drupe/__init__.py
 
 # The package itself names the public members of these layers, and loads them when they are used.
-FRONT_DOOR = {"deployment", "evaluation"}
+FRONT_DOOR = {"deployment", "evaluation", "workbench"}
 
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
 # Packages that a module may not import anywhere, by the start of its name.
@@ -89,7 +90,7 @@ READS_CLOCK = {
     "leftovers",  # how old is what another machine has left?
     "data.file_digests",  # a file changed just now is hashed again next time
     "data.label_history",  # when the labels were changed
-    "cli.progress",  # rates and time left
+    "workbench.progress_display",  # rates and time left
     "deployment.timing",  # measures latency
     "study.execution.local",  # gives what it has interrupted some seconds to end
     "study.check",  # times a few steps, to say how long a study will take

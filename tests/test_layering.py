@@ -130,7 +130,7 @@ def test_only_listed_modules_read_the_clock() -> None:
         ("evaluation.metrics", "from drupe.models.zoo import resolve"),
         ("models.zoo", "import drupe.training.engine"),
         ("training.run", "from drupe.study.definition.plan import plan"),
-        ("training.run", "from drupe.cli.progress import progress_on"),
+        ("training.run", "from drupe.workbench.progress_display import progress_on"),
         ("errors", "from drupe.data.split import Split"),
         ("files", "import torch"),
         ("deployment.runtime", "import torch"),

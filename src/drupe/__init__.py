@@ -1,8 +1,10 @@
 """Drupe trains, judges and ships image classifiers that must not let a defect through.
 
-What is named here is the public surface: ``load`` for the line PC, the rest for whoever judges a
-model, which needs ``drupe[evidence]``. All of it is loaded when first used, so that
-``import drupe`` stays instant and light.
+What is named here is the public surface: ``load`` for the line PC; ``certify_threshold``,
+``compare`` and what they take for whoever judges a model, which needs ``drupe[evidence]``; and
+``train``, ``evaluate``, ``threshold``, ``export``, ``report`` and ``Study``, which do what the
+command line does and need ``drupe[train]``. All of it is loaded when first used, so that ``import
+drupe`` stays instant and light.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from drupe.evaluation.intervals import Proportion
     from drupe.evaluation.predictions import Predictions
     from drupe.evaluation.predictions_csv import read_predictions
+    from drupe.workbench.runs import evaluate, export, report, threshold, train
+    from drupe.workbench.studies import Study
 
 __all__ = [
     "Candidate",
@@ -36,13 +40,19 @@ __all__ = [
     "NotCertifiableError",
     "Predictions",
     "Proportion",
+    "Study",
     "__version__",
     "certify_threshold",
     "compare",
+    "evaluate",
+    "export",
     "load",
     "misses_allowed",
     "needed_defects",
     "read_predictions",
+    "report",
+    "threshold",
+    "train",
 ]
 
 __version__ = "0.1.0"
@@ -61,6 +71,8 @@ _LOADED_WHEN_USED = {
     "misses_allowed": "evaluation.certificate",
     "needed_defects": "evaluation.certificate",
     "read_predictions": "evaluation.predictions_csv",
+    "Study": "workbench.studies",
+    **dict.fromkeys(("evaluate", "export", "report", "threshold", "train"), "workbench.runs"),
 }
 
 

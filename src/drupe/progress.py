@@ -1,6 +1,7 @@
 """Progress of long work, reported without knowing whether a terminal is watching.
 
-Lower layers take a ``progress: Progress`` argument and call it; ``drupe.cli.progress`` draws.
+Lower layers take a ``progress: Progress`` argument and call it, and
+:mod:`drupe.workbench.progress_display` draws.
 """
 
 from __future__ import annotations

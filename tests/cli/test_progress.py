@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from rich.console import Console
 
-from drupe.cli.progress import (
+from drupe.workbench.progress_display import (
     PlainProgress,
     TerminalProgress,
     per_second,

@@ -10,8 +10,8 @@ import typer
 from drupe.cli.audit import print_audit, print_fix_list
 from drupe.cli.console import print_json, print_line, print_note, stdout, table
 from drupe.cli.options import STORE, Datasets, Defect, Good, Group, Json, Store, examples
-from drupe.cli.progress import progress_on
 from drupe.errors import InputError
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.data.synthetic.truth import Truth

@@ -9,7 +9,7 @@ import typer
 
 from drupe.cli.console import print_line
 from drupe.cli.options import STORE, DataNow, Defect, Json, Store, examples, one_dataset
-from drupe.cli.progress import progress_on
+from drupe.workbench.progress_display import progress_on
 
 EXAMPLES = examples(
     "drupe ensemble runs/A/seed-42 runs/B/seed-42 --out runs/AB",

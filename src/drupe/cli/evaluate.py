@@ -9,7 +9,7 @@ import typer
 
 from drupe.cli.console import print_line
 from drupe.cli.options import STORE, DataNow, Defect, Json, Labels, Store, examples, one_dataset
-from drupe.cli.progress import progress_on
+from drupe.workbench.progress_display import progress_on
 
 EXAMPLES = examples(
     "drupe evaluate drupe-store/runs/train/lite0/seed-42",

@@ -11,7 +11,7 @@ import typer
 
 from drupe.cli.console import print_error, print_fitting, print_json, print_line, print_prose
 from drupe.cli.options import STORE, Fresh, Json, RunData, Store, Threads, examples, one_dataset
-from drupe.cli.progress import progress_on
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.deployment.export import Exported

@@ -20,8 +20,8 @@ from drupe.cli.options import (
     naming_keys,
     one_dataset,
 )
-from drupe.cli.progress import progress_on
 from drupe.errors import InputError, shortened
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.runs.record import ImportRecord

@@ -10,8 +10,8 @@ import typer
 
 from drupe.cli.console import print_fitting, print_json, print_line, print_prose
 from drupe.cli.options import STORE, Json, Store, examples
-from drupe.cli.progress import progress_on
 from drupe.errors import shortened
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.labels.review.application import AppliedReview

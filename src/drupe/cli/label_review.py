@@ -11,8 +11,8 @@ import typer
 
 from drupe.cli.console import print_line, stderr
 from drupe.cli.options import STORE, Defect, Good, Store, examples
-from drupe.cli.progress import progress_on
 from drupe.errors import InputError
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

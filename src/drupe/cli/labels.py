@@ -11,8 +11,8 @@ import typer
 from drupe.cli import label_apply, label_review
 from drupe.cli.console import print_fitting, print_json, print_line, print_prose
 from drupe.cli.options import STORE, DataNow, Json, Store, examples, one_dataset
-from drupe.cli.progress import progress_on
 from drupe.errors import shortened
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.evaluation.holding import ThresholdHolders

@@ -17,11 +17,11 @@ import typer
 
 from drupe.cli.console import print_fitting, print_json, print_line, print_note, stderr
 from drupe.cli.options import Json, Threads, examples
-from drupe.cli.progress import progress_on
 from drupe.data.walk import passing_lines
 from drupe.errors import InputError, shortened
 from drupe.files import check_replaceable, naming, replacing
 from drupe.printable import printable_json, spreadsheet_cell
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.deployment.drift import Drift

@@ -26,7 +26,7 @@ from drupe.cli.options import (
     naming_keys,
     one_dataset,
 )
-from drupe.cli.progress import progress_on
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.study.definition.loading import Study

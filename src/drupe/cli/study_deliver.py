@@ -12,7 +12,7 @@ import typer
 
 from drupe.cli.console import print_error, print_fitting, print_json, print_line, print_prose
 from drupe.cli.options import STORE, Json, Store, examples, one_dataset
-from drupe.cli.progress import progress_on
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.study.delivery import Delivery

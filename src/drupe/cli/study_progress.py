@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.text import Text
 
 from drupe.cli.console import print_fitting, print_line, print_prose, stderr, stdout, table
-from drupe.cli.progress import per_second
 from drupe.printable import printable
 from drupe.progress import duration
+from drupe.workbench.progress_display import per_second
 
 if TYPE_CHECKING:
     from drupe.study.check import Checked

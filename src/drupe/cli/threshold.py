@@ -20,8 +20,8 @@ from drupe.cli.options import (
     examples,
     one_dataset,
 )
-from drupe.cli.progress import progress_on
 from drupe.errors import InputError
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.evaluation.lanes import Costs

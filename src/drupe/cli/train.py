@@ -22,7 +22,7 @@ from drupe.cli.options import (
     naming_keys,
     one_dataset,
 )
-from drupe.cli.progress import progress_on
+from drupe.workbench.progress_display import progress_on
 
 EXAMPLES = examples(
     "drupe train balanced --data crops",
@@ -76,23 +76,19 @@ def train(
     A killed run continues with --resume and ends in the very same weights.
     """
     from drupe.cli.evaluation import print_trained
-    from drupe.configuration import merge, parse_overrides
-    from drupe.runs.layout import seed_folder
-    from drupe.training.config import load_experiment
     from drupe.training.preparation import with_named_labels
-    from drupe.training.presets import experiment_file
     from drupe.training.run import train_run
+    from drupe.workbench.runs import default_folder
+    from drupe.workbench.runs import experiment as read_experiment
 
     root = one_dataset(data, store)
     keys = naming_keys(defect, good, group) | ({"root": str(root)} if root else {})
     keys |= {"labels": labels} if labels else {}
     given = {"data": keys} | ({} if seed is None else {"seed": seed})
-    config = load_experiment(
-        experiment_file(experiment), merge(parse_overrides(overrides or []), given)
-    )
+    config = read_experiment(experiment, overrides or [], **given)
     for caveat in config.caveats:
         print_warning(caveat)
-    folder = out or seed_folder(store / "runs" / "train" / config.name, config.seed)
+    folder = out or default_folder(config, store)
     config = with_named_labels(config, store)
     outcome = train_run(
         config, folder, store, resume=resume, weights_folder=weights, progress=progress_on()

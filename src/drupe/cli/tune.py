@@ -27,7 +27,7 @@ from drupe.cli.options import (
     naming_keys,
     one_dataset,
 )
-from drupe.cli.progress import progress_on
+from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.evaluation.recall_yield import Objective

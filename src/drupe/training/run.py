@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from drupe.models.network import build_network
 from drupe.models.weights import WeightsOrigin
 from drupe.progress import Progress, silent
-from drupe.runs.epoch_log import append_epoch, keep_epochs, train_seconds
+from drupe.runs.epoch_log import EpochResult, append_epoch, keep_epochs, train_seconds
 from drupe.runs.evaluation_file import Evaluation, read_evaluation
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import (
@@ -44,6 +45,9 @@ from drupe.training.seeding import Stream, seed_torch
 from drupe.training.teachers import soft_targets, train_teachers
 from drupe.training.type_fitting import fit_types, write_types
 
+OnEpoch = Callable[[EpochResult], object]
+"""Is given the measures of each epoch when it is done; what it returns is ignored."""
+
 
 @dataclass(frozen=True)
 class RunOutcome:
@@ -68,11 +72,13 @@ def train_run(
     resume: bool = False,
     weights_folder: Path | None = None,
     progress: Progress = silent,
+    callbacks: Sequence[OnEpoch] = (),
 ) -> RunOutcome:
     """Train, judge and save ``config`` in ``folder``.
 
     ``resume`` starts, continues or (when the run is done) does nothing. A run that fails says so
-    in ``run.json`` and keeps its last checkpoint. Under ``torchrun``, rank 0 writes.
+    in ``run.json`` and keeps its last checkpoint. Under ``torchrun``, rank 0 writes. Each of
+    ``callbacks`` is given every epoch's measures, in the process that writes.
 
     Raises:
         InputError: the data, the configuration or the folder is wrong.
@@ -84,7 +90,7 @@ def train_run(
         if not world.is_main:
             return _follow(config, folder, store, world, weights_folder)
         with exclusive(folder):
-            return _lead(config, folder, store, world, resume, weights_folder, progress)
+            return _lead(config, folder, store, world, resume, weights_folder, progress, callbacks)
 
 
 def _teach(
@@ -120,6 +126,7 @@ def _lead(
     resume: bool,
     weights_folder: Path | None,
     progress: Progress,
+    callbacks: Sequence[OnEpoch],
 ) -> RunOutcome:
     data = prepare_data(config, store, progress)
     found = claim(folder, config, data.dataset.fingerprint, resume)
@@ -132,7 +139,7 @@ def _lead(
     write_config(folder, session.config)
     record.write(folder)
     try:
-        _train(session, progress)
+        _train(session, progress, callbacks)
         evaluation = _finish(session, record, progress)
     except BaseException as error:
         record.stop(folder, error)
@@ -228,7 +235,7 @@ def _new_record(session: _Session, found: RunRecord | None) -> RunRecord:
     )
 
 
-def _train(session: _Session, progress: Progress) -> None:
+def _train(session: _Session, progress: Progress, callbacks: Sequence[OnEpoch] = ()) -> None:
     """Train the epochs that are left, with a metrics line each and checkpoints in between."""
     trainer, training = session.trainer, session.config.training
     first = _restore(session)
@@ -240,6 +247,8 @@ def _train(session: _Session, progress: Progress) -> None:
             done = epoch + 1
             if session.world.is_main:
                 append_epoch(session.folder, result)
+                for call in callbacks:
+                    call(result)
             if done % training.checkpoint_every == 0 or done == training.epochs:
                 require_finite_weights(trainer, done)
                 if session.world.is_main:

@@ -1,13 +1,16 @@
-"""Draws :data:`drupe.progress.Progress` on stderr: bars on a terminal, plain lines elsewhere."""
+"""Draws :data:`drupe.progress.Progress`: bars on a terminal and in notebooks, else plain lines."""
 
 from __future__ import annotations
 
+import builtins
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TextIO
+from html import escape
+from importlib import import_module
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
@@ -20,15 +23,28 @@ from drupe.progress import Progress, Tracker, duration
 
 FIRST_LINE_AFTER = 2.0
 LINE_EVERY = 10.0
-"""Seconds to the first plain line about some work, and between two: a log is read afterwards."""
+NOTEBOOK_EVERY = 0.5
+"""Seconds to the first plain line about some work, between two (a log is read afterwards), and
+between two states of a notebook's bar."""
 
 
 def progress_on(stream: TextIO | None = None) -> Progress:
-    """Return the drawing that suits ``stream`` (stderr by default); a dumb terminal gets lines."""
+    """Return the drawing that suits ``stream`` (stderr by default); a dumb terminal gets lines.
+
+    In a notebook, where nothing else is asked for, a bar in the cell's output.
+    """
+    if stream is None and _in_notebook():
+        return NotebookProgress()
     stream = stream if stream is not None else sys.stderr
     console = console_on(stream)
     moves = stream.isatty() and not console.is_dumb_terminal
     return TerminalProgress(console) if moves else PlainProgress(stream)
+
+
+def _in_notebook() -> bool:
+    """Return whether a Jupyter kernel runs this process."""
+    shell = getattr(builtins, "get_ipython", None)
+    return shell is not None and type(shell()).__name__ == "ZMQInteractiveShell"
 
 
 @dataclass
@@ -118,6 +134,42 @@ class PlainProgress:
     def _write(self, line: str) -> None:
         self.stream.write(printable(line) + "\n")
         self.stream.flush()
+
+
+class NotebookProgress:
+    """A bar in the output of the cell, which becomes a line when the work is done."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+
+    @contextmanager
+    def __call__(self, what: str, total: int, unit: str) -> Iterator[Tracker]:
+        """Open a piece of work; on an error the line says how far it came."""
+        notebook: Any = import_module("IPython.display")
+        HTML, display = notebook.HTML, notebook.display
+        count = Count(what, total, unit, self.clock, lambda count: report(count))
+        drawn = display(HTML(_bar(count)), display_id=True)
+        shown = self.clock()
+
+        def report(count: Count) -> None:
+            nonlocal shown
+            if self.clock() - shown >= NOTEBOOK_EVERY:
+                shown = self.clock()
+                drawn.update(HTML(_bar(count)))
+
+        try:
+            yield count
+        except BaseException:
+            drawn.update(HTML(escape(f"{what}: stopped at {count.done:,} of {total:,} {unit}")))
+            raise
+        drawn.update(HTML(escape(count.finished())))
+
+
+def _bar(count: Count) -> str:
+    """Return the bar and the text beside it; all text is escaped."""
+    return f'<progress value="{count.done}" max="{count.total}"></progress> ' + escape(
+        count.running()
+    )
 
 
 class TerminalProgress:

@@ -1,0 +1,1 @@
+"""What the command line does, as functions for notebooks and programs; results show themselves."""
