@@ -50,6 +50,13 @@ Uncertified = Annotated[
     bool, typer.Option("--uncertified", help="Use thresholds that no certificate proves.")
 ]
 
+CsvFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--csv", metavar="FILE", help="Write path,decision,score,error[,type]; - is stdout."
+    ),
+]
+
 
 def predict(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle directory.")],
@@ -59,12 +66,7 @@ def predict(
             metavar="PATH...", help="Images, folders, tables, globs; - reads a list on stdin."
         ),
     ],
-    csv_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv", metavar="FILE", help="Write path,decision,score,error[,type]; - is stdout."
-        ),
-    ] = None,
+    csv_file: CsvFile = None,
     jsonl_file: Annotated[
         Path | None, typer.Option("--jsonl", metavar="FILE", help="A JSON line each; - is stdout.")
     ] = None,
