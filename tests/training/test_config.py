@@ -43,7 +43,7 @@ training: {label_smoothing: 1.5, epochs: 0}
     message = str(caught.value)
     assert "model.pretraind: unknown key (did you mean pretrained?)" in message
     assert "input.range: must be 'raw', 'unit' or 'imagenet', got 'bytes'" in message
-    assert "input.size: must be in [16, 2048], got 8" in message
+    assert "input.size: must be an integer in [16, 2048] or a list of 2 of them, got 8" in message
     assert "training.label_smoothing: must be in [0, 1), got 1.5" in message
     assert "training.epochs: must be in [1, ∞), got 0" in message
     assert message.count("small.yaml)") == len(caught.value.problems) == 5

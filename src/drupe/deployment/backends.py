@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.data.image_contract import RawPixel
 from drupe.errors import DrupeError, InputError, MissingExtraError
 from drupe.host import available_cores
 
@@ -18,20 +19,22 @@ Backend = Literal["onnxruntime", "openvino"]
 MOST_THREADS = 256
 """More would take minutes to start and slow every call."""
 
-Images = NDArray[np.uint8]
+Images = NDArray[RawPixel]
 Scores = NDArray[np.float32]
+Shape = tuple[int | None, ...]
 
 
 class Session(Protocol):
     """A graph ready to run; may be called from several threads at once.
 
-    ``side`` is the side S of the images that the graph takes, None where it leaves it open.
+    ``takes``: height, width and channels of the images that the graph takes, None for what it
+    leaves open; empty where it takes no batch of images.
     """
 
-    side: int | None
+    takes: Shape
 
     def __call__(self, images: Images) -> Scores:
-        """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+        """Return scores float32 [N] of raw images [N, H, W, C]."""
 
 
 class UnusableGraphError(DrupeError):
@@ -120,10 +123,10 @@ class OnnxRuntimeSession:
         )
         graph_input = self._session.get_inputs()[0]
         self._input = graph_input.name
-        self.side: int | None = _side(graph_input.shape)
+        self.takes: Shape = _image_shape(graph_input.shape)
 
     def __call__(self, images: Images) -> Scores:
-        """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+        """Return scores float32 [N] of raw images [N, H, W, C]."""
         scores: Scores = self._session.run(None, {self._input: images})[0]
         return scores
 
@@ -139,9 +142,10 @@ class OpenVinoSession:
         core = openvino.Core()
         model = core.read_model(model=graph)
         shape = model.inputs[0].partial_shape
-        self.side: int | None = _side(
+        self.takes: Shape = _image_shape(
             [None if dim.is_dynamic else dim.get_length() for dim in shape]
         )
+        self._pixel = model.inputs[0].element_type.get_type_name()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads * callers,
@@ -158,7 +162,9 @@ class OpenVinoSession:
         self._requests = threading.local()
 
     def __call__(self, images: Images) -> Scores:
-        """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+        """Return scores float32 [N] of raw images [N, H, W, C]."""
+        if self._pixel != _PIXELS.get(images.dtype.name):  # OpenVINO would convert them
+            raise TypeError(f"the graph takes {self._pixel}, got {images.dtype.name}")
         request = getattr(self._requests, "request", None)
         if request is None:
             request = self._requests.request = self._model.create_infer_request()
@@ -168,8 +174,12 @@ class OpenVinoSession:
         return scores
 
 
-def _side(shape: Sequence[Any]) -> int | None:
-    """Return S of an input shape [N, S, S, 3]; 0 where it is another shape."""
-    if len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:
-        return 0
-    return shape[1] if isinstance(shape[1], int) else None
+_PIXELS = {"uint8": "u8", "uint16": "u16"}
+"""OpenVINO's names of the types that raw pixels have."""
+
+
+def _image_shape(shape: Sequence[Any]) -> Shape:
+    """Return (H, W, C) of an input shape [N, H, W, C], None for open ones; else nothing."""
+    if len(shape) != 4:
+        return ()
+    return tuple(one if isinstance(one, int) else None for one in shape[1:])

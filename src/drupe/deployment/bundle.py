@@ -1,6 +1,6 @@
 """Writing a bundle, and verifying one on the machine where it is to run.
 
-Letters: G golden samples of S × S pixels.
+Letters: G golden samples of H × W pixels and C channels.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.data.decode import BYTE
+from drupe.data.image_contract import ImageContract, RawPixel
 from drupe.data.synthetic.rendering import render_crops
 from drupe.deployment.backends import runs_here
 from drupe.deployment.manifest import (
@@ -41,17 +43,28 @@ GOLDEN_COUNT = 16
 SMALLEST_RENDERED = 32
 
 
-def golden_images(size: int) -> NDArray[np.uint8]:
-    """Return synthetic crops uint8 [G, size, size, 3], always the same: no customer's image."""
+def golden_images(contract: ImageContract) -> NDArray[RawPixel]:
+    """Return synthetic crops [G, H, W, C], always the same: no customer's image.
+
+    Mono ones show the brightest channel; deep ones are as bright, their lowest bits noise.
+    """
     random = np.random.default_rng(0)
     is_defect = np.arange(GOLDEN_COUNT) % 2 == 1
-    side = max(size, SMALLEST_RENDERED)
+    height, width, _ = contract.shape
+    side = max(height, width, SMALLEST_RENDERED)
     crops = render_crops(is_defect, side, random)
-    start = (side - size) // 2
-    return np.ascontiguousarray(crops[:, start : start + size, start : start + size])
+    top, left = (side - height) // 2, (side - width) // 2
+    crops = np.ascontiguousarray(crops[:, top : top + height, left : left + width])
+    if not contract.is_mono:
+        return contract.ordered(crops)
+    grey = crops.max(axis=-1, keepdims=True)
+    if contract.white_level == BYTE:
+        return grey
+    finer = grey + random.random(grey.shape)
+    return (finer * (contract.white_level / (BYTE + 1))).astype(np.uint16)
 
 
-def golden_file(images: NDArray[np.uint8], scores: Mapping[str, NDArray[np.float32]]) -> bytes:
+def golden_file(images: NDArray[RawPixel], scores: Mapping[str, NDArray[np.float32]]) -> bytes:
     """Return an ``.npz`` of the images and of each function's scores, by its name."""
     buffer = io.BytesIO()
     named = {name.replace(" ", "_"): values for name, values in scores.items()}
@@ -137,8 +150,8 @@ def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified
     """
     manifest = read_manifest(folder)
     contents = read_files(folder, manifest)
-    size = manifest.input.size
-    golden = _read_golden(contents[manifest.golden], folder / manifest.golden, size)
+    contract = manifest.input.contract
+    golden = _read_golden(contents[manifest.golden], folder / manifest.golden, contract)
     found = []
     for function in manifest.functions:
         expected = golden.get(function.name.replace(" ", "_"))
@@ -164,8 +177,8 @@ def _compared(
     return Verified(function, difference, int(np.count_nonzero(here != there)))
 
 
-def _read_golden(content: bytes, path: Path, size: int) -> dict[str, NDArray[Any]]:
-    """Return ``images`` uint8 [G, size, size, 3] and each function's scores float32 [G]."""
+def _read_golden(content: bytes, path: Path, contract: ImageContract) -> dict[str, NDArray[Any]]:
+    """Return ``images`` [G, H, W, C] and each function's scores float32 [G]."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
@@ -173,9 +186,10 @@ def _read_golden(content: bytes, path: Path, size: int) -> dict[str, NDArray[Any
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: not golden samples ({error})") from None
     count = len(images) if images.ndim else 0
-    if not count or images.dtype != np.uint8 or images.shape != (count, size, size, 3):
+    shape = contract.shape
+    if not count or images.dtype != contract.dtype or images.shape != (count, *shape):
         raise InputError(
-            f"{path}: images: must be uint8 [G, {size}, {size}, 3], "
+            f"{path}: images: must be {contract.dtype} [G, {', '.join(map(str, shape))}], "
             f"got {images.dtype} {list(images.shape)}"
         )
     for name, scores in found.items():

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.decode import UnreadableImageError
-from drupe.data.image_contract import ImageContract
+from drupe.data.image_contract import ImageContract, RawPixel
 from drupe.data.walk import PassedOver, walk_folder
 from drupe.deployment.backends import Scores, default_threads
 from drupe.deployment.drift import DriftMonitor
@@ -177,8 +177,8 @@ def _decide(classifier: Classifier, paths: list[str]) -> tuple[list[Decision], S
     return decisions, found.scores[~np.isnan(found.scores)]
 
 
-def _read(path: str, contract: ImageContract) -> NDArray[np.uint8] | str:
-    """Return the image as the graph takes it, uint8 [S, S, 3], or why there is none."""
+def _read(path: str, contract: ImageContract) -> NDArray[RawPixel] | str:
+    """Return the image as the graph takes it, [H, W, C], or why there is none."""
     try:
         return contract.of_file(path)
     except UnreadableImageError as error:

@@ -18,6 +18,7 @@ from drupe.files import read_json, write_json
 from drupe.host import host_description, installed_versions
 from drupe.runs.layout import RunFolder
 from drupe.runs.training_overlap import Overlap, Seen
+from drupe.sides import Size
 
 TRAINING_VERSION = 2
 """Raised when the same configuration would give other weights; part of a run's identity."""
@@ -146,8 +147,8 @@ class RunRecord(BaseModel):
     identity: str
     training_version: int = TRAINING_VERSION
     data: DataRecord
-    crop: int | None
-    resolution: int | None = None
+    crop: Size | None
+    resolution: Size | None = None
     weights: dict[str, Any] | None
     device: str
     processes: int
@@ -181,8 +182,8 @@ class RunRecord(BaseModel):
         *,
         identity: str,
         data: DataRecord,
-        crop: int | None,
-        resolution: int | None = None,
+        crop: Size | None,
+        resolution: Size | None = None,
         weights: dict[str, Any] | None,
         device: str,
         processes: int = 1,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from drupe.data.discover import discover
+from drupe.data.image_contract import ImageContract
 from drupe.errors import InputError
 from drupe.files import write_json
 from drupe.progress import Progress, silent
@@ -145,9 +146,9 @@ def open_data(study: Study, store: Path, progress: Progress = silent) -> str:
     return fingerprints.pop()
 
 
-def _packing(config: ExperimentConfig) -> tuple[int, str, str]:
+def _packing(config: ExperimentConfig) -> tuple[ImageContract, str]:
     """Return what a pack depends on beside the files."""
-    return config.input.size, config.data.sizes, config.data.unreadable
+    return config.contract, config.data.unreadable
 
 
 def current_verdict(study: Study, store: Path) -> StudyVerdict:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from drupe.data.image_contract import RawPixel
+
 GPU_SHARE = 0.5
 """Share of a GPU's free memory that the packed images may take; larger sets stream from disk."""
 
@@ -16,11 +18,11 @@ class ImageSource:
     On the CPU the memory map is read in place: the operating system's page cache is the cache.
     On a GPU the whole pack is uploaded once where it fits.
 
-    images: uint8 [N, H, W, 3]; is_defect: bool [N].
+    images: uint8 or uint16 [N, H, W, C]; is_defect: bool [N].
     """
 
     def __init__(
-        self, images: NDArray[np.uint8], is_defect: NDArray[np.bool_], device: torch.device
+        self, images: NDArray[RawPixel], is_defect: NDArray[np.bool_], device: torch.device
     ) -> None:
         self.images, self.is_defect, self.device = images, is_defect, device
         self._targets = torch.from_numpy(is_defect.astype(np.int64)).to(device)
@@ -29,7 +31,7 @@ class ImageSource:
             self._resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
 
     def batch(self, items: NDArray[np.intp]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return uint8 [n, H, W, 3] and int64 [n] (1 = defect) on the device, for ``items``."""
+        """Return images [n, H, W, C] and int64 [n] (1 = defect) on the device, for ``items``."""
         index = torch.from_numpy(items)
         targets = self._targets[index.to(self.device)]
         if self._resident is not None:
