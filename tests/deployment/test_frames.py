@@ -10,6 +10,7 @@ import pytest
 from drupe.data.synthetic.rendering import render_crops
 from drupe.deployment.frames import (
     FEWEST,
+    MONO_NUMBERS,
     NUMBERS,
     SWAPPED,
     TORN,
@@ -136,3 +137,26 @@ def test_written_and_read(check) -> None:
     document["centre"] = document["centre"][:3]
     with pytest.raises(InputError, match="centre"):
         read_frames(json.dumps(document).encode(), "frames.json")
+
+
+def test_deep_pictures_have_the_numbers_of_their_bytes() -> None:
+    grey = crops(20, 13)[..., :1]
+    numbers = frame_numbers(grey)
+    assert numbers.shape == (20, MONO_NUMBERS)
+    deep = grey.astype(np.uint16) * 257
+    assert frame_numbers(deep, 65_535) == pytest.approx(numbers, rel=1e-4, abs=1e-4)
+    wide = np.concatenate((grey, grey), axis=2)  # looks the same, in a frame that isn't square
+    assert frame_numbers(wide)[:, 0] == pytest.approx(numbers[:, 0], abs=0.02)
+
+
+def test_mono_frames_are_checked() -> None:
+    fit, held_out, others = (crops(600, seed)[..., :1].astype(np.uint16) * 16 for seed in (1, 2, 3))
+    check = FrameCheck.of(fit, held_out, 4080)
+    assert check is not None
+    assert caught(check, others) <= 2 * check.false_alarm_rate
+    random = np.random.default_rng(0)
+    assert caught(check, random.integers(0, 4081, others.shape, dtype=np.uint16)) == 1
+    assert caught(check, 4080 - others) == 1
+    assert caught(check, others // 16) == 1, "bytes in a deep array"
+    again = read_frames(check.model_dump_json().encode(), "frames.json")
+    assert again.faults(others) == check.faults(others)

@@ -159,6 +159,16 @@ def audit(
     replace: Annotated[
         bool, typer.Option("--replace", help="With --apply: take all earlier fixes back.")
     ] = False,
+    white_level: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=255,
+            max=65_535,
+            help="Value of a white pixel, as in input.white_level: above 255, files of 9 to 16 "
+            "bits, grey.",
+        ),
+    ] = 255,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
@@ -183,7 +193,14 @@ def audit(
         for line in applied.lines():
             stderr().print(line, markup=False, soft_wrap=True)
     fixes = active_fixes(folder, store)
-    found = examine(folder, naming=naming, fixes=fixes, store=store, progress=progress_on())
+    found = examine(
+        folder,
+        naming=naming,
+        fixes=fixes,
+        white_level=white_level,
+        store=store,
+        progress=progress_on(),
+    )
     if fix_list:
         proposals = found.proposed_fixes()
         write_fix_list(fix_list, proposals)
