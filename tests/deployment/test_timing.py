@@ -161,10 +161,10 @@ def test_medians_come_from_turns_of_which_the_first_does_not_count(monkeypatch) 
 def test_decoding_is_timed_on_a_png_of_that_size(monkeypatch) -> None:
     sizes = []
 
-    def decoding(content: bytes) -> None:
+    def decoding(_: ImageContract, content: bytes) -> None:
         sizes.append(Image.open(io.BytesIO(content)).size)
 
-    monkeypatch.setattr(timing, "decode_bytes", decoding)
+    monkeypatch.setattr(ImageContract, "of_bytes", decoding)
     found = time_decoding(ImageContract(48), 7)
     assert (found.name, found.backend, found.batch) == ("decode PNG 48 x 48", "pillow", 1)
     assert len(found.milliseconds) == 7

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
+from drupe.data.damage import PREMATURE_END, jpeg_damage, tiff_damage
+
 MAX_PIXELS = 64_000_000
 """Larger images are refused from their header, before memory is claimed."""
 
@@ -62,7 +64,8 @@ def decode(path: Path | str) -> NDArray[np.uint8]:
     """Decode an image file.
 
     Grey, 1-bit and palette images become RGB, an alpha channel that is opaque everywhere is
-    dropped, and the EXIF orientation is applied.
+    dropped, and the EXIF orientation is applied. Of a multi-picture JPEG (MPO) that is its first
+    picture.
 
     Returns
     -------
@@ -103,6 +106,7 @@ def open_image(data: bytes, mono: bool = False, white_level: int = BYTE) -> Imag
             else:
                 _check_bytes(image, bits, mono)
             _check_png(image, data)
+            _check_pixels(image, data)
             upright = _upright(image)
             if white_level > BYTE:
                 return _native(upright, white_level)
@@ -132,7 +136,7 @@ def _check_header(image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise UnreadableImageError(_too_large(f"{width}x{height} pixels"))
-    frames = getattr(image, "n_frames", 1)
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
         raise UnreadableImageError(f"{frames} frames or pages, must be 1")
 
@@ -187,6 +191,18 @@ def _check_png(image: Image.Image, data: bytes) -> None:
             again.verify()
 
 
+def _check_pixels(image: Image.Image, data: bytes) -> None:
+    """Refuse damage to the pixels of a JPEG or TIFF that Pillow decodes without a word."""
+    reason = None
+    if image.format in ("JPEG", "MPO"):
+        reason = jpeg_damage(data)
+    elif isinstance(image, TiffImageFile):
+        reason = tiff_damage(image, data)
+    if reason is not None:
+        whole = not reason.startswith(PREMATURE_END)
+        raise UnreadableImageError(f"damaged file ({reason})" if whole else TRUNCATED)
+
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -202,7 +218,11 @@ _TURNS = {
 def _upright(image: Image.Image) -> Image.Image:
     """Return the image as its EXIF orientation has it; nothing is written anew."""
     image.load()
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow raises a dozen types; metadata that can't be read turns nothing
+        orientation = 1
+    turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 

@@ -57,11 +57,12 @@ def golden_images(contract: ImageContract) -> NDArray[RawPixel]:
     crops = np.ascontiguousarray(crops[:, top : top + height, left : left + width])
     if not contract.is_mono:
         return contract.ordered(crops)
-    grey = crops.max(axis=-1, keepdims=True)
+    grey: NDArray[np.uint8] = crops.max(axis=-1, keepdims=True)
     if contract.white_level == BYTE:
         return grey
     finer = grey + random.random(grey.shape)
-    return (finer * (contract.white_level / (BYTE + 1))).astype(np.uint16)
+    deep: NDArray[np.uint16] = (finer * (contract.white_level / (BYTE + 1))).astype(np.uint16)
+    return deep
 
 
 def golden_file(images: NDArray[RawPixel], scores: Mapping[str, NDArray[np.float32]]) -> bytes:
