@@ -16,6 +16,17 @@ from drupe.errors import InputError
 if TYPE_CHECKING:
     from drupe.data.synthetic.truth import Truth
 
+WhiteLevel = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=255,
+        max=65_535,
+        help="Value of a white pixel, as in input.white_level; above 255: grey files of 9 to 16 "
+        "bits.",
+    ),
+]
+
 app = typer.Typer(no_args_is_help=True, help="Make, fetch and audit folders of labelled crops.")
 
 
@@ -159,16 +170,7 @@ def audit(
     replace: Annotated[
         bool, typer.Option("--replace", help="With --apply: take all earlier fixes back.")
     ] = False,
-    white_level: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=255,
-            max=65_535,
-            help="Value of a white pixel, as in input.white_level: above 255, files of 9 to 16 "
-            "bits, grey.",
-        ),
-    ] = 255,
+    white_level: WhiteLevel = 255,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
@@ -194,12 +196,7 @@ def audit(
             stderr().print(line, markup=False, soft_wrap=True)
     fixes = active_fixes(folder, store)
     found = examine(
-        folder,
-        naming=naming,
-        fixes=fixes,
-        white_level=white_level,
-        store=store,
-        progress=progress_on(),
+        folder, naming, fixes, white_level=white_level, store=store, progress=progress_on()
     )
     if fix_list:
         proposals = found.proposed_fixes()

@@ -325,10 +325,10 @@ class Audit:
 
 def audit(
     root: Path,
-    *,
-    store: Path,
     naming: Naming | str | None = None,
     fixes: Overlay | Fixes | None = None,
+    *,
+    store: Path,
     white_level: int = BYTE,
     workers: int | None = None,
     progress: Progress = silent,

@@ -91,17 +91,12 @@ def open_dataset(
     naming
         How names are to be read; a mere name is that of the defect class, None: found by name.
     unreadable
-        "error" refuses files that don't decode; "skip" leaves them out and lists them in
-        ``Dataset.skipped``.
-    sizes
-        "refuse" wants every image to be of ``size``; "resize" and "pad" take the others.
-    channels, white_level
-        "rgb" or "mono", and the value of a white pixel. These and ``sizes`` are those of a
-        :class:`drupe.data.image_contract.ImageContract`.
+        "error" refuses files that don't decode; "skip" lists them in ``Dataset.skipped``.
+    sizes, channels, white_level
+        Those of a :class:`drupe.data.image_contract.ImageContract`.
     fixes
-        Images to leave out and labels to change; the files stay as they are. Those of an overlay
-        are found by content, and what isn't there is listed in ``Dataset.fixed``. Of mere paths, a
-        label to change must be there.
+        Images to leave out and labels to change. Those of an overlay are found by content, and
+        what isn't there is listed in ``Dataset.fixed``. Of mere paths, a label must be there.
     workers
         Threads; None: a few more than there are cores.
 
