@@ -95,8 +95,9 @@ def open_dataset(
     sizes, channels, white_level
         Those of a :class:`drupe.data.image_contract.ImageContract`.
     fixes
-        Images to leave out and labels to change. Those of an overlay are found by content, and
-        what isn't there is listed in ``Dataset.fixed``. Of mere paths, a label must be there.
+        Images to leave out and labels to change; the files stay as they are. Those of an overlay
+        are found by content, and what isn't there is listed in ``Dataset.fixed``. Of mere paths, a
+        label to change must be there.
     workers
         Threads; None: a few more than there are cores.
 
@@ -105,8 +106,7 @@ def open_dataset(
     InputError
         With everything found wrong with the folder, its images, the fixes or the store.
     """
-    root, store = Path(root), Path(store)
-    listing = discover(root, naming)
+    listing = discover(Path(root), naming)
     root = listing.root
     found = file_digests(root, listing.paths, store=store, workers=workers, progress=progress)
     fixed = match_fixes(fixes, listing.paths, found.digests)
