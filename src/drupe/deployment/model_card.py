@@ -140,7 +140,9 @@ class ModelCard:
 
     def render(self) -> str:
         """Return the card as Markdown."""
-        environment = template_environment("drupe.deployment", {"cell": _cell, "sides": _sides})
+        environment = template_environment(
+            "drupe.deployment", {"cell": _cell, "side": _side, "sides": _sides}
+        )
         return environment.get_template(TEMPLATE).render(card=self)
 
 
@@ -166,6 +168,10 @@ def _claim(certificate: Mapping[str, Any] | None, refusal: str | None) -> str:
     if certificate["approximate"] is not None:
         return f"approximately, which is no guarantee ({certificate['approximate']}): {words}"
     return words
+
+
+def _side(size: Size) -> str:
+    return str(size) if isinstance(size, int) else _sides(size)
 
 
 def _sides(size: Size) -> str:
