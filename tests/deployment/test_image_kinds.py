@@ -295,3 +295,20 @@ def test_a_graph_of_another_shape_is_refused(line, tmp_path) -> None:
     change(bundle, input=given | {"size": [64, 112]})
     with pytest.raises(InputError, match=r"the graph takes images \[64, .*promises \[64, 112, "):
         load(bundle, order=line.kind.order)
+
+
+def test_deep_pictures_in_int8(line, tmp_path) -> None:
+    """The gate, the certificate and the golden samples are those of any other function."""
+    if line.kind.name != "deep":
+        pytest.skip("one kind will do")
+    run, store = line.folder / "run", line.folder / "store"
+    bundle = tmp_path / "int8"
+    done = export_run(run, bundle, store, request=REQUEST, threads=1, precision="int8")
+    assert done.quantised is not None
+    paths, expected = line.scores()
+    for backend in BACKENDS:
+        classifier = load(bundle, backend=backend, precision="int8", threads=1, uncertified=True)
+        examined = classifier.examine(paths)
+        good = np.array([fault is None for fault in examined.faults])
+        assert np.abs(examined.scores[good] - expected[good]).max() < 0.1
+    assert all(one.passed for one in verify_bundle(bundle))

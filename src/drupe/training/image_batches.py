@@ -28,14 +28,17 @@ class ImageSource:
         self._targets = torch.from_numpy(is_defect.astype(np.int64)).to(device)
         self._resident: torch.Tensor | None = None
         if device.type == "cuda" and images.nbytes < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
-            self._resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+            # Not every version of torch takes rows of uint16 on a GPU: as int16 they are the same.
+            plain = images.view(np.int16) if images.dtype == np.uint16 else images
+            self._resident = torch.from_numpy(np.ascontiguousarray(plain)).to(device)
 
     def batch(self, items: NDArray[np.intp]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images [n, H, W, C] and int64 [n] (1 = defect) on the device, for ``items``."""
         index = torch.from_numpy(items)
         targets = self._targets[index.to(self.device)]
         if self._resident is not None:
-            return self._resident[index.to(self.device)], targets
+            rows = self._resident[index.to(self.device)]
+            return (rows.view(torch.uint16) if rows.dtype == torch.int16 else rows), targets
         images = torch.from_numpy(self.images[items])
         if self.device.type == "cuda":
             images = images.pin_memory()
