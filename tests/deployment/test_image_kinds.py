@@ -131,7 +131,7 @@ def line(request, tmp_path_factory) -> Line:
             "input": kind.input,
             "augmentation": kind.augmentation,
             "data": {"root": str(folder / "crops")},
-            "training": {"epochs": 3, "batch_size": 16, "learning_rate": 1e-3, "threads": 1},
+            "training": {"epochs": 8, "batch_size": 16, "learning_rate": 3e-3, "threads": 1},
         },
         kind.name,
     )

@@ -22,10 +22,11 @@ from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record, require_done, require_same_data, require_same_splits
 from drupe.sides import Size
 from drupe.training.claim import check_store, exclusive
-from drupe.training.config import AncestorConfig, ExperimentConfig, InputConfig, Side, Sides
+from drupe.training.config import AncestorConfig, ExperimentConfig
 from drupe.training.distributed import World
 from drupe.training.execution import choose_device, set_threads
 from drupe.training.image_batches import ImageSource
+from drupe.training.input_config import InputConfig, Side, Sides
 from drupe.training.judgement import judge
 from drupe.training.preparation import prepare_data, recorded_config
 from drupe.training.tensor_file import (
