@@ -34,6 +34,7 @@ import onnxruntime
 import timm
 import torch
 
+from drupe.data.image_contract import ImageContract
 from drupe.deployment.eager import network_subject
 from drupe.deployment.runtime import load
 from drupe.deployment.subjects import open_subjects
@@ -87,7 +88,12 @@ def plain(scratch: Path, name: str, threads: int, samples: int) -> dict[str, Any
     image = np.random.default_rng(0).normal(size=(1, 3, SIZE, SIZE)).astype(np.float32)
     inputs = {session.get_inputs()[0].name: image}
     rival = Subject(
-        "plain", "onnxruntime", "fp32", threads, SIZE, lambda _: session.run(None, inputs)
+        "plain",
+        "onnxruntime",
+        "fp32",
+        threads,
+        ImageContract(SIZE),
+        lambda _: session.run(None, inputs),
     )
     ours = [
         replace(one, name=f"{one.backend} {one.precision}")
@@ -129,11 +135,17 @@ def overhead(scratch: Path, samples: int) -> dict[str, Any]:
     classifier = load(folder, backend="onnxruntime", threads=1, uncertified=True)
     session = classifier._session._session  # the very one: another may lie better in memory
     name = session.get_inputs()[0].name
+    images = ImageContract(size)
     bare = Subject(
-        "bare session", "onnxruntime", "fp32", 1, size, lambda one: session.run(None, {name: one})
+        "bare session", "onnxruntime", "fp32", 1, images, lambda one: session.run(None, {name: one})
     )
     one_image = Subject(
-        "decide", "onnxruntime", "fp32", 1, size, lambda one: classifier.decide(one[0])
+        "decide",
+        "onnxruntime",
+        "fp32",
+        1,
+        ImageContract(size),
+        lambda one: classifier.decide(one[0]),
     )
     without, with_checks = time_in_turns([bare, one_image], samples=20 * samples)
     return {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from drupe.data.image_contract import ImageContract
 from drupe.deployment.backends import open_session, runs_here
 from drupe.deployment.bundle import (
     GOLDEN_FILE,
@@ -42,7 +43,7 @@ def untrained_network(
 def untrained_bundle(folder: Path, architecture: str, size: int, crop: int | None = None) -> Path:
     """Write a bundle without certificate, as ``drupe export`` would; return ``folder``."""
     content = export_graph(untrained_network(architecture, size, crop), 1.0).content
-    golden = golden_images(size)
+    golden = golden_images(ImageContract(size))
     ways = [one for one in WAYS if runs_here(*one)]
     scores = {" ".join(way): open_session(content, *way, None)(golden) for way in ways}
     files = {GRAPH: content, GOLDEN_FILE: golden_file(golden, scores)}

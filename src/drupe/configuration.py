@@ -296,6 +296,9 @@ def _allowed(annotation: Any) -> str:
             continue
         words_for = {int: "an integer", float: "a number", str: "text", list: "a list"}
         words_for |= {tuple: "a list"}
+        if get_origin(kind) is tuple and len(set(get_args(kind))) == 1 < len(get_args(kind)):
+            words.append(f"a list of {len(get_args(kind))} of them")
+            continue
         kind = get_origin(kind) or kind
         name = words_for.get(kind, kind.__name__ if isinstance(kind, type) else str(kind))
         bounds = interval(constraints)

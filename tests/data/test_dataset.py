@@ -314,3 +314,30 @@ def test_the_real_crops(real_crops: Path, store: Path) -> None:
     again = open_dataset(real_crops, store=store, size=128)
     assert time.perf_counter() - started < 1
     assert again.fingerprint == dataset.fingerprint
+
+
+def test_a_deep_folder_is_packed_as_it_is_and_strays_are_named(
+    make_folder: MakeFolder, store: Path
+) -> None:
+    root = make_folder()
+    random = np.random.default_rng(0)
+    for path in sorted(root.rglob("*.png")):
+        Image.fromarray(random.integers(0, 1024, (16, 24), dtype=np.uint16)).save(path)
+    kind = {"size": (16, 24), "channels": "mono", "white_level": 1023}
+    dataset = open_dataset(root, store=store, **kind)
+    assert (dataset.images.shape, dataset.images.dtype) == ((12, 16, 24, 1), np.uint16)
+    with Image.open(root / dataset.paths[5]) as image:
+        assert np.array_equal(dataset.images[5, :, :, 0], np.asarray(image))
+    assert open_dataset(root, store=store, **kind).cache == dataset.cache
+    lighter = open_dataset(root, store=store, **kind | {"white_level": 4095})
+    assert lighter.cache != dataset.cache
+    assert refusal(root, store, size=(24, 16), channels="mono", white_level=1023).startswith(
+        f"{root}: images must be 16x24 pixels, got 12 of 12 in other sizes"
+    )
+    Image.new("L", (24, 16)).save(root / "train/pit/001.png")
+    Image.fromarray(np.full((16, 24), 1024, np.uint16)).save(root / "val/clean/000.png")
+    lines = refusal(root, store, **kind).splitlines()
+    assert lines[1:] == [
+        "  train/pit/001.png: 8 bits per channel, must be 9 to 16 (input.white_level=255 takes 8)",
+        "  val/clean/000.png: pixel value 1,024, must be at most the white level 1,023",
+    ]

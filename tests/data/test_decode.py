@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from drupe.data import decode as decode_module
 from drupe.data.bounds import MAX_PIXELS
 from drupe.data.decode import UnreadableImageError, decode, decode_bytes
+from drupe.data.synthetic.rendering import render_crops
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
@@ -87,7 +88,10 @@ def test_a_transparent_colour_counts_only_where_it_occurs() -> None:
 
 def test_sixteen_bits_are_refused_even_where_pillow_would_reduce_them() -> None:
     deep = GREY.astype(np.uint16) * 257
-    assert reason(encode(Image.fromarray(deep))) == "16 bits per channel, must be 8 or fewer"
+    assert reason(encode(Image.fromarray(deep))) == (
+        "16 bits per channel, must be 8 or fewer (input.channels=mono with input.white_level above "
+        "255 takes grey files of 16)"
+    )
     assert "16 bits" in reason(encode(Image.fromarray(deep), "TIFF"))
     assert "32 bits" in reason(encode(Image.fromarray(GREY.astype(np.float32)), "TIFF"))
     assert "32 bits" in reason(encode(Image.fromarray(GREY.astype(np.int32)), "TIFF"))
@@ -205,3 +209,155 @@ def test_webp_is_read_and_an_animated_one_refused() -> None:
     frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
     with pytest.raises(UnreadableImageError, match="several frames or pages"):
         decode_bytes(stream.getvalue())
+
+
+def crop_jpeg(**options: Any) -> bytes:
+    crop = render_crops(np.array([True]), 96, np.random.default_rng(2))[0]
+    return encode(Image.fromarray(crop), "JPEG", **{"quality": 90, **options})
+
+
+def scan_of(jpeg: bytes) -> tuple[int, int]:
+    """Return where the entropy-coded data of a JPEG with one scan begins and ends."""
+    start = jpeg.index(b"\xff\xda")
+    return start + 2 + int.from_bytes(jpeg[start + 2 : start + 4], "big"), jpeg.rindex(b"\xff\xd9")
+
+
+def test_a_jpeg_that_ends_early_or_lacks_its_end_is_truncated() -> None:
+    data = crop_jpeg()
+    _, end = scan_of(data)
+    assert reason(data[:end]) == "truncated file"
+    for missing in (1, 40):
+        early = data[: end - missing] + data[end:]
+        found = reason(early)
+        assert found == "damaged file (corrupt JPEG data: premature end of data segment)"
+
+
+def test_a_jpeg_with_bytes_between_its_last_block_and_its_end() -> None:
+    data = crop_jpeg()
+    _, end = scan_of(data)
+    found = reason(data[:end] + bytes(50) + data[end:])
+    assert found.startswith("damaged file (corrupt JPEG data: ")
+    assert "extraneous bytes before marker 0xd9" in found
+
+
+def test_a_wrong_restart_marker_in_a_jpeg() -> None:
+    data = crop_jpeg(restart_marker_blocks=4)
+    start, _ = scan_of(data)
+    place = data.index(b"\xff\xd2", start)
+    wrong = data[:place] + b"\xff\xd4" + data[place + 2 :]
+    assert reason(wrong) == "damaged file (corrupt JPEG data: found marker 0xd4 instead of RST2)"
+    missing = data[:place] + data[place + 2 :]
+    assert reason(missing).startswith("damaged file (corrupt JPEG data: ")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 50}]
+)
+def test_sound_jpegs_of_every_kind_pass(options) -> None:
+    data = crop_jpeg(**options)
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(decode_bytes(data), np.asarray(image))
+        grey = encode(image.convert("L"), "JPEG", **options)
+    assert decode_bytes(grey).shape == (96, 96, 3)
+    decode_bytes(data + bytes(100))  # some cameras fill their files up
+
+
+@pytest.mark.parametrize("kind", ["zeros", "random", "dropped"])
+def test_most_holes_in_a_jpeg_are_refused(kind: str) -> None:
+    """Of those that change a pixel: the rest is for the check of frames, see docs/data.md."""
+    random, refused, changed = np.random.default_rng(3), 0, 0
+    for seed in range(60):
+        crop = render_crops(np.array([seed % 2 == 0]), 96, np.random.default_rng(seed))[0]
+        data = encode(Image.fromarray(crop), "JPEG", quality=75)
+        start, end = scan_of(data)
+        length = int(random.integers(20, 100))
+        place = int(random.integers(start, end - length))
+        filling = {"zeros": bytes(length), "random": random.bytes(length), "dropped": b""}[kind]
+        wrong = data[:place] + filling + data[place + length :]
+        try:
+            changed += not np.array_equal(decode_bytes(wrong), decode_bytes(data))
+        except UnreadableImageError:
+            refused, changed = refused + 1, changed + 1
+    assert changed > 55
+    assert refused > 0.75 * changed
+
+
+def test_metadata_that_cannot_be_read_is_no_damage() -> None:
+    data = crop_jpeg()
+    exif = b"Exif\0\0II*\0" + b"\xff" * 40
+    broken = data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    np.testing.assert_array_equal(decode_bytes(broken), decode_bytes(data))
+    newer = data.replace(b"JFIF\0\1\1", b"JFIF\0\3\1")  # of which libjpeg warns
+    assert newer != data
+    np.testing.assert_array_equal(decode_bytes(newer), decode_bytes(data))
+
+
+def test_a_multi_picture_jpeg_gives_its_first_picture() -> None:
+    first, second = (Image.fromarray(np.repeat(np.repeat(a, 4, 0), 4, 1)) for a in (RGB, RGB[::-1]))
+    stream = io.BytesIO()
+    first.save(stream, "MPO", save_all=True, append_images=[second], quality=90)
+    with Image.open(io.BytesIO(stream.getvalue())) as image:
+        assert (image.format, image.n_frames) == ("MPO", 2)
+    alone = decode_bytes(encode(first, "JPEG", quality=90))
+    np.testing.assert_array_equal(decode_bytes(stream.getvalue()), alone)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_applied(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(io.BytesIO(encode(Image.fromarray(RGB), exif=exif))) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(decode_bytes(encode(Image.fromarray(RGB), exif=exif)), upright)
+
+
+def strips(compression: str) -> tuple[bytes, list[tuple[int, int]]]:
+    """Return a TIFF of four strips and where each lies: (start, length)."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((16, 16)).resize((64, 64))  # smooth: Deflate packs it
+    data = encode(image, "TIFF", compression=compression, tiffinfo={278: 16})
+    with Image.open(io.BytesIO(data)) as opened:
+        tags = opened.tag_v2
+        return data, list(zip(tags[273], tags[279], strict=True))
+
+
+def loads(data: bytes) -> bool:
+    """Whether Pillow finds nothing wrong."""
+    try:
+        Image.open(io.BytesIO(data)).load()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("compression", ["tiff_adobe_deflate", "jpeg"])
+def test_a_damaged_strip_of_a_tiff_is_refused(compression: str) -> None:
+    data, places = strips(compression)
+    assert len(places) == 4
+    assert decode_bytes(data).shape == (64, 64, 3)
+    start, length = places[2]
+    changed = (
+        one
+        for place in range(start + 10, start + length - 40)
+        for size in (1, 8, 30)
+        if loads(one := data[:place] + bytes(size) + data[place + size :]) and one != data
+    )
+    wrong = next(changed)
+    if compression == "jpeg":  # libjpeg doesn't warn of every changed byte, but of a missing end
+        wrong = data[: start + length - 6] + bytes(6) + data[start + length :]
+        assert loads(wrong)
+    assert reason(wrong).startswith("damaged file (strip 3 of 4: ")
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
+def test_a_missing_strip_of_a_tiff_is_refused(compression: str) -> None:
+    data, places = strips(compression)
+    offsets = b"".join(struct.pack("<I", start) for start, _ in places)
+    assert data.count(offsets) == 1
+    gone = data.replace(offsets, offsets[:8] + bytes(4) + offsets[12:])
+    assert reason(gone) == "damaged file (strip 3 of 4 is missing)"
+    tag = next(t for t in (3, 4) if struct.pack("<HHI", 278, t, 1) in data)
+    at = data.index(struct.pack("<HHI", 278, tag, 1)) + 8
+    fewer = data[:at] + struct.pack("<I", 8) + data[at + 4 :]
+    assert reason(fewer) == "damaged file (4 of 8 strips are missing)"

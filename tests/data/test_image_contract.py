@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -117,3 +118,140 @@ def test_a_file_that_gives_no_image_is_named(tmp_path) -> None:
         read_images(tmp_path, ["torn.png"], ImageContract(32))
     with pytest.raises(UnreadableImageError):
         ImageContract(32).of_file(tmp_path / "missing.png")
+
+
+def tiff(image: np.ndarray, kind: str = "TIFF", **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def deep_ramp(height: int, width: int, white: int = 4095) -> np.ndarray:
+    """Return a grey image uint16 whose lowest bits differ from pixel to pixel."""
+    rows, columns = np.mgrid[:height, :width]
+    return ((37 * rows + 1013 * columns + rows * columns) % (white + 1)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG"])
+def test_deep_grey_files_keep_every_bit(kind) -> None:
+    image = deep_ramp(32, 48)
+    contract = ImageContract((32, 48), channels="mono", white_level=4095)
+    assert (contract.shape, contract.dtype) == ((32, 48, 1), np.uint16)
+    pixels = contract.of_bytes(tiff(image, kind))
+    assert pixels.dtype == np.uint16
+    assert np.array_equal(pixels[..., 0], image)
+    assert np.array_equal(pixels, contract.of_array(image[..., None]))
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_compressed_deep_tiffs_keep_every_bit(compression) -> None:
+    contract = ImageContract(32, channels="mono", white_level=65_535)
+    image = deep_ramp(32, 32, 65_535)
+    found = contract.of_bytes(tiff(image, compression=compression))
+    assert np.array_equal(found[..., 0], image)
+
+
+def raw_tiff(image: np.ndarray, order: str, photometric: int = 1, sample: int = 1) -> bytes:
+    """Return an uncompressed grey TIFF of 16 bits in either byte order, as TIFF 6.0 has it."""
+    height, width = image.shape
+    data = image.astype(f"{order}u2").tobytes()
+    tags = ((256, width), (257, height), (258, 16), (259, 1), (262, photometric), (273, 8))
+    tags += ((277, 1), (278, height), (279, len(data)), (339, sample))
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8 + len(data))
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags)
+    return head + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+
+
+def test_either_byte_order_of_a_tiff() -> None:
+    contract = ImageContract(32, channels="mono", white_level=4095)
+    image = deep_ramp(32, 32)
+    for order in "<>":
+        assert np.array_equal(contract.of_bytes(raw_tiff(image, order))[..., 0], image)
+
+
+def test_tiffs_whose_numbers_mean_something_else_are_refused() -> None:
+    """Pillow would read white as black, and signed numbers as 32 bits."""
+    contract = ImageContract(32, channels="mono", white_level=4095)
+    with pytest.raises(UnreadableImageError, match="white is stored as 0, black must be"):
+        contract.of_bytes(raw_tiff(deep_ramp(32, 32), "<", photometric=0))
+    with pytest.raises(UnreadableImageError, match="must be opaque grey of 9 to 16 bits, unsigned"):
+        contract.of_bytes(raw_tiff(deep_ramp(32, 32), "<", sample=2))
+
+
+def test_a_deep_picture_may_not_exceed_white() -> None:
+    contract = ImageContract(32, "resize", "mono", 1023)
+    image = deep_ramp(64, 64, 1023)
+    image[10, 10] = 1024  # resizing would hide it
+    with pytest.raises(UnreadableImageError, match="value 1,024, must be at most the white level"):
+        contract.of_bytes(tiff(image))
+    assert contract.too_bright(image) == 1024
+    assert contract.too_bright(np.minimum(image, 1023)) is None
+
+
+def test_mono_takes_grey_files_alone() -> None:
+    grey, contract = ramp(32, 32)[..., 0], ImageContract(32, channels="mono")
+    for data in (tiff(grey), tiff(grey, "PNG"), tiff(grey, "BMP")):
+        assert np.array_equal(contract.of_bytes(data)[..., 0], grey)
+    bilevel = contract.of_bytes(tiff(grey > 99, "PNG"))
+    assert np.array_equal(bilevel[..., 0], 255 * (grey > 99))
+    opaque = np.stack([grey, np.full_like(grey, 255)], -1)
+    assert np.array_equal(contract.of_bytes(tiff(opaque, "PNG"))[..., 0], grey)
+    see_through = np.stack([grey, np.full_like(grey, 254)], -1)
+    with pytest.raises(UnreadableImageError, match="transparency"):
+        contract.of_bytes(tiff(see_through, "PNG"))
+    for colour in (png(ramp(32, 32)), tiff(ramp(32, 32), "JPEG")):
+        with pytest.raises(UnreadableImageError, match="colour mode RGB, must be grey"):
+            contract.of_bytes(colour)
+
+
+@pytest.mark.parametrize("sizes", ["resize", "pad"])
+@pytest.mark.parametrize("shape", [(24, 40), (200, 300), (48, 20), (1, 500)])
+def test_images_that_are_not_square(sizes, shape) -> None:
+    """``resize`` is Pillow's own; ``pad`` keeps the aspect ratio, and all is in the middle."""
+    contract, image = ImageContract((24, 36), sizes), ramp(*shape)
+    pixels = contract.of_bytes(png(image))
+    assert pixels.shape == (24, 36, 3)
+    assert np.array_equal(pixels, contract.of_array(image))
+    if sizes == "resize":
+        expected = Image.fromarray(image).resize((36, 24), Image.Resampling.BILINEAR)
+        assert np.array_equal(pixels, np.asarray(expected))
+
+
+def test_padding_to_an_image_that_is_not_square() -> None:
+    white = np.full((200, 300, 3), 255, np.uint8)
+    padded = ImageContract((40, 30), "pad").of_array(white)  # 300 x 200 becomes 30 x 20
+    assert (padded[10:30] == 255).all()
+    assert not padded[:10].any()
+    assert not padded[30:].any()
+    with pytest.raises(
+        OtherSizeError, match=r"must be 30 x 40 \(width x height\) pixels, got 40 x 30"
+    ):
+        ImageContract((40, 30)).of_array(ramp(30, 40))
+
+
+GOLDEN_DEEP = {
+    ((64, 64), "resize"): "63292d8305c09f31",
+    ((30, 200), "resize"): "c9be38bd4c9ec732",
+    ((300, 200), "pad"): "047475a0b0e17ea2",
+}
+
+
+@pytest.mark.parametrize(("shape", "sizes"), GOLDEN_DEEP)
+def test_deep_golden_pixels(shape, sizes) -> None:
+    """The same on every platform: sums of whole numbers that floats hold exactly."""
+    contract = ImageContract(32, sizes, "mono", 65_535)
+    pixels = contract.of_array(deep_ramp(*shape, 65_535)[..., None])
+    digest = hashlib.sha256(pixels.astype("<u2").tobytes()).hexdigest()[:16]
+    assert digest == GOLDEN_DEEP[shape, sizes]
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (50, 91), (20, 17), (7, 200)])
+def test_deep_resizing_is_pillows_filter(shape) -> None:
+    """Against Pillow's own floats: rounded, at most half a level and the weights' rounding off."""
+    image = deep_ramp(*shape, 65_535)
+    found = ImageContract((32, 24), "resize", "mono", 65_535).of_array(image[..., None])[..., 0]
+    floats = Image.fromarray(image.astype(np.float32)).resize((24, 32), Image.Resampling.BILINEAR)
+    assert np.abs(found - np.asarray(floats, dtype=np.float64)).max() < 2.5
+    white = np.full(shape, 65_535, np.uint16)
+    fitted = ImageContract((32, 24), "resize", "mono", 65_535).of_array(white[..., None])
+    assert (fitted == 65_535).all(), "white stays white"

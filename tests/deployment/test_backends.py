@@ -57,20 +57,19 @@ def test_without_openvino_the_extra_is_named(bundle, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "side"),
+    ("shape", "takes"),
     [
-        (["N", 64, 64, 3], 64),
-        ([1, 8, 8, 3], 8),
-        (["N", "S", "S", 3], None),
-        ([None, None, None, 3], None),
-        (["N", 64, 32, 3], 0),
-        (["N", 3, 64, 64], 0),
-        (["N", 64, 64, 1], 0),
-        (["N", 64, 64], 0),
+        (["N", 64, 64, 3], (64, 64, 3)),
+        ([1, 8, 8, 3], (8, 8, 3)),
+        (["N", "S", "S", 3], (None, None, 3)),
+        ([None, None, None, 3], (None, None, 3)),
+        (["N", 64, 32, 1], (64, 32, 1)),
+        (["N", 3, 64, 64], (3, 64, 64)),
+        (["N", 64, 64], ()),
     ],
 )
-def test_the_side_of_the_images_that_a_graph_takes(shape, side) -> None:
-    assert backends._side(shape) == side
+def test_the_images_that_a_graph_takes(shape, takes) -> None:
+    assert backends._image_shape(shape) == takes
 
 
 def test_a_precision_that_the_processor_replaces_is_refused(monkeypatch, bundle) -> None:

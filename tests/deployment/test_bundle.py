@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bundle_files import change, rewrite
+from drupe.data.image_contract import ImageContract
 from drupe.deployment import bundle as bundles
 from drupe.deployment.backends import runs_here
 from drupe.deployment.bundle import (
@@ -29,10 +30,10 @@ COMPUTES_BF16 = runs_here("openvino", "bf16")
 
 
 def test_golden_samples_are_synthetic_and_always_the_same() -> None:
-    images = golden_images(64)
+    images = golden_images(ImageContract(64))
     assert images.shape == (16, 64, 64, 3)
-    np.testing.assert_array_equal(images, golden_images(64))
-    assert golden_images(24).shape == (16, 24, 24, 3)
+    np.testing.assert_array_equal(images, golden_images(ImageContract(64)))
+    assert golden_images(ImageContract(24)).shape == (16, 24, 24, 3)
 
 
 def test_a_bundle_verifies_where_it_was_made(bundle) -> None:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from drupe.data.image_contract import ImageContract
 from drupe.deployment.eager import eager_subject, network_subject
 from drupe.errors import InputError
 from drupe.evaluation.predictions_csv import read_predictions
-from drupe.models.geometry import Geometry
+from drupe.models.network import InputScale
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,8 @@ def test_a_run_decides_as_its_predictions_say(deployed) -> None:
 
     run, _, _ = deployed
     subject = eager_subject(run, 1)
-    assert (subject.name, subject.threads, subject.size) == (str(run), 1, 64)
+    assert (subject.name, subject.threads) == (str(run), 1)
+    assert subject.contract == ImageContract(64)
     assert torch.get_num_threads() == 1
     table = read_predictions(run / "predictions" / "test.csv")
     images = np.stack([decode(run.parent / "crops" / path) for path in table.paths])
@@ -35,7 +37,8 @@ def test_a_run_decides_as_its_predictions_say(deployed) -> None:
 
 def test_a_score_of_a_half_is_rejected() -> None:
     class Fixed:
-        geometry = Geometry(8)
+        image_shape = (8, 8, 3)
+        scale = InputScale("raw")
 
         def defect_logit(self, images: torch.Tensor) -> torch.Tensor:
             return torch.tensor([-0.1, 0.0, 0.1])

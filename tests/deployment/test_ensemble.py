@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 
+from drupe.data.image_contract import ImageContract
 from drupe.data.synthetic.generation import synthesise
 from drupe.deployment.backends import open_session, runs_here
 from drupe.deployment.bundle import verify_bundle
@@ -144,7 +145,7 @@ def test_the_bundle_is_loaded_verified_and_timed_like_any_other(ensemble, export
     images = np.zeros((64, 64, 3), np.uint8)
     assert load(exported.bundle).decide(images) in ("accept", "reject")
     subject = eager_subject(ensemble[0], 1)
-    assert subject.size == 64
+    assert subject.contract == ImageContract(64)
     assert len(subject.decide(images[None])) == 1
 
 

@@ -10,6 +10,7 @@ import pytest
 from drupe.data.synthetic.rendering import render_crops
 from drupe.deployment.frames import (
     FEWEST,
+    MONO_NUMBERS,
     NUMBERS,
     SWAPPED,
     TORN,
@@ -114,7 +115,7 @@ def test_numbers_follow_their_channels() -> None:
     orders = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
     numbers = frame_numbers(images)
     assert numbers.shape == (5, NUMBERS)
-    for order, places in zip(orders, _PLACES, strict=True):
+    for order, places in zip(orders, _PLACES[3], strict=True):
         moved = frame_numbers(np.ascontiguousarray(images[..., order]))
         assert moved == pytest.approx(numbers[:, places], rel=1e-4, abs=1e-4)
 
@@ -153,3 +154,26 @@ def test_a_check_of_another_shape_is_refused(check, key: str, value: object) -> 
 def test_json_nested_without_end_is_refused() -> None:
     with pytest.raises(InputError, match="nested too deeply"):
         read_frames(b"[" * 200_000, "frames.json")
+
+
+def test_deep_pictures_have_the_numbers_of_their_bytes() -> None:
+    grey = crops(20, 13)[..., :1]
+    numbers = frame_numbers(grey)
+    assert numbers.shape == (20, MONO_NUMBERS)
+    deep = grey.astype(np.uint16) * 257
+    assert frame_numbers(deep, 65_535) == pytest.approx(numbers, rel=1e-4, abs=1e-4)
+    wide = np.concatenate((grey, grey), axis=2)  # looks the same, in a frame that isn't square
+    assert frame_numbers(wide)[:, 0] == pytest.approx(numbers[:, 0], abs=0.02)
+
+
+def test_mono_frames_are_checked() -> None:
+    fit, held_out, others = (crops(600, seed)[..., :1].astype(np.uint16) * 16 for seed in (1, 2, 3))
+    check = FrameCheck.of(fit, held_out, 4080)
+    assert check is not None
+    assert caught(check, others) <= 2 * check.false_alarm_rate
+    random = np.random.default_rng(0)
+    assert caught(check, random.integers(0, 4081, others.shape, dtype=np.uint16)) == 1
+    assert caught(check, 4080 - others) == 1
+    assert caught(check, others // 16) == 1, "bytes in a deep array"
+    again = read_frames(check.model_dump_json().encode(), "frames.json")
+    assert again.faults(others) == check.faults(others)

@@ -134,3 +134,40 @@ def test_the_graph_names_no_source_file_of_the_exporting_machine() -> None:
     assert str(Path(drupe.__file__).parent).encode() not in content
     graph = onnx.load_from_string(content).graph
     assert not any(node.metadata_props or node.doc_string for node in graph.node)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "input_range", "size", "channels", "white", "seen"),
+    [
+        ("test_resnet", "imagenet", 64, 1, 255, {}),
+        ("test_efficientnet", "imagenet", 64, 1, 4095, {"crop": 48, "views": 8}),
+        ("test_resnet", "raw", 64, 1, 65_535, {"resolution": 48}),
+        ("test_nfnet", "unit", (64, 96), 1, 1023, {"views": 4}),  # standardises its weights itself
+        ("test_convnext", "imagenet", (64, 96), 3, 255, {"crop": (48, 80), "resolution": (64, 64)}),
+    ],
+)
+def test_graphs_of_other_kinds_of_images(
+    architecture, input_range, size, channels, white, seen
+) -> None:
+    torch.manual_seed(0)
+    network = build_network(
+        architecture,
+        input_range=input_range,
+        geometry=Geometry(size, **seen),
+        channels=channels,
+        white_level=white,
+        pretrained=False,
+        frozen=False,
+    ).network.eval()
+    dtype = np.uint8 if white == 255 else np.uint16
+    random = np.random.default_rng(0)
+    images = random.integers(0, white + 1, (5, *network.image_shape)).astype(dtype)
+    with torch.inference_mode():
+        expected = torch.sigmoid(network.defect_logit(torch.from_numpy(images)) / 1.7).numpy()
+    graph = export_graph(network, 1.7)
+    for backend in ("onnxruntime", "openvino"):
+        session = open_session(graph.content, backend, "fp32", 1)
+        assert session.takes == network.image_shape
+        np.testing.assert_allclose(session(images), expected, atol=1e-5)
+        with pytest.raises(Exception, match=r"uint|u8|u16"):  # each raises a type of its own
+            session(images.astype(np.uint16 if white == 255 else np.uint8))

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from itertools import pairwise
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from drupe.data.image_contract import ImageContract
 from drupe.deployment import timing
 from drupe.deployment.bundle import golden_images
 from drupe.deployment.timing import (
@@ -25,8 +28,14 @@ from drupe.deployment.timing import (
 from drupe.errors import InputError
 
 
+def stub(name: str, decide: Callable[[Any], object]) -> Subject:
+    return Subject(name, "stub", "fp32", 1, ImageContract(32), decide)
+
+
 def subject(name: str, calls: list[str]) -> Subject:
-    return Subject(name, "stub", "fp32", 1, 32, lambda images: calls.append((name, len(images))))
+    return Subject(
+        name, "stub", "fp32", 1, ImageContract(32), lambda images: calls.append((name, len(images)))
+    )
 
 
 def test_subjects_and_batches_take_turns() -> None:
@@ -43,7 +52,14 @@ def test_subjects_and_batches_take_turns() -> None:
 def test_a_subject_starts_when_the_threads_of_the_one_before_have_gone_to_sleep() -> None:
     at: list[tuple[str, float]] = []
     subjects = [
-        Subject(name, "stub", "fp32", 1, 32, lambda _, name=name: at.append((name, perf_counter())))
+        Subject(
+            name,
+            "stub",
+            "fp32",
+            1,
+            ImageContract(32),
+            lambda _, name=name: at.append((name, perf_counter())),
+        )
         for name in "ab"
     ]
     time_in_turns(subjects, samples=50)
@@ -55,7 +71,7 @@ def test_a_subject_starts_when_the_threads_of_the_one_before_have_gone_to_sleep(
 
 def test_calls_with_a_pause_as_between_frames() -> None:
     at: list[float] = []
-    one = Subject("a", "stub", "fp32", 1, 32, lambda _: at.append(perf_counter()))
+    one = stub("a", lambda _: at.append(perf_counter()))
     (timed,) = time_in_turns([one], samples=5, pause_ms=10)
     gaps = np.diff(at)[-5:]
     assert gaps.min() >= 0.01
@@ -145,11 +161,11 @@ def test_medians_come_from_turns_of_which_the_first_does_not_count(monkeypatch) 
 def test_decoding_is_timed_on_a_png_of_that_size(monkeypatch) -> None:
     sizes = []
 
-    def decoding(content: bytes) -> None:
+    def decoding(_: ImageContract, content: bytes) -> None:
         sizes.append(Image.open(io.BytesIO(content)).size)
 
-    monkeypatch.setattr(timing, "decode_bytes", decoding)
-    found = time_decoding(48, 7)
+    monkeypatch.setattr(ImageContract, "of_bytes", decoding)
+    found = time_decoding(ImageContract(48), 7)
     assert (found.name, found.backend, found.batch) == ("decode PNG 48 x 48", "pillow", 1)
     assert len(found.milliseconds) == 7
     assert sizes == [(48, 48)] * (WARM_UP + 7)
@@ -157,7 +173,7 @@ def test_decoding_is_timed_on_a_png_of_that_size(monkeypatch) -> None:
 
 def test_a_batch_repeats_the_golden_samples() -> None:
     seen: list[np.ndarray] = []
-    one = Subject("a", "stub", "fp32", 1, 32, seen.append)
+    one = stub("a", seen.append)
     time_in_turns([one], samples=1, batches=(20,))
-    golden = golden_images(32)
+    golden = golden_images(ImageContract(32))
     np.testing.assert_array_equal(seen[-1], np.concatenate((golden, golden[:4])))

@@ -203,3 +203,37 @@ def test_with_eight_views_a_turned_image_gets_the_same_logits() -> None:
 
 def _quarter_turns(pixels: torch.Tensor) -> list[torch.Tensor]:
     return [pixels.rot90(turns, (2, 3)) for turns in range(4)]
+
+
+@pytest.mark.parametrize("input_range", ["raw", "unit", "imagenet"])
+def test_the_scale_of_one_deep_channel(input_range) -> None:
+    """Black and white become what they are in bytes; of the three channels it takes the average."""
+    levels = torch.tensor([0.0, 0.5, 1.0])
+    bytes_ = (255 * levels).view(1, 1, 1, 3).expand(1, 3, 1, 3)
+    mean, std = (0.449, 0.226) if input_range == "imagenet" else (0.0, 1.0)
+    expected = (levels - mean) / std * (255 if input_range == "raw" else 1)
+    deep = InputScale(input_range, 1, 4095)((4095 * levels).view(1, 1, 1, 3))
+    torch.testing.assert_close(deep.flatten(), expected, atol=1e-3, rtol=1e-6)
+    if input_range != "imagenet":
+        torch.testing.assert_close(deep[0, 0], InputScale(input_range)(bytes_)[0, 0])
+
+
+def test_a_mono_network_takes_raw_images_of_one_channel() -> None:
+    network = build(channels=1, white_level=1023, input_range="unit", crop=48).eval()
+    images = (camera_images()[..., :1].to(torch.int32) * 4).to(torch.uint16)
+    with torch.inference_mode():
+        pixels = images[:, 8:56, 8:56].permute(0, 3, 1, 2).float()
+        torch.testing.assert_close(network(images), network(pixels))
+        with pytest.raises(ValueError, match=r"must be \[N, 64, 64, 1\], got \[3, 64, 64, 3\]"):
+            network(camera_images())
+
+
+def test_images_that_are_not_square_are_cut_resized_and_mirrored() -> None:
+    network = build(size=(40, 64), crop=(32, 60), resolution=(48, 64), views=4).eval()
+    images = camera_images()[:, :40].contiguous()
+    cut = images[:, 4:36, 2:62].permute(0, 3, 1, 2).float()
+    resized = F.interpolate(cut, (48, 64), mode="bilinear", antialias=True)
+    views = (resized, resized.flip(3), resized.flip(2), resized.flip(2, 3))
+    with torch.inference_mode():
+        expected = torch.stack([network(view) for view in views]).mean(0)
+        torch.testing.assert_close(network(images), expected, atol=1e-4, rtol=1e-4)

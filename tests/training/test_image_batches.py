@@ -44,3 +44,15 @@ def test_on_a_gpu_the_pack_is_resident_where_it_fits(monkeypatch, free) -> None:
     assert (images.device.type, targets.device.type) == ("cuda", "cuda")
     assert np.array_equal(images.cpu().numpy(), IMAGES[[4, 1]])
     assert targets.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_deep_images_keep_their_values(device) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    deep = np.random.default_rng(0).integers(0, 65_536, (9, 4, 6, 1), dtype=np.uint16)
+    source = ImageSource(deep, IS_DEFECT, torch.device(device))
+    images, _ = source.batch(np.array([8, 3, 3], np.intp))
+    assert images.dtype == torch.uint16
+    assert np.array_equal(images.cpu().numpy(), deep[[8, 3, 3]])
+    assert images.float().max() > 40_000

@@ -16,6 +16,17 @@ from drupe.workbench.progress_display import progress_on
 if TYPE_CHECKING:
     from drupe.data.synthetic.truth import Truth
 
+WhiteLevel = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=255,
+        max=65_535,
+        help="Value of a white pixel, as in input.white_level; above 255: grey files of 9 to 16 "
+        "bits.",
+    ),
+]
+
 app = typer.Typer(no_args_is_help=True, help="Make, fetch and audit folders of labelled crops.")
 
 
@@ -160,6 +171,7 @@ def audit(
     replace: Annotated[
         bool, typer.Option("--replace", help="With --apply: take all earlier fixes back.")
     ] = False,
+    white_level: WhiteLevel = 255,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
@@ -187,7 +199,9 @@ def audit(
         for line in applied.lines():
             print_note(line)
     fixes = active_fixes(folder, store)
-    found = examine(folder, naming=naming, fixes=fixes, store=store, progress=progress_on())
+    found = examine(
+        folder, naming, fixes, white_level=white_level, store=store, progress=progress_on()
+    )
     if fix_list:
         proposals = found.proposed_fixes()
         write_fix_list(fix_list, proposals)

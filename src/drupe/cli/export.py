@@ -73,8 +73,11 @@ Confidence = Annotated[
 ]
 
 Channels = Annotated[
-    ChannelOrder,
-    typer.Option(help="Order in which the graph takes them; bgr: as OpenCV reads images."),
+    ChannelOrder | None,
+    typer.Option(
+        help="Order in which the graph takes them, rgb without it; bgr: as OpenCV reads images. "
+        "Not of mono runs.",
+    ),
 ]
 Precision = Annotated[
     BundlePrecision,
@@ -102,7 +105,7 @@ def export(
     min_recall: MinRecall = None,
     confidence: Confidence = None,
     precision: Precision = BundlePrecision.fp32,
-    channels: Channels = ChannelOrder.rgb,
+    channels: Channels = None,
     threads: Threads = None,
     store: Store = STORE,
     as_json: Json = False,
@@ -131,7 +134,7 @@ def export(
             request=_request(run, min_recall, confidence),
             threads=threads,
             state_dict=format is Format.PT,
-            channels=channels.value,
+            channels=channels.value if channels else None,
             progress=progress_on(),
         )
     except GateError as error:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from drupe.data.copies.copy_rule import complete_linkage, identical_groups, join
 from drupe.data.copies.near_duplicates import NearPairs, Pairs, Sketches, find_near_duplicates
+from drupe.data.decode import BYTE
 from drupe.data.discover import Listing
 from drupe.data.file_digests import file_digests
 from drupe.data.fix_matching import FixMatch
@@ -325,18 +326,21 @@ class Audit:
 
 def audit(
     root: Path,
-    *,
-    store: Path,
     naming: Naming | str | None = None,
     fixes: Overlay | Fixes | None = None,
+    *,
+    store: Path,
+    white_level: int = BYTE,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Audit:
     """Audit the dataset folder ``root``.
 
-    Images of any size are compared, large ones shrunk to 128 pixels. Items that ``fixes`` exclude
-    are left out and relabelled ones judged by their new label. ``store`` takes a scratch file
-    that is gone afterwards; ``workers`` threads decode (None: a few more than cores).
+    Images of any size are compared, large ones shrunk to 128 pixels. ``white_level``: the value of
+    a white pixel; above 255, grey files of 9 to 16 bits are wanted, and others a finding. Items
+    that ``fixes`` exclude are left out and relabelled ones judged by their new label. ``store``
+    takes a scratch file that is gone afterwards; ``workers`` threads decode (None: a few more than
+    cores).
 
     Raises
     ------
@@ -361,7 +365,12 @@ def audit(
         sketches = Sketches(len(listing.paths), scratch)
     with sketches:
         found = inspect_files(
-            listing.root, listing.paths, sketches, workers=workers, progress=progress
+            listing.root,
+            listing.paths,
+            sketches,
+            workers=workers,
+            progress=progress,
+            white_level=white_level,
         )
         alone = [f"unreadable {index}" for index in range(len(listing.paths))]
         copies = identical_groups([d or own for d, own in zip(found.digests, alone, strict=True)])
@@ -369,7 +378,9 @@ def audit(
         turned = join(copies, identical_groups(pixels))
         near = find_near_duplicates(
             sketches,
-            lambda rows: np.stack([fetch_window(listing.root / listing.paths[i]) for i in rows]),
+            lambda rows: np.stack(
+                [fetch_window(listing.root / listing.paths[i], white_level) for i in rows]
+            ),
             np.unique(turned).astype(np.intp),
             progress,
         )

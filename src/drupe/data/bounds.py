@@ -35,7 +35,12 @@ def most_pixels(side: int) -> int:
 
 
 def has_more_frames(image: Image.Image) -> bool:
-    """Return whether there is a second frame or page; nobody counts thousands of them."""
+    """Return whether there is a second frame or page; nobody counts thousands of them.
+
+    Of a multi-picture JPEG (MPO) the first picture is the image.
+    """
+    if image.format == "MPO":
+        return False
     if isinstance(image, TiffImageFile):
         return bool(image.is_animated)
     return getattr(image, "n_frames", 1) > 1

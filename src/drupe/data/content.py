@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.data.copies.patches import CONTENT_LEVEL
+from drupe.data.copies.patches import CONTENT_LEVEL, as_rgb
 
 KEEP = 0.999
 """Share of all content pixels that ``input.crop: auto`` keeps at least."""
@@ -100,17 +100,23 @@ def content_masks(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return mask
 
 
-def content_crop(images: NDArray[np.uint8], keep: float = KEEP, multiple: int = 8) -> int:
+def content_crop(
+    images: NDArray[np.uint8 | np.uint16],
+    keep: float = KEEP,
+    multiple: int = 8,
+    white_level: int = 255,
+) -> int:
     """Side in pixels of the smallest centre crop that holds at least ``keep`` of all content.
 
-    images: uint8 [N, S, S, 3], read in chunks, so a memory map is fine. The side is a multiple of
-    ``multiple``, or S itself; S too where no image has content.
+    images: [N, S, S, C], C = 3 or 1, white at ``white_level``; read in chunks, so a memory map is
+    fine. The side is a multiple of ``multiple``, or S itself; S too where no image has content.
     """
     side = images.shape[1]
     content = ContentMap(side)
     chunk = max(1, _CHUNK_BYTES // (side * side * 3))
     for start in range(0, len(images), chunk):
-        content.add(content_masks(np.asarray(images[start : start + chunk])))
+        part = np.asarray(images[start : start + chunk])
+        content.add(content_masks(as_rgb(part, white_level)))
     return content.crop(keep, multiple)
 
 

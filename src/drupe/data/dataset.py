@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.data.decode import BYTE
 from drupe.data.discover import Listing
 from drupe.data.file_digests import file_digests
 from drupe.data.fix_matching import FixMatch
 from drupe.data.fixes import Fixes
-from drupe.data.image_contract import Sizes
+from drupe.data.image_contract import Channels, ImageContract, RawPixel, Sizes
 from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
 from drupe.data.overlay import Overlay, match_fixes
@@ -22,6 +23,7 @@ from drupe.data.pack import Unreadable, open_pack
 from drupe.data.walk import PassedOver
 from drupe.errors import InputError, shortened
 from drupe.progress import Progress, silent
+from drupe.sides import Size
 
 SHOWN = 20
 """Problems of one kind that a message names before it only counts."""
@@ -29,14 +31,15 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Dataset:
-    """N labelled images of S × S pixels, sorted by path.
+    """N labelled images of H × W pixels and C channels, sorted by path.
 
     root: the folder, or that of the table; classes: (clean, defect); paths: POSIX, relative to
     ``root``; is_defect and in_val: bool [N], after fixes; has_val: whether the dataset brings its
     own test split; digests: SHA-256 (hex) of each file's bytes; fingerprint: SHA-256 (hex) over
-    path, class, split and digest of all items; images: uint8 [N, S, S, 3], a read-only memory map;
-    skipped: (path, reason) of files left out because they couldn't be read; cache: the folder of
-    the pack, where what derives from the pixels may be kept; test_name, notes and passed: as a
+    path, class, split and digest of all items; images: [N, H, W, C], a read-only memory map: uint8,
+    or uint16 where ``white_level``, the value of a white pixel, lies above 255; skipped: (path,
+    reason) of files left out because they couldn't be read; cache: the folder of the pack, where
+    what derives from the pixels may be kept; test_name, notes and passed: as a
     :class:`drupe.data.discover.Listing` has them; fixed: the fixes, and what became of them. types
     [N]: each item's type of defect, '' for clean items and where it isn't known; origins [N]: the
     group that each comes from, such as a camera; both None where nothing tells.
@@ -50,9 +53,10 @@ class Dataset:
     has_val: bool
     digests: tuple[str, ...]
     fingerprint: str
-    images: np.memmap[Any, np.dtype[np.uint8]]
+    images: np.memmap[Any, np.dtype[RawPixel]]
     skipped: tuple[tuple[str, str], ...]
     cache: Path
+    white_level: int = BYTE
     test_name: str = "val"
     notes: tuple[str, ...] = ()
     passed: PassedOver = field(default_factory=PassedOver)
@@ -65,10 +69,12 @@ def open_dataset(
     root: Path,
     *,
     store: Path,
-    size: int,
+    size: Size,
     naming: Naming | str | None = None,
     unreadable: Unreadable = "error",
     sizes: Sizes = "refuse",
+    channels: Channels = "rgb",
+    white_level: int = BYTE,
     fixes: Overlay | Fixes | None = None,
     workers: int | None = None,
     progress: Progress = silent,
@@ -82,15 +88,13 @@ def open_dataset(
     store
         Folder for packs and digests; made where missing.
     size
-        Side of the images in pixels.
+        Side of the images in pixels, or (height, width).
     naming
         How names are to be read; a mere name is that of the defect class, None: found by name.
     unreadable
-        "error" refuses files that don't decode; "skip" leaves them out and lists them in
-        ``Dataset.skipped``.
-    sizes
-        "refuse" wants every image to be ``size`` × ``size``; "resize" and "pad" take the others,
-        see :class:`drupe.data.image_contract.ImageContract`.
+        "error" refuses files that don't decode; "skip" lists them in ``Dataset.skipped``.
+    sizes, channels, white_level
+        Those of a :class:`drupe.data.image_contract.ImageContract`.
     fixes
         Images to leave out and labels to change; the files stay as they are. Those of an overlay
         are found by content, and what isn't there is listed in ``Dataset.fixed``. Of mere paths, a
@@ -103,8 +107,7 @@ def open_dataset(
     InputError
         With everything found wrong with the folder, its images, the fixes or the store.
     """
-    root, store = Path(root), Path(store)
-    listing = list_dataset(root, naming)
+    listing = list_dataset(Path(root), naming)
     root = listing.root
     _refuse_weights(listing)
     found = file_digests(root, listing.paths, store=store, workers=workers, progress=progress)
@@ -119,9 +122,8 @@ def open_dataset(
         listing.paths,
         digests,
         store=store,
-        size=size,
+        contract=ImageContract(size, sizes, channels, white_level),
         unreadable=unreadable,
-        sizes=sizes,
         workers=workers,
         progress=progress,
     )
@@ -144,6 +146,7 @@ def open_dataset(
         images=pack.images,
         skipped=skipped,
         cache=pack.folder,
+        white_level=white_level,
         test_name=listing.test_name,
         notes=listing.notes,
         passed=listing.passed,

@@ -1,4 +1,4 @@
-"""One image file becomes uint8 [H, W, 3], or a short reason why it doesn't.
+"""One image file becomes pixels, or a short reason why it doesn't.
 
 Letters: H and W, height and width in pixels.
 """
@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from drupe.data.bounds import MAX_PIXELS, has_more_frames, too_costly, upright_size
+from drupe.data.damage import PREMATURE_END, jpeg_damage, tiff_damage
 
 MAX_BYTES = 1 << 29
 """Larger files are refused unread: no image of ``MAX_PIXELS`` with 8 bits a channel needs more."""
@@ -24,8 +25,12 @@ MAX_BYTES = 1 << 29
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 OPAQUE_MODES = frozenset({"1", "L", "P", "RGB"})
 ALPHA_MODES = frozenset({"LA", "PA", "RGBA"})
-DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+GREY_MODES = frozenset({"1", "L", "LA"})
+SIXTEEN_BITS = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
+DEEP_MODES = SIXTEEN_BITS | {"I", "F"}
 
+BYTE, DEEPEST = 255, 65_535
+"""Value of a white pixel in 8 and in 16 bits."""
 
 TRUNCATED = "truncated file"
 
@@ -70,7 +75,8 @@ def decode(path: Path | str) -> NDArray[np.uint8]:
     """Decode an image file.
 
     Grey, 1-bit and palette images become RGB, an alpha channel that is opaque everywhere is
-    dropped, and the EXIF orientation is applied.
+    dropped, and the EXIF orientation is applied. Of a multi-picture JPEG (MPO) that is its first
+    picture.
 
     Returns
     -------
@@ -93,22 +99,38 @@ def decode_bytes(data: bytes) -> NDArray[np.uint8]:
 
 def open_image(
     data: bytes,
+    mono: bool = False,
+    white_level: int = BYTE,
     most: int = MAX_PIXELS,
     look: Callable[[tuple[int, int]], None] = lambda size: None,
 ) -> Image.Image:
-    """Decode the bytes of an image file to a Pillow image in mode RGB; see :func:`decode`.
+    """Decode the bytes of an image file to a Pillow image; see :func:`decode`.
 
-    ``most``: pixels that it may have. ``look`` is given its upright width and height before it is
-    decoded, and may raise.
+    ``mono``: only grey files are taken, in mode L. ``white_level``: the value of a white pixel;
+    above 255, only grey files of more than 8 bits are taken, in mode I;16. RGB otherwise. ``most``:
+    pixels that it may have. ``look`` is given its upright width and height before it is decoded,
+    and may raise.
+
+    Raises:
+        UnreadableImageError: also a pixel above ``white_level``.
     """
     if not data:
         raise UnreadableImageError("empty file (0 bytes)")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_header(image, data, most)
+            bits = _bits_per_channel(image, data)
+            if white_level > BYTE:
+                _check_deep(image, bits)
+            else:
+                _check_bytes(image, bits, mono)
             look(upright_size(image))
             _check_png(image, data)
-            return _to_rgb(ImageOps.exif_transpose(image))
+            _check_pixels(image, data)
+            upright = _upright(image)
+            if white_level > BYTE:
+                return _native(upright, white_level)
+            return _opaque(upright, "L" if mono else "RGB")
     except (UnreadableImageError, MemoryError):
         raise
     except UnidentifiedImageError:
@@ -131,13 +153,37 @@ def _check_header(image: Image.Image, data: bytes, most: int) -> None:
     reason = too_costly(image, data, most)
     if reason is not None:
         raise UnreadableImageError(reason)
-    bits = _bits_per_channel(image, data)
-    if bits > 8:
-        raise UnreadableImageError(f"{bits} bits per channel, must be 8 or fewer")
     if has_more_frames(image):
         raise UnreadableImageError("several frames or pages, must be 1")
+
+
+def _check_bytes(image: Image.Image, bits: int, mono: bool) -> None:
+    """Refuse what isn't an image of up to 8 bits a channel, or no grey one where ``mono``."""
+    if bits > 8:
+        way = ""
+        if image.mode in SIXTEEN_BITS:
+            way = " (input.channels=mono with input.white_level above 255 takes grey files of 16)"
+        raise UnreadableImageError(f"{bits} bits per channel, must be 8 or fewer{way}")
     if image.mode not in OPAQUE_MODES | ALPHA_MODES:
         raise UnreadableImageError(f"colour mode {image.mode}, must be grey, palette or RGB")
+    if mono and image.mode not in GREY_MODES:
+        raise UnreadableImageError(
+            f"colour mode {image.mode}, must be grey (input.channels=rgb takes colour)"
+        )
+
+
+def _check_deep(image: Image.Image, bits: int) -> None:
+    """Refuse what isn't a grey image of 9 to 16 bits."""
+    if bits <= 8:
+        raise UnreadableImageError(
+            f"{bits} bits per channel, must be 9 to 16 (input.white_level=255 takes 8)"
+        )
+    if image.mode not in SIXTEEN_BITS or "transparency" in image.info:
+        what = f"{bits} bits per channel, colour mode {image.mode}"
+        raise UnreadableImageError(f"{what}, must be opaque grey of 9 to 16 bits, unsigned")
+    # Pillow turns such files of 8 bits over, and leaves those of 16 as they are.
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0:
+        raise UnreadableImageError("white is stored as 0, black must be (TIFF tag 262 = 1)")
 
 
 def _bits_per_channel(image: Image.Image, data: bytes) -> int:
@@ -161,10 +207,58 @@ def _check_png(image: Image.Image, data: bytes) -> None:
             again.verify()
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _check_pixels(image: Image.Image, data: bytes) -> None:
+    """Refuse damage to the pixels of a JPEG or TIFF that Pillow decodes without a word."""
+    reason = None
+    if image.format in ("JPEG", "MPO"):
+        reason = jpeg_damage(data)
+    elif isinstance(image, TiffImageFile):
+        reason = tiff_damage(image, data)
+    if reason is not None:
+        whole = not reason.startswith(PREMATURE_END)
+        raise UnreadableImageError(f"damaged file ({reason})" if whole else TRUNCATED)
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings an image of each EXIF orientation upright (TIFF 6.0, tag 274)."""
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the image as its EXIF orientation has it; nothing is written anew."""
+    image.load()
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow raises a dozen types; metadata that can't be read turns nothing
+        orientation = 1
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _native(image: Image.Image, white_level: int) -> Image.Image:
+    """Return an image of 16 bits in this machine's byte order; none of its pixels is too bright."""
+    pixels = np.asarray(image).astype(np.uint16)
+    highest = int(pixels.max())
+    if highest > white_level:
+        raise UnreadableImageError(
+            f"pixel value {highest:,}, must be at most the white level {white_level:,}"
+        )
+    return Image.fromarray(pixels)
+
+
+def _opaque(image: Image.Image, mode: str) -> Image.Image:
     if image.mode in ALPHA_MODES or "transparency" in image.info:
-        image = image.convert("RGBA")
-        lowest = int(np.asarray(image.getchannel("A")).min())
+        alpha = image.convert("RGBA").getchannel("A")
+        lowest = int(np.asarray(alpha).min())
         if lowest < 255:
             raise UnreadableImageError(f"transparency (alpha down to {lowest}), must be opaque")
-    return image if image.mode == "RGB" else image.convert("RGB")
+        if image.mode not in GREY_MODES:
+            image = image.convert("RGBA")
+    return image if image.mode == mode else image.convert(mode)

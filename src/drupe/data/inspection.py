@@ -17,8 +17,8 @@ from PIL import Image
 from drupe.data.content import ContentMap, content_masks, is_blank
 from drupe.data.copies.copy_rule import pixel_key
 from drupe.data.copies.near_duplicates import Sketches
-from drupe.data.copies.patches import WINDOW, window
-from drupe.data.decode import FORMATS, UnreadableImageError, open_image, read_file
+from drupe.data.copies.patches import WINDOW, as_rgb, window
+from drupe.data.decode import BYTE, FORMATS, UnreadableImageError, open_image, read_file
 from drupe.data.parallel import in_order
 from drupe.progress import Progress
 
@@ -82,10 +82,12 @@ def inspect_files(
     *,
     workers: int | None,
     progress: Progress,
+    white_level: int = BYTE,
 ) -> Inspection:
     """Read and decode the files ``root / path`` in threads; fill ``sketches`` as well.
 
-    A file that gives no image is a finding, not an error. Memory doesn't grow with the number of
+    ``white_level``: the value of a white pixel; above 255, grey files of 9 to 16 bits are wanted. A
+    file that gives no image is a finding, not an error. Memory doesn't grow with the number of
     images but for about 200 bytes each.
     """
     found = Inspection()
@@ -94,7 +96,7 @@ def inspect_files(
         files = []
         windows = np.zeros((len(indices), WINDOW, WINDOW, 2), dtype=np.uint8)
         for row, index in enumerate(indices):
-            file, cut = _inspect(root / paths[index])
+            file, cut = _inspect(root / paths[index], white_level)
             files.append(file)
             if cut is not None and not file.blank:
                 windows[row] = cut
@@ -109,29 +111,37 @@ def inspect_files(
     return found
 
 
-def fetch_window(path: Path) -> NDArray[np.uint8]:
+def fetch_window(path: Path, white_level: int = BYTE) -> NDArray[np.uint8]:
     """Read the window of an image again; black if the file has become unreadable meanwhile."""
     try:
-        return window(np.asarray(open_image(read_file(path))))
+        return window(as_rgb(_pixels(read_file(path), white_level), white_level))
     except UnreadableImageError:
         return np.zeros((WINDOW, WINDOW, 2), dtype=np.uint8)
 
 
-def _inspect(path: Path) -> tuple[_File, NDArray[np.uint8] | None]:
+def _pixels(data: bytes, white_level: int) -> NDArray[np.uint8 | np.uint16]:
+    """Return uint8 [H, W, 3], or uint16 [H, W, 1] where white lies above 255."""
+    is_deep = white_level > BYTE
+    pixels = np.asarray(open_image(data, mono=is_deep, white_level=white_level))
+    return pixels[..., np.newaxis] if is_deep else pixels
+
+
+def _inspect(path: Path, white_level: int) -> tuple[_File, NDArray[np.uint8] | None]:
     digest = mode = ""
     try:
         data = read_file(path)
         digest = hashlib.sha256(data).hexdigest()
         mode = _mode(data)
-        image = np.asarray(open_image(data))
+        pixels = _pixels(data, white_level)
     except UnreadableImageError as error:
         return _File(digest, mode=mode, reason=error.reason), None
+    image = as_rgb(pixels, white_level)
     height, width = image.shape[:2]
     content = content_masks(image)
     mapped = height == width <= MAPPED_SIDE
     file = _File(
         digest=digest,
-        key=pixel_key(image),
+        key=pixel_key(pixels),
         size=(width, height),
         mode=mode,
         blank=is_blank(image, content),

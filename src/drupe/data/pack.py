@@ -1,7 +1,8 @@
-"""Decode once: all images of a dataset as one uint8 array in a file, read by memory map.
+"""Decode once: all images of a dataset as one array in a file, read by memory map.
 
-``STORE/packed/KEY/`` holds ``images.npy``, uint8 [N, S, S, 3], and ``pack.json``, which is written
-last. KEY is a hash of the files' digests in order and of what shapes the pixels.
+``STORE/packed/KEY/`` holds ``images.npy``, uint8 or uint16 [N, H, W, C] as the
+:class:`drupe.data.image_contract.ImageContract` has it, and ``pack.json``, which is written last.
+KEY is a hash of the files' digests in order and of what shapes the pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pydantic import BaseModel, Field
 
 from drupe.configuration import validate
 from drupe.data.decode import UnreadableImageError, read_file
-from drupe.data.image_contract import ImageContract, OtherSizeError, Sizes
+from drupe.data.image_contract import ImageContract, OtherSizeError, RawPixel, Sizes
 from drupe.data.parallel import in_order
 from drupe.data.store_errors import writing_to
 from drupe.derived import DIGEST, is_sealed, sealed
@@ -31,6 +32,7 @@ from drupe.errors import InputError, shortened
 from drupe.files import read_json, write_json
 from drupe.notices import notice
 from drupe.progress import Progress, silent
+from drupe.sides import Size, height_and_width
 
 PACK_VERSION = 3
 """Raised when the same files would give other pixels or another layout."""
@@ -59,13 +61,13 @@ ENOUGH = 10_000
 
 @dataclass(frozen=True)
 class Pack:
-    """A packed dataset: its folder, images uint8 [N, S, S, 3] (a read-only map), and what it lacks.
+    """A packed dataset: its folder, images [N, H, W, C] (a read-only map), and what it lacks.
 
     skipped: index into the packed paths → reason, for files that gave no image.
     """
 
     folder: Path
-    images: np.memmap[Any, np.dtype[np.uint8]]
+    images: np.memmap[Any, np.dtype[RawPixel]]
     skipped: dict[int, str]
 
 
@@ -89,15 +91,17 @@ class _Document(BaseModel):
 
     version: int
     images: int = Field(gt=0, strict=True)
-    size: int
+    size: Size
     sizes: Sizes
     checksum: int = Field(strict=True)
     skipped: tuple[_Skipped, ...]
 
 
-def pack_key(digests: Sequence[str], size: int, sizes: Sizes) -> str:
+def pack_key(digests: Sequence[str], contract: ImageContract) -> str:
     """Name of the pack of these files: hex, 32 digits."""
-    head = f"{PACK_VERSION} {size} {sizes} "
+    head = f"{PACK_VERSION} {contract.size} {contract.sizes} "
+    if contract.is_mono:
+        head += f"mono {contract.white_level} "
     return hashlib.sha256((head + " ".join(digests)).encode()).hexdigest()[:32]
 
 
@@ -107,16 +111,14 @@ def open_pack(
     digests: Sequence[str],
     *,
     store: Path,
-    size: int,
+    contract: ImageContract,
     unreadable: Unreadable = "error",
-    sizes: Sizes = "refuse",
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Pack:
     """Open the pack of the files ``root / path``, and make it first where there is none.
 
-    ``sizes`` says what is done with an image of another size, see
-    :class:`drupe.data.image_contract.ImageContract`.
+    ``contract``: how they become pixels; its channels are ``rgb`` or ``mono``.
 
     Raises
     ------
@@ -124,28 +126,32 @@ def open_pack(
         All unreadable files (``unreadable="error"``) and other image sizes
         (``sizes="refuse"``) in one message; a store that is full or can't be written to.
     """
-    folder = store / "packed" / pack_key(digests, size, sizes)
-    pack = _read(folder, size, len(paths))
+    folder = store / "packed" / pack_key(digests, contract)
+    pack = _read(folder, contract, len(paths))
     if pack is None:
         if folder.exists():
             notice(f"{folder}: damaged: its images are packed anew")
         with writing_to(store):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(folder, progress):
-                pack = _read(folder, size, len(paths))  # made meanwhile?
+                pack = _read(folder, contract, len(paths))  # made meanwhile?
                 if pack is None:
-                    _check_space(store, len(paths) * size * size * 3)
-                    packing = _Packing(root, paths, digests, size, sizes, unreadable, workers)
+                    _check_space(store, len(paths) * _bytes(contract))
+                    packing = _Packing(root, paths, digests, contract, unreadable, workers)
                     packing.make(folder, progress)
-                    pack = _read(folder, size, len(paths))
+                    pack = _read(folder, contract, len(paths))
     if pack is None:
         raise InputError(f"{folder}: damaged, delete it and try again")
     if pack.skipped and unreadable == "error":
-        raise InputError(_problems(root, paths, _Report(pack.skipped), size, unreadable))
+        raise InputError(_problems(root, paths, _Report(pack.skipped), contract.size, unreadable))
     return pack
 
 
-def _read(folder: Path, size: int, paths: int) -> Pack | None:
+def _bytes(contract: ImageContract) -> int:
+    return int(np.prod(contract.shape)) * contract.dtype.itemsize
+
+
+def _read(folder: Path, contract: ImageContract, paths: int) -> Pack | None:
     """Open the complete pack of ``paths`` files; None where there is none or it is damaged."""
     source = folder / "pack.json"
     try:
@@ -164,7 +170,7 @@ def _read(folder: Path, size: int, paths: int) -> Pack | None:
         images = np.lib.format.open_memmap(file, mode="r")
     except ValueError:  # cut off
         return None
-    if images.dtype != np.uint8 or images.shape != (document.images, size, size, 3):
+    if images.dtype != contract.dtype or images.shape != (document.images, *contract.shape):
         return None
     return Pack(folder, images, skipped)
 
@@ -227,8 +233,7 @@ class _Packing:
     root: Path
     paths: Sequence[str]
     digests: Sequence[str]
-    size: int
-    sizes: Sizes
+    contract: ImageContract
     unreadable: Unreadable
     workers: int | None
 
@@ -243,8 +248,8 @@ class _Packing:
             document = _Document(
                 version=PACK_VERSION,
                 images=len(self.paths) - len(report.unreadable),
-                size=self.size,
-                sizes=self.sizes,
+                size=self.contract.size,
+                sizes=self.contract.sizes,
                 checksum=_checksum(temporary / IMAGES),
                 skipped=tuple(
                     _Skipped(index=index, path=self.paths[index], reason=reason)
@@ -256,7 +261,7 @@ class _Packing:
                 temporary.rename(folder)
             except OSError:
                 if (
-                    _read(folder, self.size, len(self.paths)) is None
+                    _read(folder, self.contract, len(self.paths)) is None
                 ):  # nobody was faster: what is there is damaged
                     shutil.rmtree(folder, ignore_errors=True)
                     temporary.rename(folder)
@@ -266,20 +271,21 @@ class _Packing:
     def _refuse(self, report: _Report) -> None:
         fatal = report.other_sizes or (report.unreadable and self.unreadable == "error")
         if fatal or len(report.unreadable) == len(self.paths):
-            problems = _problems(self.root, self.paths, report, self.size, self.unreadable)
+            size = self.contract.size
+            problems = _problems(self.root, self.paths, report, size, self.unreadable)
             raise InputError(problems)
 
     def _write_images(self, target: Path, progress: Progress) -> _Report:
         """Write the images in order; files that give none leave no gap."""
         report = _Report()
-        chunk = max(1, min(64, CHUNK_BYTES // (self.size * self.size * 3)))
+        chunk = max(1, min(64, CHUNK_BYTES // _bytes(self.contract)))
         what = progress("decode", len(self.paths), "images")
         with what as tracker, target.open("wb") as stream:
             self._write_header(stream, len(self.paths))
             for images, part in in_order(self._decode, range(len(self.paths)), chunk, self.workers):
                 # Plain writes: on a full disk a memory map would kill the process instead.
                 for image in images:
-                    stream.write(image.data)
+                    stream.write(np.ascontiguousarray(image).data)
                 report.unreadable |= part.unreadable
                 report.other_sizes |= part.other_sizes
                 report.looked_at += part.looked_at
@@ -299,11 +305,12 @@ class _Packing:
 
     def _write_header(self, stream: BinaryIO, images: int) -> None:
         """Write the header of the .npy file, whose length is the same for any number of images."""
-        shape = (images, self.size, self.size, 3)
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        shape = (images, *self.contract.shape)
+        descr = np.lib.format.dtype_to_descr(self.contract.dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
 
-    def _decode(self, indices: Sequence[int]) -> tuple[list[NDArray[np.uint8]], _Report]:
+    def _decode(self, indices: Sequence[int]) -> tuple[list[NDArray[RawPixel]], _Report]:
         images = []
         report = _Report(looked_at=len(indices))
         for index in indices:
@@ -315,19 +322,20 @@ class _Packing:
                 report.unreadable[index] = error.reason
         return images, report
 
-    def _pixels(self, index: int) -> NDArray[np.uint8]:
+    def _pixels(self, index: int) -> NDArray[RawPixel]:
         data = read_file(self.root / self.paths[index])
         # The pack is found by these digests: pixels of other bytes must never get under them.
         if hashlib.sha256(data).hexdigest() != self.digests[index]:
             raise UnreadableImageError("changed while it was being read")
-        return ImageContract(self.size, self.sizes).of_bytes(data)
+        return self.contract.of_bytes(data)
 
 
 def _problems(
-    root: Path, paths: Sequence[str], report: _Report, size: int, unreadable: Unreadable
+    root: Path, paths: Sequence[str], report: _Report, size: Size, unreadable: Unreadable
 ) -> list[str]:
     """Say what is wrong with the images, a line for each of the first files."""
     problems = []
+    rows, columns = height_and_width(size)
     stopped = bool(report.looked_at) and report.looked_at < len(paths)
     of = f"the first {report.looked_at:,}" if stopped else f"{len(paths):,}"
     if report.unreadable:
@@ -337,8 +345,9 @@ def _problems(
         problems += shortened([f"  {paths[index]}: {reason}" for index, reason in listed], SHOWN)
     if report.other_sizes:
         problems.append(
-            f"{root}: images must be {size}x{size} pixels, got {len(report.other_sizes):,} of {of} "
-            "in other sizes (data.sizes=resize or pad takes them, input.size sets the size):"
+            f"{root}: images must be {columns}x{rows} pixels, "
+            f"got {len(report.other_sizes):,} of {of} in other sizes "
+            "(data.sizes=resize or pad takes them, input.size sets the size):"
         )
         examples = {
             shape: paths[i] for i, shape in sorted(report.other_sizes.items(), reverse=True)

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.data.image_contract import RawPixel
 from drupe.deployment.forks import loaded, require_first_user, require_own
 from drupe.deployment.graph_file import external_tensors
 from drupe.errors import DrupeError, InputError, MissingExtraError
@@ -21,11 +22,9 @@ Backend = Literal["onnxruntime", "openvino"]
 MOST_THREADS = 256
 """More would take minutes to start and slow every call."""
 
-LEAST, MOST = -1e-6, 1 + 1e-6
-"""Scores are in [0, 1]; 32-bit sigmoids may end a rounding step outside."""
-
-Images = NDArray[np.uint8]
+Images = NDArray[RawPixel]
 Scores = NDArray[np.float32]
+Shape = tuple[int | None, ...]
 
 LEAST, MOST = -1e-6, 1 + 1e-6
 """Scores are in [0, 1]; 32-bit sigmoids may end a rounding step outside."""
@@ -39,13 +38,14 @@ def is_score(values: Scores) -> NDArray[np.bool_]:
 class Session(Protocol):
     """A graph ready to run; may be called from several threads at once.
 
-    ``side`` is the side S of the images that the graph takes, None where it leaves it open.
+    ``takes``: height, width and channels of the images that the graph takes, None for what it
+    leaves open; empty where it takes no batch of images.
     """
 
-    side: int | None
+    takes: Shape
 
     def __call__(self, images: Images) -> Scores:
-        """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+        """Return scores float32 [N] of raw images [N, H, W, C]."""
 
     def outputs(self, images: Images) -> tuple[Scores, ...]:
         """Return the scores, then those of types, float32 [N, T], where the graph gives such."""
@@ -177,12 +177,12 @@ class OnnxRuntimeSession:
         )
         graph_input = self._session.get_inputs()[0]
         self._input = graph_input.name
-        self.side: int | None = _side(graph_input.shape)
+        self.takes: Shape = _image_shape(graph_input.shape)
         self._process = os.getpid()
         loaded(self)
 
     def __call__(self, images: Images) -> Scores:
-        """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+        """Return scores float32 [N] of raw images [N, H, W, C]."""
         return self.outputs(images)[0]
 
     def outputs(self, images: Images) -> tuple[Scores, ...]:
@@ -199,9 +199,10 @@ class OpenVinoSession:
         core = _openvino_core()
         model = core.read_model(model=graph)
         shape = model.inputs[0].partial_shape
-        self.side: int | None = _side(
+        self.takes: Shape = _image_shape(
             [None if dim.is_dynamic else dim.get_length() for dim in shape]
         )
+        self._pixel = model.inputs[0].element_type.get_type_name()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads * callers,
@@ -219,12 +220,14 @@ class OpenVinoSession:
         loaded(self)
 
     def __call__(self, images: Images) -> Scores:
-        """Return scores float32 [N] of uint8 [N, S, S, 3]."""
+        """Return scores float32 [N] of raw images [N, H, W, C]."""
         return self.outputs(images)[0]
 
     def outputs(self, images: Images) -> tuple[Scores, ...]:
         """Return the scores, then those of types, float32 [N, T], where the graph gives such."""
         require_own(self._process)
+        if self._pixel != _PIXELS.get(images.dtype.name):  # OpenVINO would convert them
+            raise TypeError(f"the graph takes {self._pixel}, got {images.dtype.name}")
         request = getattr(self._requests, "request", None)
         if request is None:
             request = self._requests.request = self._model.create_infer_request()
@@ -233,8 +236,12 @@ class OpenVinoSession:
         return tuple(np.array(results[place]) for place in range(len(results)))
 
 
-def _side(shape: Sequence[Any]) -> int | None:
-    """Return S of an input shape [N, S, S, 3]; 0 where it is another shape."""
-    if len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:
-        return 0
-    return shape[1] if isinstance(shape[1], int) else None
+_PIXELS = {"uint8": "u8", "uint16": "u16"}
+"""OpenVINO's names of the types that raw pixels have."""
+
+
+def _image_shape(shape: Sequence[Any]) -> Shape:
+    """Return (H, W, C) of an input shape [N, H, W, C], None for open ones; else nothing."""
+    if len(shape) != 4:
+        return ()
+    return tuple(one if isinstance(one, int) else None for one in shape[1:])

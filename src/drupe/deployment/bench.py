@@ -83,8 +83,8 @@ def bench_paths(
         timings = time_in_turns(
             subjects, batches=batches, samples=samples, pause_ms=pause_ms, progress=progress
         )
-        sizes = sorted({one.size for one in subjects})
-        decoding = [time_decoding(size, samples) for size in sizes]
+        contracts = sorted({one.contract for one in subjects}, key=str)
+        decoding = [time_decoding(contract, samples) for contract in contracts]
     return Bench(timings, decoding, found | {"pause_ms": pause_ms})
 
 

@@ -1,6 +1,6 @@
 """Writing a bundle, and verifying one on the machine where it is to run.
 
-Letters: G golden samples of S × S pixels.
+Letters: G golden samples of H × W pixels and C channels.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.arrays import read_arrays
+from drupe.data.decode import BYTE
+from drupe.data.image_contract import ImageContract, RawPixel
 from drupe.data.synthetic.rendering import render_crops
 from drupe.deployment.backends import require_scores, runs_here
 from drupe.deployment.frames import read_frames
@@ -41,14 +43,26 @@ TYPES_SUFFIX = "_types"
 SMALLEST_RENDERED = 32
 
 
-def golden_images(size: int) -> NDArray[np.uint8]:
-    """Return synthetic crops uint8 [G, size, size, 3], always the same: no customer's image."""
+def golden_images(contract: ImageContract) -> NDArray[RawPixel]:
+    """Return synthetic crops [G, H, W, C], always the same: no customer's image.
+
+    Mono ones show the brightest channel; deep ones are as bright, their lowest bits noise.
+    """
     random = np.random.default_rng(0)
     is_defect = np.arange(GOLDEN_COUNT) % 2 == 1
-    side = max(size, SMALLEST_RENDERED)
+    height, width, _ = contract.shape
+    side = max(height, width, SMALLEST_RENDERED)
     crops = render_crops(is_defect, side, random)
-    start = (side - size) // 2
-    return np.ascontiguousarray(crops[:, start : start + size, start : start + size])
+    top, left = (side - height) // 2, (side - width) // 2
+    crops = np.ascontiguousarray(crops[:, top : top + height, left : left + width])
+    if not contract.is_mono:
+        return contract.ordered(crops)
+    grey: NDArray[np.uint8] = crops.max(axis=-1, keepdims=True)
+    if contract.white_level == BYTE:
+        return grey
+    finer = grey + random.random(grey.shape)
+    deep: NDArray[np.uint16] = (finer * (contract.white_level / (BYTE + 1))).astype(np.uint16)
+    return deep
 
 
 def golden_types(function: str) -> str:
@@ -56,7 +70,7 @@ def golden_types(function: str) -> str:
     return f"{function.replace(' ', '_')}{TYPES_SUFFIX}"
 
 
-def golden_file(images: NDArray[np.uint8], scores: Mapping[str, NDArray[np.float32]]) -> bytes:
+def golden_file(images: NDArray[RawPixel], scores: Mapping[str, NDArray[np.float32]]) -> bytes:
     """Return an ``.npz`` of the images and of each function's scores, by its name."""
     buffer = io.BytesIO()
     named = {name.replace(" ", "_"): values for name, values in scores.items()}
@@ -159,10 +173,10 @@ def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified
     """
     manifest = read_manifest(folder)
     contents = read_files(folder, manifest)
-    size = manifest.input.size
     if manifest.frames is not None:
         read_frames(contents[manifest.frames], str(folder / manifest.frames))
-    golden = _read_golden(contents[manifest.golden], folder / manifest.golden, size)
+    contract = manifest.input.contract
+    golden = _read_golden(contents[manifest.golden], folder / manifest.golden, contract)
     found = []
     for function in manifest.functions:
         expected = golden.get(function.name.replace(" ", "_"))
@@ -195,8 +209,8 @@ def _compared(
     return Verified(function, difference, int(np.count_nonzero(here != there)))
 
 
-def _read_golden(content: bytes, path: Path, size: int) -> dict[str, NDArray[Any]]:
-    """Return ``images`` uint8 [G, size, size, 3] and each function's scores float32 [G]."""
+def _read_golden(content: bytes, path: Path, contract: ImageContract) -> dict[str, NDArray[Any]]:
+    """Return ``images`` [G, H, W, C] and each function's scores float32 [G]."""
     try:
         found = read_arrays(content)
     except ValueError as error:
@@ -205,9 +219,10 @@ def _read_golden(content: bytes, path: Path, size: int) -> dict[str, NDArray[Any
         raise InputError(f"{path}: not golden samples (lacks images)")
     images = found["images"]
     count = len(images) if images.ndim else 0
-    if not count or images.dtype != np.uint8 or images.shape != (count, size, size, 3):
+    shape = contract.shape
+    if not count or images.dtype != contract.dtype or images.shape != (count, *shape):
         raise InputError(
-            f"{path}: images: must be uint8 [G, {size}, {size}, 3], "
+            f"{path}: images: must be {contract.dtype} [G, {', '.join(map(str, shape))}], "
             f"got {images.dtype} {list(images.shape)}"
         )
     for name, scores in found.items():

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from drupe.data.image_contract import Channels, ImageContract
 from drupe.deployment.backends import Images
 from drupe.deployment.timing import Subject
 from drupe.errors import InputError
 from drupe.models.ensemble import AnyNetwork
 from drupe.runs.record import read_record
+from drupe.sides import simplest
 from drupe.training.saved import load_network
 
 THRESHOLD = 0.5
@@ -42,4 +44,11 @@ def network_subject(name: str, network: AnyNetwork, temperature: float, threads:
             scores = torch.sigmoid(z / temperature).numpy()
         return np.where(scores < THRESHOLD, "accept", "reject")
 
-    return Subject(name, "pytorch", "fp32", threads, network.geometry.size, decide)
+    return Subject(name, "pytorch", "fp32", threads, taken_by(network), decide)
+
+
+def taken_by(network: AnyNetwork) -> ImageContract:
+    """Return what images a network takes; others are refused."""
+    channels: Channels = "mono" if network.scale.channels == 1 else "rgb"
+    size = simplest(network.image_shape[:2])
+    return ImageContract(size, channels=channels, white_level=network.scale.white_level)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.fix_matching import FixMatch
-from drupe.data.image_contract import Channels, ImageContract, read_images
+from drupe.data.image_contract import ImageContract, Order, RawPixel, read_images
 from drupe.data.overlay import find_fixes
 from drupe.data.table import folder_of
 from drupe.deployment.gate import Crops
@@ -45,8 +45,8 @@ class Evidence:
     fixed: Mapping[Path, FixMatch]
 
     @property
-    def fit_images(self) -> NDArray[np.uint8]:
-        """The images that the network learnt from, uint8 [n, S, S, 3], as the graph takes them."""
+    def fit_images(self) -> NDArray[RawPixel]:
+        """The images that the network learnt from, [n, H, W, C], as the graph takes them."""
         return self.contract.ordered(self.data.dataset.images[self.data.split.fit])
 
     @property
@@ -55,7 +55,7 @@ class Evidence:
         return self.data.dataset.is_defect[self.data.split.fit]
 
     @property
-    def held_out_images(self) -> NDArray[np.uint8]:
+    def held_out_images(self) -> NDArray[RawPixel]:
         """Images that the network didn't learn from: calibration's, or test's where it did."""
         return self.splits[0].images
 
@@ -78,25 +78,25 @@ def gather_evidence(
     fresh: Path | None,
     store: Path,
     progress: Progress,
-    channels: Channels = "rgb",
+    channels: Order | None = None,
     run_data: Path | None = None,
 ) -> Evidence:
     """Read a finished run, its data and the labelled crops in ``fresh``, if any.
 
     The crops are decoded from their files anew, as the line will: what stands in the store could
-    hide a difference. ``channels``: their order in the graph's input. ``run_data`` says where the
+    hide a difference. ``channels``: their order in the graph's input, by default as the run was
+    trained. ``run_data`` says where the
     run's data lies now.
 
     Raises:
-        InputError: no finished run, other data, nothing to certify on, or ``fresh`` crops that
-            :func:`calibrate_on_fresh` refuses.
+        InputError: no finished run, other data, nothing to certify on, ``fresh`` crops that
+            :func:`calibrate_on_fresh` refuses, or an order of the channels of a mono run.
     """
+    contract = _contract(run, channels)
     own = read_run_predictions(run)
     if fresh is None:
         _require_own_calibration(run, own)
     data = _data(run, own, store, progress, run_data)
-    config = read_config(run)
-    contract = ImageContract(config.input.size, config.data.sizes, channels)
     reading = _Reading(data.dataset.root, contract, progress)
     fixed = {data.dataset.root: data.dataset.fixed}
     if fresh is None:
@@ -108,6 +108,18 @@ def gather_evidence(
     splits = (crops, *_own_crops(own, reading, OWN_CALIBRATION))
     fixed[fresh] = find_fixes(fresh, store)
     return Evidence(new, data, splits, is_new=True, contract=contract, fixed=fixed)
+
+
+def _contract(run: Path, channels: Order | None) -> ImageContract:
+    trained = read_config(run).contract
+    if channels is None:
+        return trained
+    if trained.is_mono:
+        raise InputError(
+            f"--channels: must be left out, because {run} was trained on one channel "
+            f"(input.channels: mono), got {channels}"
+        )
+    return replace(trained, channels=channels)
 
 
 def _require_own_calibration(run: Path, own: ModelPredictions) -> None:

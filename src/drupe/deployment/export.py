@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from drupe.data.fix_matching import FixMatch
-from drupe.data.image_contract import Channels
+from drupe.data.image_contract import Order
 from drupe.deployment.answers import ExportAnswer, ExportedFunction
-from drupe.deployment.backends import available, default_threads, installed, runs_here
+from drupe.deployment.backends import Images, available, default_threads, installed, runs_here
 from drupe.deployment.bench import circumstances
 from drupe.deployment.bundle import (
     GOLDEN_FILE,
@@ -121,7 +119,7 @@ def export_run(
     request: Request | None = None,
     threads: int | None = None,
     state_dict: bool = False,
-    channels: Channels = "rgb",
+    channels: Order | None = None,
     progress: Progress = silent,
 ) -> Exported:
     """Export a finished run for every backend that is installed, and write the bundle.
@@ -134,7 +132,8 @@ def export_run(
     threshold --data`` takes them; ``run_data`` says where the run's own data lies now, if it was
     moved. Where calibration has too few defects the bundle is written without a certificate, at the
     threshold 0.5. ``state_dict`` adds the plain weights under torchvision's names. ``channels``:
-    the order in which graphs take them; the network sees the same.
+    the order in which graphs take them, rgb by default; the network sees the same. A mono run has
+    none.
 
     Raises:
         InputError: no finished run, other data, a ``bundle`` that exists, crops in ``fresh`` that
@@ -155,12 +154,12 @@ def export_run(
     if state_dict:
         require_torchvision(metadata)
     with progress("export", 1, "graphs") as tracker:
-        exported = export_graph(network, metadata.temperature, channels, head)
+        exported = export_graph(network, metadata.temperature, evidence.contract.channels, head)
         tracker.advance()
     quantised = _quantise(precision, exported.content, evidence, request, threads, progress)
     specs = _function_specs(precision, quantised is not None)
     graphs = _named_graphs(specs, exported, quantised)
-    golden = evidence.contract.ordered(golden_images(metadata.size))
+    golden = golden_images(evidence.contract)
     evaluation = evaluate_functions(
         specs,
         graphs,
@@ -173,7 +172,9 @@ def export_run(
         progress=progress,
     )
     types = compare_types(specs, graphs, network, head, evidence, golden, threads, progress)
-    frames = FrameCheck.of(evidence.fit_images, evidence.held_out_images)
+    frames = FrameCheck.of(
+        evidence.fit_images, evidence.held_out_images, evidence.contract.white_level
+    )
     files = _measured_files(graphs, golden, evaluation, frames, types)
     provenance = _provenance(run, record, metadata.architecture, evidence)
     if state_dict:
@@ -200,19 +201,15 @@ def _manifest(
     provenance: dict[str, Any],
     types: TypeOutput | None,
 ) -> Manifest:
-    contract = evidence.contract
+    sees = tuple(
+        one.input.model_dump(mode="json", exclude={"size", "channels", "white_level"})
+        for one in metadata.networks
+    )
     return Manifest(
         schema_version=SCHEMA_VERSION,
         name=evidence.model.name,
         classes=record.data.classes,
-        input=GraphInput(
-            size=contract.side,
-            channels=contract.channels,
-            sizes=contract.sizes,
-            sees=tuple(
-                one.input.model_dump(mode="json", exclude={"size"}) for one in metadata.networks
-            ),
-        ),
+        input=GraphInput.of(evidence.contract, sees),
         functions=tuple(one.function for one in evaluation.functions),
         golden=GOLDEN_FILE,
         calibration=CALIBRATION_FILE,
@@ -233,7 +230,7 @@ def _named_graphs(
 
 def _measured_files(
     graphs: Mapping[str, bytes],
-    golden: NDArray[np.uint8],
+    golden: Images,
     evaluation: FunctionEvaluation,
     frames: FrameCheck | None,
     types: ExportedTypes | None,

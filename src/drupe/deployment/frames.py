@@ -3,12 +3,13 @@
 A network gives a score to anything: an array in OpenCV's channel order, one channel copied into
 three, a black or flat frame, noise. What a frame looks like is summed up by twenty-odd numbers per
 picture (means, deviations, sharpness and third moments of its channels, their correlations, the
-share of white pixels), and three questions are asked:
+share of white pixels; five of a mono picture), and three questions are asked:
 
 - *implausible*: is it further from the fit split's pictures (Mahalanobis distance) than those of
   the calibration split are?
 - *swapped*: does it fit the fit split's pictures better once its channels change places, by more
-  than calibration's do? (Twice a log-likelihood ratio of normal distributions.)
+  than calibration's do? (Twice a log-likelihood ratio of normal distributions.) Mono pictures have
+  no channels to change places.
 - *torn*: are more rows at its upper or lower edge equal than in calibration's pictures? So looks a
   file that was left half written (BMP begins below); formats without a checksum (BMP, TIFF, JPEG)
   decode it without an error.
@@ -21,7 +22,7 @@ Shafer 2005, *Algorithmic Learning in a Random World*; Lei et al. 2018, JASA 113
 What it can't see: pictures that look alike in these numbers, such as a shifted or partly black one
 on a black background.
 
-Letters: N images of S × S pixels, P pixels of them, F numbers per image, n calibration images.
+Letters: N images of H × W pixels and C channels, F numbers per image, n calibration images.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from drupe.configuration import validate
+from drupe.data.decode import BYTE, DEEPEST
+from drupe.data.image_contract import RawPixel
 from drupe.errors import InputError
 from drupe.files import parse_json
 
@@ -57,8 +60,8 @@ FEWEST = 100
 SAMPLED_SIDE = 32
 """Pixels a side that are looked at, evenly spaced: more would tell little and take time."""
 
-WHITE = 250
-"""Grey level from which on a pixel is white: close to overexposed."""
+WHITE = 250 / 255
+"""Share of the white level from which on a pixel is white: close to overexposed."""
 
 SOME_WHITE = 0.05
 """Share of white pixels that counts as much as having none: highlights come and go."""
@@ -88,12 +91,12 @@ TORN = "many rows at an edge are all alike, as in a file that was torn in writin
 SWAPPED = "its channels look swapped (red and blue?)"
 
 
-def frame_numbers(images: NDArray[np.uint8]) -> Vector:
-    """Return what images uint8 [N, S, S, 3] look like, float64 [N, F]; see :data:`_PLACES`."""
-    step = max(1, images.shape[1] // SAMPLED_SIDE)
-    rows = images[:, ::step]
-    pixels = rows[:, :, ::step].reshape(len(images), -1, 3).astype(np.float32)
-    pixels *= np.float32(1 / 255)
+def frame_numbers(images: NDArray[RawPixel], white_level: int = BYTE) -> Vector:
+    """Return what images [N, H, W, C] look like, float64 [N, F]; see :func:`_places`."""
+    down, across = (max(1, side // SAMPLED_SIDE) for side in images.shape[1:3])
+    rows, channels = images[:, ::down], images.shape[3]
+    pixels = rows[:, :, ::across].reshape(len(images), -1, channels).astype(np.float32)
+    pixels *= np.float32(1 / white_level)
     ones = np.full((1, pixels.shape[1]), 1 / pixels.shape[1], np.float32)
     mean = ones @ pixels
     centred = pixels - mean
@@ -102,26 +105,26 @@ def frame_numbers(images: NDArray[np.uint8]) -> Vector:
     deviation = np.sqrt(np.einsum("nii->ni", covariance)) + np.float32(SMALL)
     correlation = covariance / (deviation[:, :, None] * deviation[:, None, :])
     # Neighbours, not samples: sharpness and noise live between adjacent pixels.
-    wide = rows[:, ::2].astype(np.int16)
-    edges = np.abs(np.diff(wide, axis=2)).reshape(len(images), -1, 3).astype(np.float32)
-    edge = np.full((1, edges.shape[1]), 1 / (255 * edges.shape[1]), np.float32) @ edges
-    white = ones @ (pixels >= np.float32(WHITE / 255)).astype(np.float32)
+    wide = rows[:, ::2].astype(np.int16 if images.dtype == np.uint8 else np.int32)
+    edges = np.abs(np.diff(wide, axis=2)).reshape(len(images), -1, channels).astype(np.float32)
+    edge = np.full((1, edges.shape[1]), 1 / (white_level * edges.shape[1]), np.float32) @ edges
+    white = ones @ (pixels >= np.float32(WHITE)).astype(np.float32)
     white += np.float32(SOME_WHITE - SMALL)
     logs = np.log(np.concatenate((deviation[:, None], edge, white), axis=1) + np.float32(SMALL))
     thirds = np.log(np.abs(third) + np.float32(SMALL)).reshape(len(images), -1)
-    pairs = correlation[:, (0, 0, 1), (1, 2, 2)]
+    pairs = correlation[:, *np.triu_indices(channels, 1)]
     parts = (mean[:, 0], logs.reshape(len(images), -1), thirds, pairs)
     return np.concatenate(parts, axis=1).astype(np.float64)
 
 
-def equal_edge_rows(images: NDArray[np.uint8]) -> Vector:
+def equal_edge_rows(images: NDArray[RawPixel]) -> Vector:
     """Return the larger share of rows, float64 [N], that equal the first or the last one."""
     step = max(1, images.shape[2] // SAMPLED_SIDE)
     columns = images[:, :, ::step]
     return np.maximum(_equal_first_rows(columns), _equal_first_rows(columns[:, ::-1]))
 
 
-def _equal_first_rows(images: NDArray[np.uint8]) -> Vector:
+def _equal_first_rows(images: NDArray[RawPixel]) -> Vector:
     differs = (images != images[:, :1]).any((2, 3))
     rows = images.shape[1]
     equal: Vector = np.where(differs.any(1), differs.argmax(1), rows) / rows
@@ -131,22 +134,26 @@ def _equal_first_rows(images: NDArray[np.uint8]) -> Vector:
 def _places(order: Sequence[int]) -> list[int]:
     """Return which number takes each number's place when channels come in another ``order``.
 
-    Twelve numbers are three channels' means, deviations, edges and white; nine the third moments
-    E[a² b] of channels a and b; three the correlations of channels 0-1, 0-2 and 1-2.
+    Of three channels twelve numbers are means, deviations, edges and white; nine the third moments
+    E[a² b] of channels a and b; three the correlations of channels 0-1, 0-2 and 1-2. Of one channel
+    there are four and one.
     """
-    single = [3 * kind + one for kind in range(4) for one in order]
-    thirds = [12 + 3 * a + b for a in order for b in order]
-    pair = {frozenset((0, 1)): 21, frozenset((0, 2)): 22, frozenset((1, 2)): 23}
-    pairs = [pair[frozenset((order[a], order[b]))] for a, b in ((0, 1), (0, 2), (1, 2))]
-    return single + thirds + pairs
+    count = len(order)
+    single = [count * kind + one for kind in range(4) for one in order]
+    thirds = [4 * count + count * a + b for a in order for b in order]
+    places = list(combinations(range(count), 2))
+    pair = {frozenset(two): 4 * count + count**2 + place for place, two in enumerate(places)}
+    return single + thirds + [pair[frozenset((order[a], order[b]))] for a, b in places]
 
 
-_PLACES = np.array([_places(order) for order in permutations(range(3))])
-"""One row per order of the channels, [6, F]; the first is the one that they are given in."""
+_PLACES = {
+    channels: np.array([_places(order) for order in permutations(range(channels))])
+    for channels in (1, 3)
+}
+"""By number of channels: a row per order of them, [C!, F]; the first is the one that they are given
+in."""
 
-NUMBERS = 24
-
-Row = Annotated[tuple[float, ...], Field(min_length=NUMBERS, max_length=NUMBERS)]
+NUMBERS, MONO_NUMBERS = 24, 5
 
 
 class FrameCheck(BaseModel):
@@ -155,29 +162,46 @@ class FrameCheck(BaseModel):
     Vectors have F numbers. ``low`` and ``high`` are the edges of what fit shows; ``centre``,
     ``spread`` and ``precision`` ([F, F], the inverse of the correlations) its location and shape;
     ``most_distance``, ``most_gain`` and ``most_equal_rows`` the limits of the three questions.
-    ``images``: n.
+    ``images``: n; ``white_level``: the value of a white pixel.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     images: int = Field(ge=1)
-    low: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
-    high: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
-    centre: tuple[float, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
-    spread: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        min_length=NUMBERS, max_length=NUMBERS
-    )
-    precision: tuple[Row, ...] = Field(min_length=NUMBERS, max_length=NUMBERS)
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    centre: tuple[float, ...]
+    spread: tuple[Annotated[float, Field(gt=0)], ...]
+    precision: tuple[tuple[float, ...], ...]
     most_distance: float
     most_gain: float
     most_equal_rows: float
+    white_level: int = Field(BYTE, ge=BYTE, le=DEEPEST)
+
+    @model_validator(mode="after")
+    def _vectors_have_one_length(self) -> Self:
+        length = len(self.low)
+        if length not in (NUMBERS, MONO_NUMBERS):
+            raise ValueError(f"low must have {NUMBERS} or {MONO_NUMBERS} numbers, got {length}")
+        for name in ("high", "centre", "spread", "precision"):
+            if len(getattr(self, name)) != length:
+                got = len(getattr(self, name))
+                raise ValueError(f"{name} must have {length} numbers as low has, got {got}")
+        if any(len(row) != length for row in self.precision):
+            raise ValueError(f"precision must have rows of {length} numbers")
+        return self
 
     @classmethod
-    def of(cls, fit: NDArray[np.uint8], calibration: NDArray[np.uint8]) -> Self | None:
-        """Learn from images uint8 [*, S, S, 3] of both splits; None where either has too few."""
+    def of(
+        cls,
+        fit: NDArray[RawPixel],
+        calibration: NDArray[RawPixel],
+        white_level: int = BYTE,
+    ) -> Self | None:
+        """Learn from images [*, H, W, C] of both splits; None where either has too few."""
         if min(len(fit), len(calibration)) < FEWEST:
             return None
-        found = _in_parts(fit)
+        found = _in_parts(fit, white_level)
         low, high = np.quantile(found, (TAIL, 1 - TAIL), axis=0)
         inner = np.clip(found, low, high)
         centre, spread = inner.mean(0), np.maximum(inner.std(0), LEAST_SPREAD)
@@ -195,8 +219,9 @@ class FrameCheck(BaseModel):
             most_distance=0,
             most_gain=0,
             most_equal_rows=0,
+            white_level=white_level,
         )
-        numbers = _in_parts(calibration)
+        numbers = _in_parts(calibration, white_level)
         return check.model_copy(
             update={
                 "most_distance": _limit(check._distance(numbers)),
@@ -210,9 +235,9 @@ class FrameCheck(BaseModel):
         """The probability that a picture like calibration's is called a fault: at most this."""
         return QUESTIONS * _rank(self.images) / (self.images + 1)
 
-    def faults(self, images: NDArray[np.uint8]) -> list[str | None]:
-        """Return what is wrong with each of images uint8 [N, S, S, 3]; None where nothing."""
-        numbers = frame_numbers(images)
+    def faults(self, images: NDArray[RawPixel]) -> list[str | None]:
+        """Return what is wrong with each of images [N, H, W, C]; None where nothing."""
+        numbers = frame_numbers(images, self.white_level)
         distance, gain = self._distance(numbers), self._gain(numbers)
         torn = equal_edge_rows(images) > self.most_equal_rows
         swapped, odd = gain > self.most_gain, distance > self.most_distance
@@ -252,8 +277,11 @@ class FrameCheck(BaseModel):
 
     def _gain(self, numbers: Vector) -> Vector:
         """Return by how much the best wrong order of channels fits better, float64 [N]."""
+        places = _PLACES[3 if len(self.low) == NUMBERS else 1]
+        if len(places) == 1:  # one channel
+            return np.zeros(len(numbers))
         low, high = self._arrays[2]
-        orders = self._distance(np.minimum(np.maximum(numbers[:, _PLACES], low), high))
+        orders = self._distance(np.minimum(np.maximum(numbers[:, places], low), high))
         gain: Vector = orders[:, 0] - orders[:, 1:].min(1)
         return gain
 
@@ -280,6 +308,7 @@ def _limit(values: Vector) -> float:
     return float(np.partition(values, -_rank(len(values)))[-_rank(len(values))])
 
 
-def _in_parts(images: NDArray[np.uint8], part: int = 256) -> Vector:
+def _in_parts(images: NDArray[RawPixel], white_level: int, part: int = 256) -> Vector:
     starts = range(0, len(images), part)
-    return np.concatenate([frame_numbers(images[start : start + part]) for start in starts])
+    parts = (images[start : start + part] for start in starts)
+    return np.concatenate([frame_numbers(images, white_level) for images in parts])

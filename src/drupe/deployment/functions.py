@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import Backend, Session, open_session, require_scores
+from drupe.deployment.backends import Backend, Images, Session, open_session, require_scores
 from drupe.deployment.drift import CalibrationScores
 from drupe.deployment.gate import Crops, compare_scores, require_no_flips, run_all
 from drupe.deployment.manifest import Function, Gate, file_digest
@@ -171,7 +171,7 @@ def evaluate_functions(
     model: ModelPredictions,
     splits: Sequence[Crops],
     request: Request,
-    golden: NDArray[np.uint8],
+    golden: Images,
     threads: int | None,
     progress: Progress,
 ) -> FunctionEvaluation:
@@ -197,7 +197,7 @@ def evaluate_functions(
     request
         The recall that certificates must prove, and how ``high`` is chosen.
     golden
-        The golden samples, uint8 [G, S, S, 3].
+        The golden samples, [G, H, W, C].
     threads
         CPU threads of one call; None: all cores that the process may use.
     progress
@@ -234,10 +234,10 @@ def evaluate_functions(
 def _open_in_order(
     specs: Sequence[FunctionSpec],
     graphs: Mapping[str, bytes],
-    image: NDArray[np.uint8],
+    image: Images,
     threads: int | None,
 ) -> list[_OpenFunction]:
-    """Open every function and time it on ``image`` (uint8 [1, S, S, 3]): fp32 first, then speed."""
+    """Open every function and time it on ``image`` ([1, H, W, C]): fp32 first, then speed."""
     sessions = [
         open_session(graphs[spec.graph], spec.backend, spec.precision, threads) for spec in specs
     ]
@@ -284,7 +284,7 @@ def _evaluate(
     one: _OpenFunction,
     tested: _TestedNetwork,
     request: Request,
-    golden: NDArray[np.uint8],
+    golden: Images,
     progress: Progress,
 ) -> EvaluatedFunction:
     """Run one function on all crops, certify it as ``request`` asks, and compare it."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import Session, require_scores
+from drupe.deployment.backends import Images, Session, require_scores
 from drupe.deployment.manifest import Gate
 from drupe.errors import DrupeError
 from drupe.evaluation.lanes import Thresholds
@@ -27,16 +27,14 @@ class GateError(DrupeError):
 
 @dataclass(frozen=True)
 class Crops:
-    """Images uint8 [n, S, S, 3] of one split and the scores (float32 [n]) that PyTorch gave."""
+    """Images [n, H, W, C] of one split and the scores (float32 [n]) that PyTorch gave."""
 
     name: str
-    images: NDArray[np.uint8]
+    images: Images
     expected: NDArray[np.float32]
 
 
-def run_all(
-    session: Session, images: NDArray[np.uint8], progress: Progress, what: str
-) -> NDArray[np.float32]:
+def run_all(session: Session, images: Images, progress: Progress, what: str) -> NDArray[np.float32]:
     """Return the scores of all ``images``, float32 [n].
 
     Raises:

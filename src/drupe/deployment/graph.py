@@ -1,12 +1,13 @@
 """A trained network as an ONNX graph: raw bytes in, the probability of a defect out.
 
-Letters: N images, S pixels of their side, r pixels after cropping and resizing.
+Letters: N images of H × W pixels and C channels, r × q pixels after cropping and resizing.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,14 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
+from drupe.data.decode import BYTE
 from drupe.data.image_contract import Channels
 from drupe.models.ensemble import AnyNetwork, Ensemble
 from drupe.models.geometry import mean_over_views, views_of
 from drupe.models.network import CLEAN, DEFECT, InputScale, Network
 from drupe.models.subnormal import flush_subnormals
 from drupe.models.type_head import TypeHead, last_layer
+from drupe.sides import Size, height_and_width
 
 INPUT, OUTPUT = "images", "score"
 TYPE_OUTPUT = "type_scores"
@@ -40,7 +43,7 @@ class ExportedGraph:
 
 
 class ScoreGraph(nn.Module):
-    """uint8 [N, S, S, 3] to sigmoid(z / T), float32 [N]; ``channels``: their order in the images.
+    """Raw images [N, H, W, C] to sigmoid(z / T), float32 [N]; ``channels``: their order in images.
 
     An ensemble's z is the mean of its m members' z_i / T_i: the sum of what each says, divided
     within it by m · T_i · T. With ``types``, each type's probability float32 [N, T] comes second.
@@ -77,7 +80,7 @@ class ScoreGraph(nn.Module):
 
 
 class _LogitGraph(nn.Module):
-    """uint8 [N, S, S, 3] to one network's z / T, float32 [N].
+    """Raw images [N, H, W, C] to one network's z / T, float32 [N].
 
     A last linear layer becomes one output instead of two: z and the temperature are linear. The
     first convolution divides by the deviations of the input's scale; the means are subtracted
@@ -168,12 +171,12 @@ class _Centre(nn.Module):
         return pixels - self.mean
 
 
-def _folded_scale(backbone: nn.Module, scale: InputScale, side: int) -> nn.Module:
+def _folded_scale(backbone: nn.Module, scale: InputScale, side: Size) -> nn.Module:
     """Return what is left of ``scale`` once the first convolution divides by the deviations.
 
     All of it, where no single convolution takes the pixels as they are.
     """
-    first = _first_convolution(backbone, side)
+    first = _first_convolution(backbone, scale.channels, height_and_width(side))
     if first is None:
         return scale
     with torch.no_grad():
@@ -181,7 +184,9 @@ def _folded_scale(backbone: nn.Module, scale: InputScale, side: int) -> nn.Modul
     return _Centre(scale.mean) if scale.mean.any() else nn.Identity()
 
 
-def _first_convolution(backbone: nn.Module, side: int) -> nn.Conv2d | None:
+def _first_convolution(
+    backbone: nn.Module, channels: int, sides: tuple[int, int]
+) -> nn.Conv2d | None:
     """Return the convolution that timm names as the first, if the pixels reach it unchanged."""
     # A network that was registered from outside timm need not have one.
     configuration: Any = getattr(backbone, "pretrained_cfg", None) or {}
@@ -193,7 +198,8 @@ def _first_convolution(backbone: nn.Module, side: int) -> nn.Conv2d | None:
     assert isinstance(first, nn.Conv2d)
     seen: list[torch.Tensor] = []
     hook = first.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    pixels = torch.linspace(0, 255, 3 * side * side).view(1, 3, side, side)
+    shape = (channels, *sides)
+    pixels = torch.linspace(0, 255, math.prod(shape)).view(1, *shape)
     with torch.inference_mode():
         backbone(pixels)
     hook.remove()
@@ -225,8 +231,8 @@ def export_graph(
     """
     graph = ScoreGraph(network, temperature, channels, types)
     flushed = flush_subnormals(graph)
-    size = network.geometry.size
-    images = torch.zeros((2, size, size, 3), dtype=torch.uint8)
+    pixel = torch.uint8 if network.scale.white_level == BYTE else torch.uint16
+    images = torch.zeros((2, *network.image_shape), dtype=pixel)
     chatty = logging.getLogger("torch.onnx")
     level = chatty.level
     try:

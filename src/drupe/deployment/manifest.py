@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from drupe.configuration import validate
+from drupe.data.decode import BYTE, DEEPEST
 from drupe.data.image_contract import FILTER, Channels, ImageContract, Sizes
 from drupe.deployment.backends import Backend
 from drupe.derived import DIGEST, is_sealed, sealed
 from drupe.errors import InputError
 from drupe.files import read_json, write_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when an older runtime would misread a bundle."""
 
-READABLE = (1, SCHEMA_VERSION)
-"""1: without sizes and channels (refuse, RGB), and with no check of frames."""
+READABLE = (1, 2, SCHEMA_VERSION)
+"""1: without sizes and channels (refuse, RGB), and with no check of frames; 2: square images in 8
+bits and three channels alone."""
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.15, "int8": 0.05}
 """The largest difference allowed to a golden score on another processor, by precision."""
@@ -31,6 +33,7 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 0.15, "int8": 0.05}
 MANIFEST = "bundle.json"
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Score = Annotated[float, Field(ge=0, le=1)]
+Pixels = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -40,19 +43,22 @@ class Section(BaseModel):
 
 
 class GraphInput(Section):
-    """The images that every graph takes: uint8 [N, size, size, 3], 0-255, any N ≥ 1.
+    """The images that every graph takes: [N, H, W, C], 0 to white, any N ≥ 1.
 
-    ``name``: of the graph's input; ``channels``: their order in it; ``sizes``: what becomes of an
+    ``name``: of the graph's input; ``size``: H = W, or (H, W); ``dtype``: of a pixel, uint8 or,
+    where ``white_level`` (the value of a white one) lies above 255, uint16; ``channels``: their
+    order in it, or mono, which is C = 1; ``sizes``: what becomes of an
     image of another size before (see :class:`drupe.data.image_contract.ImageContract`), ``filter``:
     how it is scaled; ``sees``: what the graph itself does to an image, one mapping per network
     (crop, resolution and views, in pixels; range of values), for whoever reads the file.
     """
 
     name: str = "images"
-    size: Annotated[int, Field(ge=1)]
-    dtype: Literal["uint8"] = "uint8"
+    size: Pixels | tuple[Pixels, Pixels]
+    dtype: Literal["uint8", "uint16"] = "uint8"
     layout: Literal["NHWC"] = "NHWC"
     channels: Channels = "rgb"
+    white_level: Annotated[int, Field(ge=BYTE, le=DEEPEST)] = BYTE
     sizes: Sizes = "refuse"
     filter: str = FILTER
     sees: tuple[dict[str, Any], ...] = ()
@@ -60,7 +66,29 @@ class GraphInput(Section):
     @property
     def contract(self) -> ImageContract:
         """The path from a file or an array to the graph's input."""
-        return ImageContract(self.size, self.sizes, self.channels)
+        return ImageContract(self.size, self.sizes, self.channels, self.white_level)
+
+    @classmethod
+    def of(cls, contract: ImageContract, sees: tuple[dict[str, Any], ...] = ()) -> Self:
+        """Describe the end of ``contract``."""
+        return cls(
+            size=contract.size,
+            dtype="uint8" if contract.white_level == BYTE else "uint16",
+            channels=contract.channels,
+            white_level=contract.white_level,
+            sizes=contract.sizes,
+            sees=sees,
+        )
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> Self:
+        deep = self.white_level > BYTE
+        if deep != (self.dtype == "uint16") or (deep and self.channels != "mono"):
+            raise ValueError(
+                "dtype, white_level and channels must be uint8 and 255, or uint16, more and mono, "
+                f"got {self.dtype}, {self.white_level} and {self.channels}"
+            )
+        return self
 
 
 class GraphOutput(Section):

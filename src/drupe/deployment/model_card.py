@@ -15,6 +15,7 @@ from drupe.evaluation.certificate import describe_promise
 from drupe.evaluation.intervals import Proportion, format_confidence, format_target
 from drupe.models.ensemble import AnyNetwork
 from drupe.runs.record import AncestorRecord, RunRecord, TeacherRecord
+from drupe.sides import Size, height_and_width
 from drupe.templates import template_environment
 from drupe.training.saved import Metadata, NetworkMetadata
 
@@ -89,7 +90,6 @@ class ModelCard:
     name: str
     clean: str
     defect: str
-    size: int
     contract: ImageContract
     frames: FrameCheck | None
     networks: tuple[NetworkMetadata, ...]
@@ -134,7 +134,6 @@ class ModelCard:
             name=evidence.model.name,
             clean=clean,
             defect=defect,
-            size=metadata.size,
             networks=metadata.networks,
             contract=evidence.contract,
             frames=frames,
@@ -162,7 +161,9 @@ class ModelCard:
 
     def render(self) -> str:
         """Return the card as Markdown."""
-        environment = template_environment("drupe.deployment", {"cell": _cell})
+        environment = template_environment(
+            "drupe.deployment", {"cell": _cell, "side": _side, "sides": _sides}
+        )
         return environment.get_template(TEMPLATE).render(card=self)
 
 
@@ -204,6 +205,15 @@ def _claim(certificate: Mapping[str, Any] | None, refusal: str | None) -> str:
     if certificate["approximate"] is not None:
         return f"approximately, which is no guarantee ({certificate['approximate']}): {words}"
     return words
+
+
+def _side(size: Size) -> str:
+    return str(size) if isinstance(size, int) else _sides(size)
+
+
+def _sides(size: Size) -> str:
+    height, width = height_and_width(size)
+    return f"{width} × {height}"
 
 
 def _cell(text: object) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.decode import UnreadableImageError
-from drupe.data.image_contract import ImageContract
+from drupe.data.image_contract import ImageContract, RawPixel
 from drupe.data.table import is_table
 from drupe.data.table_listing import table_images
 from drupe.data.walk import PassedOver, walk_folder
@@ -197,8 +197,8 @@ def _decide(classifier: Classifier, paths: list[str]) -> tuple[list[Decision], S
     return decisions, found.scores[~np.isnan(found.scores)]
 
 
-def _read(path: str, contract: ImageContract) -> NDArray[np.uint8] | str:
-    """Return the image as the graph takes it, uint8 [S, S, 3], or why there is none."""
+def _read(path: str, contract: ImageContract) -> NDArray[RawPixel] | str:
+    """Return the image as the graph takes it, [H, W, C], or why there is none."""
     try:
         return contract.of_file(path)
     except UnreadableImageError as error:

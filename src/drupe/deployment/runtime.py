@@ -3,7 +3,7 @@
 An image that doesn't look like those behind the certificate (:mod:`drupe.deployment.frames`) has no
 score: ``scores`` refuses it, and its decision is ``review``.
 
-Letters: N images; S pixels of an image's side, as ``bundle.json`` states it.
+Letters: N images; H × W pixels and C channels of an image, as ``bundle.json`` states them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.decode import UnreadableImageError
-from drupe.data.image_contract import Channels
+from drupe.data.image_contract import Channels, RawPixel
 from drupe.deployment.backends import (
     LEAST,
     MOST,
@@ -38,9 +38,8 @@ WARM_UP = 5
 
 LANES = ("accept", "review", "reject")
 _LANES = np.array(LANES)
-_BYTES = np.dtype(np.uint8)
 
-Image = NDArray[np.uint8] | str | Path
+Image = NDArray[RawPixel] | str | Path
 
 
 class Examined(NamedTuple):
@@ -80,8 +79,9 @@ class Classifier:
         self.calibration, self.frames = calibration, frames
         self._session = session
         self._contract = manifest.input.contract
-        self._shape = self._contract.shape
-        self._must_ask = order is None
+        self._shape, self._type = self._contract.shape, self._contract.dtype
+        self._is_mono = self._contract.is_mono
+        self._must_ask = order is None and not self._is_mono
         self._is_turned = order not in (None, self._contract.channels)
         # Scores are compared as float32, the type that they were certified in.
         self._low, self._high = float(np.float32(function.low)), float(np.float32(function.high))
@@ -101,16 +101,18 @@ class Classifier:
         """True where the thresholds in use rest on a certificate."""
         return self.function.is_certified
 
-    def scores(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Any:
+    def scores(self, images: Image | Sequence[Image] | NDArray[RawPixel]) -> Any:
         """Return the probability of *defect*: a float for one image, float32 [N] for many.
 
-        ``images``: uint8 [H, W, 3] or a path; or uint8 [N, H, W, 3], or a sequence of either. The
-        channels of arrays are in the order that :func:`load` was told; H and W are what the bundle
-        states, or any where it resizes or pads.
+        ``images``: an array [H, W, 3] or a path; or [N, H, W, 3], or a sequence of either; of a
+        mono bundle [H, W] or [H, W, 1], and [N, H, W] or [N, H, W, 1]. Arrays are uint8, or uint16
+        where the bundle's white level lies above 255. Their channels are in the order that
+        :func:`load` was told; H and W are what the bundle states, or any where it resizes or pads.
 
         Raises:
-            InputError: another size, type or number of channels; an empty batch; an image that
-                can't be read or is a fault (see :meth:`examine`); a score that isn't a number.
+            InputError: another size, type or number of channels; a pixel above the white level; an
+                empty batch; an image that can't be read or is a fault (see :meth:`examine`); a
+                score that isn't a number.
         """
         one, batch = self._batch(images)
         for place, fault in enumerate(self._faults(batch)):
@@ -118,7 +120,7 @@ class Classifier:
                 raise InputError(f"image{'' if one else f' {place}'}: has no score: {fault}")
         return self._score(batch) if one else self._scores(batch)
 
-    def decide(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Any:
+    def decide(self, images: Image | Sequence[Image] | NDArray[RawPixel]) -> Any:
         """Return ``accept``, ``review`` or ``reject``: a str for one image, an array for many.
 
         Takes what :meth:`scores` does; an image that is a fault is reviewed, anything else that
@@ -134,7 +136,7 @@ class Classifier:
             return "review"
         return LANES[(score >= self._low) + (score >= self._high)]
 
-    def examine(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Examined:
+    def examine(self, images: Image | Sequence[Image] | NDArray[RawPixel]) -> Examined:
         """Return scores and decisions of many images (or one), and which of them are faults.
 
         A fault is an image that doesn't look like those behind the certificate: swapped channels, a
@@ -146,7 +148,7 @@ class Classifier:
         """
         return self.examine_ready(self._batch(images)[1])
 
-    def types(self, images: Image | Sequence[Image] | NDArray[np.uint8]) -> Any:
+    def types(self, images: Image | Sequence[Image] | NDArray[RawPixel]) -> Any:
         """Return the type of defect: a str for one image, an array of them for many.
 
         '' where an image is accepted or a fault. A type describes what isn't accepted; it never
@@ -165,7 +167,7 @@ class Classifier:
         assert found is not None
         return str(found[0]) if one else found
 
-    def examine_ready(self, batch: NDArray[np.uint8]) -> Examined:
+    def examine_ready(self, batch: NDArray[RawPixel]) -> Examined:
         """Return what :meth:`examine` does, of images that are as the graph takes them already."""
         scores, *others = self._session.outputs(batch)
         require_scores(scores)
@@ -188,7 +190,7 @@ class Classifier:
         likeliest = np.array(self.type_names)[others[0].argmax(1)]
         return np.where((decisions == "accept") | np.isnan(scores), "", likeliest)
 
-    def _faults(self, batch: NDArray[np.uint8]) -> list[str | None]:
+    def _faults(self, batch: NDArray[RawPixel]) -> list[str | None]:
         return self.frames.faults(batch) if self.frames else [None] * len(batch)
 
     def decide_scores(self, scores: NDArray[np.float32]) -> NDArray[np.str_]:
@@ -201,31 +203,34 @@ class Classifier:
         low, high = np.float32(self._low), np.float32(self._high)
         return _LANES[(scores >= low).astype(np.intp) + (scores >= high)]
 
-    def _score(self, batch: NDArray[np.uint8]) -> float:
+    def _score(self, batch: NDArray[RawPixel]) -> float:
         score = float(self._session(batch)[0])
         if not LEAST <= score <= MOST:  # NaN compares as "not below low" but means nothing
             raise no_score(score)
         return score
 
-    def _scores(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _scores(self, batch: NDArray[RawPixel]) -> NDArray[np.float32]:
         scores = self._session(batch)
         require_scores(scores)
         return scores
 
-    def _batch(self, images: Any) -> tuple[bool, NDArray[np.uint8]]:
-        """Return whether one image was given, and all as the graph takes them: [N, S, S, 3]."""
-        if isinstance(images, np.ndarray) and images.dtype == _BYTES:
-            if images.shape == self._shape:
-                return True, self._turned(images[np.newaxis])
-            if images.ndim == 4 and images.shape[1:] == self._shape and len(images):
-                return False, self._turned(images)
+    def _batch(self, images: Any) -> tuple[bool, NDArray[RawPixel]]:
+        """Return whether one image was given, and all as the graph takes them: [N, H, W, C]."""
+        if isinstance(images, np.ndarray):
+            if self._is_mono:
+                images = _with_channel(images)
+            if images.dtype == self._type:
+                if images.shape == self._shape:
+                    return True, self._turned(images[np.newaxis], "image")
+                if images.ndim == 4 and images.shape[1:] == self._shape and len(images):
+                    return False, self._turned(images)
         if isinstance(images, (str, Path)):
             return True, self._read(images)[np.newaxis]
         if isinstance(images, np.ndarray) and images.ndim != 4:
             return True, self._checked(images)[np.newaxis]
         if not isinstance(images, (np.ndarray, Sequence)):
             raise InputError(
-                "images: must be a path, a uint8 array or a sequence of them, got "
+                f"images: must be a path, a {self._type} array or a sequence of them, got "
                 f"{type(images).__name__}"
             )
         if len(images) == 0:
@@ -233,30 +238,47 @@ class Classifier:
         named = ((image, f"image {place}") for place, image in enumerate(images))
         return False, np.stack([self._checked(image, where) for image, where in named])
 
-    def _checked(self, image: Any, where: str = "image") -> NDArray[np.uint8]:
-        """Return one image as the graph takes it, uint8 [S, S, 3]; ``where`` names it."""
+    def _checked(self, image: Any, where: str = "image") -> NDArray[RawPixel]:
+        """Return one image as the graph takes it, [H, W, C]; ``where`` names it."""
         if isinstance(image, (str, Path)):
             return self._read(image)
         if not isinstance(image, np.ndarray):
             got = type(image).__name__
-            raise InputError(f"{where}: must be a path or a uint8 array, got {got}")
-        takes_any = self._contract.sizes != "refuse"
-        shaped = image.ndim == 3 and image.shape[2] == 3 and 0 not in image.shape
-        if image.dtype != np.uint8 or not (shaped if takes_any else image.shape == self._shape):
-            wanted = "[H, W, 3]" if takes_any else "[{}, {}, {}]".format(*self._shape)
+            raise InputError(f"{where}: must be a path or a {self._type} array, got {got}")
+        given, takes_any = image.shape, self._contract.sizes != "refuse"
+        if self._is_mono and image.ndim == 2:
+            image = image[..., np.newaxis]
+        height, width, channels = self._shape
+        shaped = image.ndim == 3 and image.shape[2] == channels and 0 not in image.shape
+        if image.dtype != self._type or not (shaped if takes_any else image.shape == self._shape):
+            sides = "H, W" if takes_any else f"{height}, {width}"
+            wanted = f"[{sides}]" if self._is_mono else f"[{sides}, {channels}]"
             raise InputError(
-                f"{where}: must be uint8 {wanted}, got {image.dtype} {list(image.shape)}"
+                f"{where}: must be {self._type} {wanted}, got {image.dtype} {list(given)}"
             )
-        return self._turned(self._contract.of_array(image))
+        return self._contract.of_array(self._turned(image, where))
 
-    def _read(self, path: str | Path) -> NDArray[np.uint8]:
+    def _read(self, path: str | Path) -> NDArray[RawPixel]:
         try:
             return self._contract.of_file(path)
         except UnreadableImageError as error:
             raise InputError(f"{path}: can't be read ({error.reason})") from None
 
-    def _turned(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the caller's array(s) [..., 3] with channels in the order of the graph."""
+    def _turned(self, images: NDArray[RawPixel], where: str = "") -> NDArray[RawPixel]:
+        """Return the caller's array(s) [..., C] with channels in the order of the graph.
+
+        ``where``: the name of one image; left out, several are named by their place.
+
+        Raises:
+            InputError: a pixel of them lies above the white level.
+        """
+        if (highest := self._contract.too_bright(images)) is not None:
+            brightest = images.reshape(len(images), -1).max(1).argmax()
+            where = where or f"image {brightest}"
+            raise InputError(
+                f"{where}: pixel value {highest:,}, must be at most the white level "
+                f"{self._contract.white_level:,}"
+            )
         if self._must_ask:
             self._must_ask = False
             order = self._contract.channels
@@ -268,6 +290,12 @@ class Classifier:
                 stacklevel=4,
             )
         return np.ascontiguousarray(images[..., ::-1]) if self._is_turned else images
+
+
+def _with_channel(images: NDArray[RawPixel]) -> NDArray[RawPixel]:
+    """Return mono arrays [H, W] or [N, H, W] with the axis that channels have in the graph."""
+    lacks_it = images.ndim == 2 or (images.ndim == 3 and images.shape[2] != 1)
+    return images[..., np.newaxis] if lacks_it else images
 
 
 class ChannelOrderWarning(UserWarning):
@@ -296,7 +324,8 @@ def load(
         A bundle directory, as ``drupe export`` writes it.
     order
         "rgb" or "bgr": the order of the channels in the arrays that will be given. OpenCV reads
-        BGR. None: the graph's own order, with a warning at the first array. Files need none.
+        BGR. None: the graph's own order, with a warning at the first array. Files need none. Arrays
+        of one channel are "mono", which can be left out.
     backend, precision
         "onnxruntime" or "openvino"; "fp32", "bf16" or "int8". None: by preference.
     threads
@@ -312,9 +341,13 @@ def load(
         No bundle, changed or missing files, no function that fits, or another ``order``.
     """
     if order not in (None, *get_args(Channels)):
-        raise InputError(f'order: must be "rgb" or "bgr", got {order!r}')
+        raise InputError(f'order: must be "rgb" or "bgr", or "mono", got {order!r}')
     bundle = Path(path)
     manifest = read_manifest(bundle)
+    is_mono = manifest.input.contract.is_mono
+    if order is not None and is_mono != (order == "mono"):
+        takes = '"mono": it takes arrays of one channel' if is_mono else '"rgb" or "bgr"'
+        raise InputError(f"{bundle}: order: must be {takes}, got {order!r}")
     contents = read_files(bundle, manifest)
     function = choose_function(manifest, bundle, backend, precision, uncertified)
     session = open_function(bundle, manifest, contents, function, threads, callers)
@@ -322,7 +355,7 @@ def load(
     frames = None
     if manifest.frames is not None:
         frames = read_frames(contents[manifest.frames], str(bundle / manifest.frames))
-    blank = np.zeros((1, *manifest.input.contract.shape), np.uint8)
+    blank = np.zeros((1, *manifest.input.contract.shape), manifest.input.contract.dtype)
     for _ in range(WARM_UP):
         session(blank)
         if frames:
@@ -343,23 +376,30 @@ def open_function(
     Raises:
         InputError: a graph that the backend can't load, or that takes other images.
     """
-    path, size = bundle / function.graph, manifest.input.size
+    path, contract = bundle / function.graph, manifest.input.contract
     try:
         session = open_session(
             contents[function.graph], function.backend, function.precision, threads, callers
         )
     except UnusableGraphError as error:
         raise InputError(f"{path}: {error}") from None
-    if session.side not in (None, size):
+    pairs = zip(session.takes, contract.shape, strict=False)
+    if len(session.takes) != 3 or any(takes not in (None, given) for takes, given in pairs):
+        takes, promised = (
+            ", ".join("any" if one is None else str(one) for one in shape)
+            for shape in (session.takes, contract.shape)
+        )
         raise InputError(
-            f"{path}: the graph takes images of {session.side} pixels a side, but the bundle "
-            f"promises {size}"
+            f"{path}: the graph takes images [{takes}] (height, width, channels), but the bundle "
+            f"promises [{promised}]"
         )
     try:
-        scores, *others = session.outputs(np.zeros((2, size, size, 3), np.uint8))
+        scores, *others = session.outputs(np.zeros((2, *contract.shape), contract.dtype))
     except Exception as error:  # each backend raises types of its own
         reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{path}: the graph doesn't run on uint8 images ({reason})") from None
+        raise InputError(
+            f"{path}: the graph doesn't run on {contract.dtype} images ({reason})"
+        ) from None
     if scores.dtype != np.float32 or scores.shape != (2,):
         raise InputError(
             f"{path}: the graph must give a score per image, float32 [2] for two, got "

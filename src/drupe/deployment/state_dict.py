@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from drupe.deployment.backends import Images, Shape
 from drupe.deployment.gate import Crops, compare_scores, run_all
 from drupe.deployment.manifest import Gate
 from drupe.errors import InputError
@@ -78,6 +79,11 @@ def require_torchvision(metadata: Metadata) -> str:
             "--format pt: input.resolution must be null, because a state dict can't resize images, "
             f"got {metadata.input.resolution}"
         )
+    if metadata.input.channels != "rgb":
+        problems.append(
+            "--format pt: input.channels must be rgb, because torchvision's networks take three, "
+            f"got {metadata.input.channels}"
+        )
     if metadata.input.views != 1:
         problems.append(
             "--format pt: input.views must be 1, because a state dict can't turn images, got "
@@ -111,14 +117,14 @@ def plain_weights(
     order = tuple(sorted(metadata.classes))
     content = _serialised(network, metadata, flip=order != metadata.classes)
     defect = order.index(metadata.classes[DEFECT])
-    line = _TorchvisionSession(name, content, defect, metadata.input.size)
+    line = _TorchvisionSession(name, content, defect, network.image_shape)
     found = [run_all(line, one.images, progress, f"torchvision on {one.name}") for one in splits]
     expected = np.concatenate([one.expected for one in splits])
     gate = compare_scores(expected, np.concatenate(found), thresholds)
     description = {
         "file": STATE_DICT_FILE,
         "network": f"torchvision.models.{name}(num_classes=2)",
-        "input": "float32 [N, 3, size, size], RGB, 0-255",
+        "input": "float32 [N, 3, height, width], RGB, 0-255",
         "outputs": list(order),
         "score": f"softmax of the outputs, column {line.defect}",
         "gate": gate.model_dump(),
@@ -129,19 +135,19 @@ def plain_weights(
 class _TorchvisionSession:
     """The file as a line uses it: torchvision's network on raw pixels, and softmax."""
 
-    def __init__(self, name: str, content: bytes, defect: int, side: int) -> None:
+    def __init__(self, name: str, content: bytes, defect: int, takes: Shape) -> None:
         self.network = build_torchvision(name).eval()
         self.network.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
         self.defect = defect
-        self.side: int | None = side
+        self.takes = takes
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, images: Images) -> NDArray[np.float32]:
         with torch.inference_mode():
             pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
             scores: NDArray[np.float32] = self.network(pixels).softmax(1)[:, self.defect].numpy()
         return scores
 
-    def outputs(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+    def outputs(self, images: Images) -> tuple[NDArray[np.float32], ...]:
         return (self(images),)
 
 

@@ -64,7 +64,7 @@ def bundle_subject(
         threads=threads,
         uncertified=True,
     )
-    function, size = one.function, one.manifest.input.size
+    function, contract = one.function, one.manifest.input.contract
     return Subject(
-        name or str(path), function.backend, function.precision, threads, size, one.decide
+        name or str(path), function.backend, function.precision, threads, contract, one.decide
     )

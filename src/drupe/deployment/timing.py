@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from drupe.data.decode import decode_bytes
+from drupe.data.image_contract import ImageContract
 from drupe.deployment.answers import BenchedFunction
 from drupe.deployment.backends import Images, Session, default_threads
 from drupe.deployment.bundle import golden_images
@@ -53,7 +53,7 @@ TURNS, TURN_CALLS = 2, 20
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to be timed: ``decide`` takes uint8 [N, size, size, 3] and returns N decisions.
+    """A model to be timed: ``decide`` takes images of ``contract`` and returns N decisions.
 
     ``threads``: CPU threads of one call.
     """
@@ -62,7 +62,7 @@ class Subject:
     backend: str
     precision: str
     threads: int
-    size: int
+    contract: ImageContract
     decide: Callable[[Images], Any]
 
 
@@ -141,7 +141,7 @@ def time_in_turns(
         raise InputError(f"batch: must be at most {MOST_BATCH:,} images, got {max(batches):,}")
     if not 0 <= pause_ms <= MOST_PAUSE_MS:
         raise InputError(f"pause: must be 0 to {MOST_PAUSE_MS:,} ms, got {pause_ms:g}")
-    every = [_Series(one, _images(one.size, batch)) for batch in batches for one in subjects]
+    every = [_Series(one, _images(one.contract, batch)) for batch in batches for one in subjects]
     for series in every:
         series.call(WARM_UP)
     with progress("bench", samples * len(every), "calls") as tracker:
@@ -157,7 +157,7 @@ def time_in_turns(
 
 @dataclass(frozen=True)
 class _Series:
-    """The calls of one subject on one batch, uint8 [N, S, S, 3], and how long they took."""
+    """The calls of one subject on one batch [N, H, W, C], and how long they took."""
 
     subject: Subject
     images: Images
@@ -183,8 +183,8 @@ class _Series:
         return Timing(one.name, one.backend, one.precision, one.threads, batch, times)
 
 
-def _images(size: int, batch: int) -> Images:
-    golden = golden_images(size)
+def _images(contract: ImageContract, batch: int) -> Images:
+    golden = golden_images(contract)
     images = np.ascontiguousarray(golden[np.arange(batch) % len(golden)])
     return images
 
@@ -195,19 +195,22 @@ def _milliseconds(call: Callable[[Any], object], argument: object) -> float:
     return 1000 * (time.perf_counter() - begun)
 
 
-def time_decoding(size: int, samples: int) -> Timing:
-    """Time decoding one PNG of ``size`` × ``size`` pixels that is already in memory."""
+def time_decoding(contract: ImageContract, samples: int) -> Timing:
+    """Time decoding one PNG that is already in memory to the images of ``contract``."""
     stream = io.BytesIO()
-    Image.fromarray(golden_images(size)[0]).save(stream, "PNG")
+    image = golden_images(contract)[0]
+    Image.fromarray(image[..., 0] if contract.is_mono else image).save(stream, "PNG")
     content = stream.getvalue()
     for _ in range(WARM_UP):
-        decode_bytes(content)
-    taken = [_milliseconds(decode_bytes, content) for _ in range(samples)]
-    return Timing(f"decode PNG {size} x {size}", "pillow", "uint8", 1, 1, np.array(taken))
+        contract.of_bytes(content)
+    taken = [_milliseconds(contract.of_bytes, content) for _ in range(samples)]
+    height, width, _ = contract.shape
+    name = f"decode PNG {width} x {height}"
+    return Timing(name, "pillow", contract.dtype.name, 1, 1, np.array(taken))
 
 
 def medians_ms(sessions: Sequence[Session], image: Images) -> list[float]:
-    """Return the median milliseconds of bare sessions, in turns, on ``image`` (uint8 [1, S, S, 3]).
+    """Return the median milliseconds of bare sessions, in turns, on ``image`` ([1, H, W, C]).
 
     The first turn warms up and isn't counted.
     """

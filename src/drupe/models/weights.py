@@ -215,17 +215,21 @@ def _base(timm_name: str) -> str:
 def _wheel_tensors(path: Path, backbone: nn.Module) -> Tensors:
     """Return a wheel's tensors under timm's names: the same layers stand in the same order.
 
-    Only the classifier may differ in shape from ``backbone``'s.
+    Only the classifier may differ in shape from ``backbone``'s, and the first layer in how many
+    channels it takes, for which timm adds them up.
     """
     theirs = _without_counters(read_tensors(path))
     ours = _without_counters(backbone.state_dict())
     classifier = classifier_prefixes(backbone)
+    first = f"{backbone.pretrained_cfg['first_conv']}.weight"  # type: ignore[index]
     if len(theirs) != len(ours):
         raise InputError(f"{path}: must hold {len(ours)} tensors, got {len(theirs)}")
     renamed: Tensors = {}
     for (name, wanted), (foreign, tensor) in zip(ours.items(), theirs.items(), strict=True):
         same_kind = name.rpartition(".")[2] == foreign.rpartition(".")[2]
         same_shape = wanted.shape == tensor.shape or name.startswith(classifier)
+        if name == first:  # but for its channels
+            same_shape = tensor.dim() == 4 and wanted[:, 0].shape == tensor[:, 0].shape
         if not (same_kind and same_shape):
             raise InputError(
                 f"{path}: {foreign} must be {name} {tuple(wanted.shape)}, got {tuple(tensor.shape)}"
@@ -263,6 +267,11 @@ def _load(
     head = next((tensors[f"{p}weight"] for p in classifier if f"{p}weight" in tensors), None)
     classes = 0 if head is None else head.shape[0]
     overlay = {"state_dict": tensors, "num_classes": classes, "label_offset": 0}
+    if "in_chans" in arguments and (name := _first_layer_left_out(backbone, tensors)):
+        raise InputError(
+            f"{path}: {name}: must be a convolution's weights, whose channels can be added up for "
+            f"input.channels=mono, got {list(tensors[name].shape)}"
+        )
     try:
         with torch.random.fork_rng(devices=[]):
             whole = timm.create_model(
@@ -296,6 +305,14 @@ def _network_alone(tensors: Tensors, backbone: nn.Module, path: Path) -> Tensors
         listed = ", ".join(shortened(list(found.left), SHOWN_MISMATCHES))
         notice(f"{path}: {found.prefix}* is taken as the network; left: {listed}")
     return found.tensors
+
+
+def _first_layer_left_out(backbone: nn.Module, tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """Return the first layer's weights where timm would drop them, as it can't adapt them."""
+    configuration: Any = backbone.pretrained_cfg
+    named = configuration["first_conv"]
+    names = [f"{one}.weight" for one in ((named,) if isinstance(named, str) else named or ())]
+    return next((name for name in names if name in tensors and tensors[name].ndim != 4), None)
 
 
 def _from_hub(architecture: str, timm_name: str) -> tuple[Path, str]:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from drupe.errors import InputError
+from drupe.sides import Size, height_and_width
 
 SUGGESTIONS = 3
 
@@ -97,22 +98,23 @@ def _nearest(name: str) -> str:
     return f" (did you mean {', '.join(nearest)}?)" if nearest else ""
 
 
-def construction_arguments(architecture: str, side: int) -> dict[str, Any]:
-    """Return what ``timm.create_model`` must be told to build the network for ``side`` pixels.
+def construction_arguments(architecture: str, side: Size, channels: int = 3) -> dict[str, Any]:
+    """Return what ``timm.create_model`` must be told to build the network for images of ``side``.
 
     Networks with position embeddings or fixed windows are built for one size; others take any.
     """
+    mono = {"in_chans": channels} if channels != 3 else {}
     if architecture in CURATED:
-        return {}
+        return mono
     from timm.models import get_pretrained_cfg
 
     configuration = get_pretrained_cfg(resolve(architecture))
     fixed = configuration is not None and configuration.fixed_input_size
-    return {"img_size": side} if fixed else {}
+    return {"img_size": side, **mono} if fixed else mono
 
 
-def check_input(architecture: str, side: int, key: str = "input.size") -> None:
-    """Refuse a ``side`` (pixels, after crop and resizing) that the network can't take.
+def check_input(architecture: str, side: Size, key: str = "input.size", channels: int = 3) -> None:
+    """Refuse a ``side`` (pixels, after crop and resizing) or channels that the network can't take.
 
     ``key`` is the one that the side stands in, for the message.
 
@@ -120,17 +122,19 @@ def check_input(architecture: str, side: int, key: str = "input.size") -> None:
     where nothing is computed, and a forward pass of that size is traced: about 0.1 to 1 s.
 
     Raises:
-        InputError: no such network, or it can't take ``side`` × ``side`` pixels.
+        InputError: no such network, or it can't take such images.
     """
     if architecture in CURATED:
         smallest = CURATED[architecture].smallest_side
-        allowed = None if side >= smallest else _at_least(smallest)
+        allowed = None if min(height_and_width(side)) >= smallest else _at_least(smallest)
     else:
-        allowed = _allowed_sides(resolve(architecture), side)
+        allowed = _allowed_sides(resolve(architecture), side, channels)
     if allowed is not None:
+        got = side if isinstance(side, int) else list(side)
+        of = "" if channels == 3 else f" of {channels} channel"
         raise InputError(
             f"{key}: network {architecture!r} takes {allowed} (after input.crop and "
-            f"input.resolution), got {side}"
+            f"input.resolution), got {got}{of}"
         )
 
 
@@ -139,14 +143,14 @@ def _at_least(smallest: int) -> str:
 
 
 @lru_cache(maxsize=256)
-def _allowed_sides(timm_name: str, side: int) -> str | None:
+def _allowed_sides(timm_name: str, side: Size, channels: int) -> str | None:
     """Return None where the network takes ``side``, else a description of what it takes."""
     try:
-        return _trace(timm_name, side, "meta")
+        return _trace(timm_name, side, channels, "meta")
     except Exception:  # some networks can't be built on the meta device: let the CPU decide
         pass
     try:
-        return _trace(timm_name, side, "cpu")
+        return _trace(timm_name, side, channels, "cpu")
     except Exception as error:  # whatever a foreign network raises, it can't take this size
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return f"sizes such as {_native_side(timm_name)} ({reason})"
@@ -159,25 +163,26 @@ def _native_side(timm_name: str) -> int:
     return int(configuration.input_size[-1]) if configuration else 224
 
 
-def _trace(timm_name: str, side: int, device: str) -> str | None:
+def _trace(timm_name: str, side: Size, channels: int, device: str) -> str | None:
     """Build the network and send one image through; return what it takes if not ``side``."""
     import timm
     import torch
 
-    arguments = construction_arguments(timm_name, side)
+    height, width = height_and_width(side)
+    arguments = construction_arguments(timm_name, side, channels)
     with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
         network = timm.create_model(timm_name, num_classes=2, **arguments).eval()
         stages = getattr(network, "feature_info", None) or []
         strides = [stage["reduction"] for stage in stages if isinstance(stage, dict)]
         smallest = max(strides, default=1)
-        if side < smallest:
+        if min(height, width) < smallest:
             return _at_least(smallest)
         patch = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
         patch = patch if isinstance(patch, int) else patch[0]
         # A patch that is cut off would be dropped without a word, and with it what it shows.
-        if side % patch:
+        if height % patch or width % patch:
             return f"multiples of its patch size {patch}"
-        logits = network(torch.zeros(1, 3, side, side))
+        logits = network(torch.zeros(1, channels, height, width))
     if getattr(logits, "shape", None) != (1, 2):
         raise InputError("it does not end in one row of logits, as a classifier does")
     return None

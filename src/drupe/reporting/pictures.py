@@ -8,9 +8,11 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from drupe.data.decode import UnreadableImageError, open_image, read_file
+from drupe.data.copies.patches import as_rgb
+from drupe.data.decode import DEEPEST, UnreadableImageError, open_image, read_file
 from drupe.data.fixes import is_inside
 
 SIDE = 112
@@ -50,7 +52,7 @@ class Pictures:
         if not is_inside(path) and path not in self.elsewhere:
             return None
         try:
-            picture = open_image(read_file(self.root / path))
+            picture = _picture(read_file(self.root / path))
         except UnreadableImageError:
             return None
         picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
@@ -59,3 +61,15 @@ class Pictures:
         data = content.getvalue()
         self.room -= len(data)
         return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
+
+
+def _picture(data: bytes) -> Image.Image:
+    """Decode an image file for people: of more than 8 bits, its brightest pixel becomes white."""
+    try:
+        return open_image(data)
+    except UnreadableImageError as error:
+        try:
+            deep = np.asarray(open_image(data, mono=True, white_level=DEEPEST))[..., np.newaxis]
+        except UnreadableImageError:
+            raise error from None
+    return Image.fromarray(as_rgb(deep, max(1, int(deep.max()))))

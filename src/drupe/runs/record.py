@@ -19,6 +19,7 @@ from drupe.host import host_description, installed_versions
 from drupe.runs.items import ItemChanges
 from drupe.runs.layout import RunFolder
 from drupe.runs.training_overlap import Overlap, Seen
+from drupe.sides import Size
 
 TRAINING_VERSION = 2
 """Raised when the same configuration would give other weights; part of a run's identity."""
@@ -166,8 +167,8 @@ class RunRecord(BaseModel):
     identity: str
     training_version: int = TRAINING_VERSION
     data: DataRecord
-    crop: int | None
-    resolution: int | None = None
+    crop: Size | None
+    resolution: Size | None = None
     weights: dict[str, Any] | None
     device: str
     processes: int
@@ -203,8 +204,8 @@ class RunRecord(BaseModel):
         *,
         identity: str,
         data: DataRecord,
-        crop: int | None,
-        resolution: int | None = None,
+        crop: Size | None,
+        resolution: Size | None = None,
         weights: dict[str, Any] | None,
         device: str,
         processes: int = 1,

@@ -202,13 +202,15 @@ def _expect(
     built = build_network(
         config.model.architecture,
         input_range=config.input.range,
+        channels=config.contract.shape[2],
+        white_level=config.input.white_level,
         geometry=geometry,
         pretrained=config.model.pretrained,
         frozen=config.model.frozen,
         weights_folder=weights_folder,
     )
     parameters = sum(parameter.numel() for parameter in built.network.parameters())
-    work = f"{config.model} {geometry.side} {config.training.batch_size}"
+    work = f"{config.model} {geometry.side} {config.input.channels} {config.training.batch_size}"
     if work not in timed:
         timed[work] = _step_seconds(config, built.network, data, geometry)
     steps = -(-len(data.split.fit) // config.training.batch_size) * config.training.epochs

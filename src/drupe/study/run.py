@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from drupe.data.image_contract import ImageContract
 from drupe.data.listing import list_dataset
 from drupe.errors import InputError
 from drupe.files import write_json
@@ -146,9 +147,9 @@ def open_data(study: Study, store: Path, progress: Progress = silent) -> str:
     return fingerprints.pop()
 
 
-def _packing(config: ExperimentConfig) -> tuple[int, str, str]:
+def _packing(config: ExperimentConfig) -> tuple[ImageContract, str]:
     """Return what a pack depends on beside the files."""
-    return config.input.size, config.data.sizes, config.data.unreadable
+    return config.contract, config.data.unreadable
 
 
 def current_verdict(study: Study, store: Path) -> StudyVerdict:

@@ -1,8 +1,8 @@
 """Batched augmentation on the device: one affine resample, one colour matrix, one motion blur.
 
-Letters: N images, S pixels a side, h pixels a side of the window that is cut out (crop, or S),
-r pixels a side after resizing,
-k pixels of motion blur and m = (k − 1) / 2 the margin that a blur reads beyond its output.
+Letters: N images of H × W pixels and C channels (3 or 1), h × w the window that is cut out (crop,
+or all), r × q the size after resizing, k pixels of motion blur and m = (k − 1) / 2 the margin that
+a blur reads beyond its output. Of one channel, saturation and hue change nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from drupe.models.geometry import Geometry
+from drupe.sides import Size, height_and_width
 
 Tensor = torch.Tensor
 
@@ -36,8 +37,15 @@ class AugmentationConfig(BaseModel):
     zoom: float = Field(0.10, ge=0, lt=1, description="relative change of size, either way")
     brightness: float = Field(0.30, ge=0, le=1, description="relative change, either way")
     contrast: float = Field(0.30, ge=0, le=1, description="relative change, either way")
-    saturation: float = Field(0.20, ge=0, le=1, description="relative change, either way")
-    hue: float = Field(0.05, ge=0, le=0.5, description="turns of the colour circle, either way")
+    saturation: float = Field(
+        0.20, ge=0, le=1, description="relative change, either way; nothing where input is mono"
+    )
+    hue: float = Field(
+        0.05,
+        ge=0,
+        le=0.5,
+        description="turns of the colour circle, either way; nothing where input is mono",
+    )
     motion_blur: float = Field(0.5, ge=0, le=1, description="probability per image")
     blur_kernel: int = Field(5, ge=3, le=31, description="pixels that a blur runs over; odd")
 
@@ -80,15 +88,25 @@ class Augment:
     same ones in the same order, whatever is switched on and on whatever device the images are.
     """
 
-    def __init__(self, config: AugmentationConfig, geometry: Geometry) -> None:
-        self.config, self.size, self.side = config, geometry.size, geometry.window
-        self.resize = geometry.resizing()
+    def __init__(
+        self,
+        config: AugmentationConfig,
+        geometry: Geometry,
+        channels: int = 3,
+        white_level: int = 255,
+    ) -> None:
+        self.config, self.white_level = config, white_level
+        self.shape = (*height_and_width(geometry.size), channels)
+        self.edges = extent(geometry.size)
         self.margin = config.blur_kernel // 2 if config.motion_blur else 0
+        height, width = height_and_width(geometry.window)
+        self.window = (height + 2 * self.margin, width + 2 * self.margin)
+        self.resize = geometry.resizing()
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return float32 [N, 3, r, r] in 0..255 for uint8 [N, S, S, 3], on the same device."""
-        if images.shape[1:] != (self.size, self.size, 3):
-            expected = f"[N, {self.size}, {self.size}, 3]"
+        """Return float32 [N, C, r, q], 0 to white, for raw images [N, H, W, C], on their device."""
+        if images.shape[1:] != self.shape:
+            expected = "[N, {}, {}, {}]".format(*self.shape)
             raise ValueError(f"images: must be {expected}, got {list(images.shape)}")
         config = self.config
         # Per-image parameters are a few numbers: exact and device-independent in double on the CPU.
@@ -96,8 +114,8 @@ class Augment:
         geometry, colour, blur = draws.T[:6], draws.T[6:10], draws.T[10:]
         pixels = warp(
             images,
-            inverse_maps(geometry, config) if config.moves else None,
-            self.side + 2 * self.margin,
+            inverse_maps(geometry, config, self.edges) if config.moves else None,
+            self.window,
         )
         if config.recolours:
             pixels = recolour(pixels, colour_change(colour, config), self.margin)
@@ -105,20 +123,30 @@ class Augment:
             blurred = (blur[0] < config.motion_blur).nonzero().squeeze(1)
             kernels = line_kernels(math.pi * blur[1, blurred], config.blur_kernel)
             pixels = blur_some(pixels, blurred, kernels)
-        resized: Tensor = self.resize.to(images.device)(pixels.clamp_(0, 255))
+        resized: Tensor = self.resize.to(images.device)(pixels.clamp_(0, self.white_level))
         return resized
 
 
-def inverse_maps(draws: Tensor, config: AugmentationConfig) -> Tensor:
+def extent(size: Size) -> tuple[float, float]:
+    """Return where an image's right and lower edge lie, if half its longer side is one."""
+    height, width = height_and_width(size)
+    longer = max(height, width)
+    return width / longer, height / longer
+
+
+def inverse_maps(
+    draws: Tensor, config: AugmentationConfig, edges: tuple[float, float] = (1.0, 1.0)
+) -> Tensor:
     """Return maps from output to input coordinates, float64 [N, 2, 3], for draws in [0, 1) [6, N].
 
     Forwards, an image is flipped, turned about its centre, zoomed and then shifted. Coordinates
-    are (x, y) from the image's centre, in half sides: the edges are at ±1.
+    are (x, y) from the image's centre, in halves of its longer side: the ``edges`` are at ± these.
     """
     flip_x, flip_y, turn, zoom, shift_x, shift_y = draws
     angle = math.radians(config.rotation) * _signed(turn)
     scale = 1 + config.zoom * _signed(zoom)
     shift = 2 * config.shift * torch.stack([_signed(shift_x), _signed(shift_y)], dim=-1)
+    shift *= torch.tensor(edges, dtype=torch.float64)
     mirror = 1.0 - 2 * (torch.stack([flip_x, flip_y], dim=-1) < 0.5) * float(config.flips)
     cos, sin = angle.cos(), angle.sin()
     turn_back = torch.stack([cos, sin, -sin, cos], dim=-1).view(-1, 2, 2)
@@ -126,30 +154,37 @@ def inverse_maps(draws: Tensor, config: AugmentationConfig) -> Tensor:
     return torch.cat([linear, -linear @ shift[:, :, None]], dim=-1)
 
 
-def warp(images: Tensor, maps: Tensor | None, side: int) -> Tensor:
-    """Sample the centre window of ``side`` pixels, bilinearly, black outside the images.
+def warp(images: Tensor, maps: Tensor | None, window: Size) -> Tensor:
+    """Sample the centre window, bilinearly, black outside the images.
 
     Args:
-        images: uint8 [N, S, S, 3].
+        images: uint8 or uint16 [N, H, W, C].
         maps: float [N, 2, 3] from output to input coordinates; None keeps every pixel's place.
-        side: pixels of the window; larger than S is allowed.
+        window: its size in pixels, h × w; larger than H × W is allowed.
 
     Returns:
-        float32 [N, 3, side, side] in 0..255.
+        float32 [N, C, h, w], pixels as they were.
     """
-    size = images.shape[1]
-    start = (size - side) // 2
-    channels_first = images.permute(0, 3, 1, 2)
+    sides, cut = images.shape[1:3], height_and_width(window)
+    starts = [(size - side) // 2 for size, side in zip(sides, cut, strict=True)]
+    channels_first = images.permute(0, 3, 1, 2).float()
     if maps is None:
-        ends = (-start, start + side - size)
-        return F.pad(channels_first, (*ends, *ends)).float()
+        (upper, left), (lower, right) = (
+            [-start for start in starts],
+            [start + side - size for start, side, size in zip(starts, cut, sides, strict=True)],
+        )
+        return F.pad(channels_first, (left, right, upper, lower))
     device = images.device
-    pixels = torch.arange(start, start + side, dtype=torch.float64, device=device)
-    centres = (2 * pixels + 1) / size - 1
-    rows, columns = torch.meshgrid(centres, centres, indexing="ij")
+    right_edge, lower_edge = extent((sides[0], sides[1]))
+    down, across = (
+        (2 * torch.arange(start, start + side, dtype=torch.float64, device=device) + 1) / size - 1
+        for start, side, size in zip(starts, cut, sides, strict=True)
+    )
+    rows, columns = torch.meshgrid(down * lower_edge, across * right_edge, indexing="ij")
     points = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).view(-1, 3)
     grid = points.float() @ maps.float().to(device).transpose(1, 2)
-    return F.grid_sample(channels_first.float(), grid.view(-1, side, side, 2), align_corners=False)
+    grid /= torch.tensor([right_edge, lower_edge], device=device)
+    return F.grid_sample(channels_first, grid.view(-1, *cut, 2), align_corners=False)
 
 
 class ColourChange(NamedTuple):
@@ -192,20 +227,23 @@ def recolour(pixels: Tensor, change: ColourChange, margin: int = 0) -> Tensor:
     """Change brightness, contrast, saturation and hue, in this order, by one matrix product.
 
     Args:
-        pixels: float32 [N, 3, H, H].
+        pixels: float32 [N, C, H, W].
         change: per image; contrast is about the image's mean grey.
         margin: pixels at each edge that the mean grey leaves out.
 
     Returns:
-        float32 [N, 3, H, H], not clamped: a limit between the steps would make them non-linear.
+        float32 [N, C, H, W], not clamped: a limit between the steps would make them non-linear.
     """
-    n, _, side, _ = pixels.shape
+    n, channels, height, width = pixels.shape
     device = pixels.device
-    matrices = change.matrices().float().to(device)
-    inner = pixels[:, :, margin : side - margin, margin : side - margin]
-    mean_grey = inner.mean((2, 3)) @ torch.tensor(LUMA, device=device)
+    inner = pixels[:, :, margin : height - margin, margin : width - margin]
     # Greys are fixed points of saturation and hue, so the contrast's offset passes both unchanged.
     pull = ((1 - change.contrast) * change.brightness).float().to(device)
+    if channels == 1:
+        gain = (change.brightness * change.contrast).float().to(device).view(n, 1, 1, 1)
+        return pixels * gain + pull.view(n, 1, 1, 1) * inner.mean((2, 3), keepdim=True)
+    matrices = change.matrices().float().to(device)
+    mean_grey = inner.mean((2, 3)) @ torch.tensor(LUMA, device=device)
     offset = (pull * mean_grey).view(n, 1, 1).expand(n, 3, 1)
     return torch.baddbmm(offset, matrices, pixels.reshape(n, 3, -1)).view_as(pixels)
 
@@ -229,23 +267,23 @@ def blur_some(pixels: Tensor, chosen: Tensor, kernels: Tensor) -> Tensor:
     """Blur the ``chosen`` images, each by its own kernel, and cut the margin off all of them.
 
     Args:
-        pixels: float32 [N, 3, h + 2m, h + 2m].
+        pixels: float32 [N, C, h + 2m, w + 2m].
         chosen: int64 [n], which images; on the CPU.
         kernels: [n, k, k], k = 2m + 1.
 
     Returns:
-        float32 [N, 3, h, h].
+        float32 [N, C, h, w].
     """
     margin = kernels.shape[-1] // 2
-    inside = pixels.shape[-1] - 2 * margin
-    sharp = pixels[:, :, margin : margin + inside, margin : margin + inside].contiguous()
+    channels, rows, columns = pixels.shape[1:]
+    sharp = pixels[:, :, margin : rows - margin, margin : columns - margin].contiguous()
     if not len(chosen):
         return sharp
     chosen = chosen.to(pixels.device)
-    weights = kernels.float().to(pixels.device).repeat_interleave(3, dim=0)[:, None]
+    weights = kernels.float().to(pixels.device).repeat_interleave(channels, dim=0)[:, None]
     stack = pixels[chosen].flatten(0, 1)[None]
     blurred = F.conv2d(stack, weights, groups=len(weights))
-    sharp[chosen] = blurred.view(-1, 3, inside, inside)
+    sharp[chosen] = blurred.view(-1, *sharp.shape[1:])
     return sharp
 
 

@@ -11,9 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     field_validator,
@@ -22,25 +20,19 @@ from pydantic import (
 )
 
 from drupe.configuration import Tree, fingerprint, flatten, merge, read_yaml, validate
-from drupe.data.image_contract import Sizes
+from drupe.data.image_contract import ImageContract, Sizes
 from drupe.data.naming import Naming
 from drupe.errors import InputError
 from drupe.files import write_text
 from drupe.models.zoo import check_input, resolve
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import TRAINING_VERSION
+from drupe.sides import simplest
 from drupe.training.augmentation import AugmentationConfig
+from drupe.training.input_config import LARGEST_SIDE, SMALLEST_SIDE, InputConfig, Section
 from drupe.training.recipes import with_ancestor, with_recipes
 
-SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
-Side = Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
-
-
-class Section(BaseModel):
-    """A frozen group of keys that refuses unknown ones."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ModelConfig(Section):
@@ -49,34 +41,6 @@ class ModelConfig(Section):
     architecture: str = Field(description="a curated name or any timm name")
     pretrained: bool = Field(True, description="start from ImageNet weights")
     frozen: bool = Field(False, description="train the classification head only")
-
-
-class InputConfig(Section):
-    """The part of an image that the network sees; stands in the exported graph."""
-
-    size: Side = Field(128, description="pixels: images are size × size")
-    range: Literal["raw", "unit", "imagenet"] = Field(
-        "raw", description="raw: 0-255 as the camera gives it; unit: 0-1; imagenet: standardised"
-    )
-    crop: Literal["none", "auto"] | Side = Field(
-        "none", description="pixels: side of the centre crop; auto: keeps 99.9 % of the content"
-    )
-
-    resolution: Literal["auto"] | Side | None = Field(
-        None,
-        description="pixels: side that the crop is resized to; auto: input.size; null: as it is",
-    )
-    views: Literal[1, 2, 4, 8] = Field(
-        1,
-        description="logits are averaged over: 1 the image; 2 its mirror too; 4 both mirrors; "
-        "8 those and quarter turns",
-    )
-
-    @model_validator(mode="after")
-    def _crop_fits(self) -> Self:
-        if isinstance(self.crop, int) and self.crop > self.size:
-            raise ValueError(f"crop must be at most input.size = {self.size}, got {self.crop}")
-        return self
 
 
 class InnerFold(Section):
@@ -141,8 +105,8 @@ class DataConfig(Section):
     unreadable: Literal["error", "skip"] = Field("error", description="files that don't decode")
     sizes: Sizes = Field(
         "refuse",
-        description="images of another size; resize: to the square, whatever their shape; pad: in "
-        "the middle of a black square, shrunk where they are larger",
+        description="images of another size; resize: to input.size, whatever their shape; pad: in "
+        "the middle of a black image of that size, shrunk where they are larger",
     )
     test_share: float = Field(
         0.2, gt=0, lt=1, description="share of all items, where the folder has no val/"
@@ -342,12 +306,20 @@ class ExperimentConfig(Section):
     def _teachers_see_the_same_images(self) -> Self:
         teacher = self.training.teacher
         for number, recipe in enumerate(teacher.recipes if teacher else ()):
-            if recipe.input.size != self.input.size:
-                raise ValueError(
-                    f"training.teacher.recipes.{number}.input.size: must be input.size = "
-                    f"{self.input.size}, got {recipe.input.size}"
-                )
+            for key in ("size", "channels", "white_level"):
+                own, theirs = (getattr(one, key) for one in (self.input, recipe.input))
+                if own != theirs:
+                    raise ValueError(
+                        f"training.teacher.recipes.{number}.input.{key}: must be input.{key} = "
+                        f"{own}, got {theirs}"
+                    )
         return self
+
+    @property
+    def contract(self) -> ImageContract:
+        """The path from a file to the pixels that are packed."""
+        given = self.input
+        return ImageContract(given.size, self.data.sizes, given.channels, given.white_level)
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -419,13 +391,23 @@ def _network_problems(document: Mapping[str, Any]) -> list[str]:
         side = images[key.removeprefix("input.")]
     elif side == "auto":
         side, key = images["size"], "input.size"
+    sides = (side, side) if isinstance(side, int) else side
     try:
         resolve(architecture)
-        if isinstance(side, int) and SMALLEST_SIDE <= side <= LARGEST_SIDE:
-            check_input(architecture, side, key)
+        if _are_sides(sides):
+            mono = images.get("channels") == "mono"
+            check_input(architecture, simplest(sides), key, channels=1 if mono else 3)
     except InputError as error:
         return list(error.problems)
     return []
+
+
+def _are_sides(sides: Any) -> bool:
+    return (
+        isinstance(sides, list | tuple)
+        and len(sides) == 2
+        and all(type(one) is int and SMALLEST_SIDE <= one <= LARGEST_SIDE for one in sides)
+    )
 
 
 def _section(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:

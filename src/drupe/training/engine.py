@@ -86,7 +86,8 @@ class Trainer:
         self.average = build_average(network, training)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.dtype == "fp16")
         self.loss_function = build_loss(source.is_defect[fit], training).to(device)
-        self.augment = Augment(config.augmentation, geometry)
+        scale = network.scale
+        self.augment = Augment(config.augmentation, geometry, scale.channels, scale.white_level)
         self.model: nn.Module = (
             DistributedDataParallel(
                 self.network, device_ids=[device] if device.type == "cuda" else None

@@ -121,7 +121,9 @@ def _config(request: EnsembleRequest, first: Member) -> ExperimentConfig:
         "name": request.name,
         "seed": 0,
         "model": {"architecture": ARCHITECTURE, "pretrained": False},
-        "input": {"size": first.config.input.size},
+        "input": {
+            key: getattr(first.config.input, key) for key in ("size", "channels", "white_level")
+        },
         "data": recorded.data.model_copy(update=changes),
         "calibration": first.config.calibration,
     }

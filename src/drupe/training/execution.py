@@ -129,6 +129,7 @@ def choose_precision(
         "frozen": config.model.frozen,
         "side": geometry.side,
         "batch": batch,
+        **({"channels": "mono"} if config.input.channels == "mono" else {}),
         **host_key(device, threads),
     }
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from drupe.data.copies.copy_rule import duplicate_groups
 from drupe.data.dataset import Dataset, open_dataset
+from drupe.data.image_contract import RawPixel
 from drupe.data.overlay import active_fixes
 from drupe.errors import InputError
 from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
@@ -54,10 +55,12 @@ def calibrate_on_fresh(
     fresh = open_dataset(
         root,
         store=store,
-        size=metadata.size,
+        size=config.input.size,
         naming=naming,
         unreadable=config.data.unreadable,
         sizes=config.data.sizes,
+        channels=config.input.channels,
+        white_level=config.input.white_level,
         fixes=active_fixes(root, store, labels),
         progress=progress,
     )
@@ -106,7 +109,8 @@ def _groups_if_new(
     little: the network has learnt them, so their scores say nothing of further crops.
     """
     both = _Stacked(known.images, fresh.images)
-    groups = duplicate_groups(both, (*known.digests, *fresh.digests), progress)  # type: ignore[arg-type]
+    digests = (*known.digests, *fresh.digests)
+    groups = duplicate_groups(both, digests, progress, known.white_level)  # type: ignore[arg-type]
     seen, own = groups[: len(known.paths)], groups[len(known.paths) :]
     repeated = np.flatnonzero(np.isin(own, seen))
     if repeated.size:
@@ -118,15 +122,15 @@ def _groups_if_new(
 
 
 class _Stacked:
-    """Two arrays of images read as one, without copying either: uint8 [n + m, S, S, 3]."""
+    """Two arrays of images of one type read as one, without copying either: [n + m, H, W, C]."""
 
-    def __init__(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> None:
+    def __init__(self, first: NDArray[RawPixel], second: NDArray[RawPixel]) -> None:
         self._first, self._second = first, second
 
     def __len__(self) -> int:
         return len(self._first) + len(self._second)
 
-    def __getitem__(self, key: slice | NDArray[np.intp] | int) -> NDArray[np.uint8]:
+    def __getitem__(self, key: slice | NDArray[np.intp] | int) -> NDArray[RawPixel]:
         indices = np.arange(len(self))[key]
         border = len(self._first)
         if np.ndim(indices) == 0:
@@ -134,7 +138,7 @@ class _Stacked:
             if indices >= border:
                 part, index = self._second, indices - border
             return np.asarray(part[index])
-        images = np.empty((len(indices), *self._first.shape[1:]), np.uint8)
+        images = np.empty((len(indices), *self._first.shape[1:]), self._first.dtype)
         is_first = indices < border
         images[is_first] = self._first[indices[is_first]]
         images[~is_first] = self._second[indices[~is_first] - border]

@@ -220,6 +220,8 @@ def _network(
     network = build_network(
         architecture,
         input_range=config.input.range,
+        channels=config.contract.shape[2],
+        white_level=config.input.white_level,
         geometry=geometry,
         pretrained=False,
         frozen=False,

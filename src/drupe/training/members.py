@@ -62,7 +62,10 @@ class Member:
             f"{what} ({own}, {others})"
             for what, own, others in (
                 ("classes", *(" / ".join(one.record.data.classes) for one in (self, other))),
-                ("input.size", *(one.config.input.size for one in (self, other))),
+                *(
+                    (f"input.{key}", *(getattr(one.config.input, key) for one in (self, other)))
+                    for key in ("size", "channels", "white_level")
+                ),
                 ("data", *(one.record.data.fingerprint[:12] for one in (self, other))),
             )
             if own != others

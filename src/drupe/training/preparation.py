@@ -66,13 +66,15 @@ class PreparedData:
             InputError: the network can't take what ``auto`` came to.
         """
         given = config.input
-        crop = given.crop if isinstance(given.crop, int) else None
+        crop = None if isinstance(given.crop, str) else given.crop
         if given.crop == "auto":
-            crop = content_crop(self.dataset.images[self.split.fit])
+            fit = self.dataset.images[self.split.fit]
+            crop = content_crop(fit, white_level=given.white_level)
         # What the crop saves is spent on detail: a step costs what it does on whole images.
         resolution = given.size if given.resolution == "auto" else given.resolution
         geometry = Geometry(given.size, crop, resolution, given.views)
-        check_input(config.model.architecture, geometry.side)
+        channels = config.contract.shape[2]
+        check_input(config.model.architecture, geometry.side, channels=channels)
         return geometry
 
     @property
@@ -185,6 +187,8 @@ def prepare_data(
         naming=data.naming,
         unreadable=data.unreadable,
         sizes=data.sizes,
+        channels=config.input.channels,
+        white_level=config.input.white_level,
         fixes=active_fixes(root, store, data.labels),
         progress=progress,
     )
@@ -245,7 +249,7 @@ def _cached_groups(dataset: Dataset, progress: Progress) -> NDArray[np.int32]:
     known = read_arrays(cached, made_from, {"groups": np.dtype(np.int32)})
     if known is not None:
         return known["groups"]
-    groups = duplicate_groups(dataset.images, dataset.digests, progress)
+    groups = duplicate_groups(dataset.images, dataset.digests, progress, dataset.white_level)
     write_arrays(cached, made_from, {"groups": groups})
     for earlier in dataset.cache.glob("groups-v*.npy"):  # which earlier versions kept
         earlier.unlink(missing_ok=True)

@@ -188,6 +188,8 @@ class _Session:
         built = build_network(
             config.model.architecture,
             input_range=config.input.range,
+            channels=config.contract.shape[2],
+            white_level=config.input.white_level,
             geometry=self.geometry,
             pretrained=config.model.pretrained and not (self.has_checkpoint or ancestor),
             frozen=config.model.frozen,
@@ -195,7 +197,7 @@ class _Session:
         )
         self.origin: WeightsOrigin | None = built.origin
         if ancestor and not self.has_checkpoint:
-            self.origin = start_from(built.network, config.input.range, ancestor)
+            self.origin = start_from(built.network, config.input, ancestor)
         precision = choose_precision(
             built.network, config, data, self.source, store, threads, world, progress
         )

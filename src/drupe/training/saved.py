@@ -10,11 +10,12 @@ import torch
 from pydantic import BaseModel, Field
 
 from drupe.configuration import validate
+from drupe.data.decode import BYTE
 from drupe.errors import InputError
 from drupe.files import check_replaceable, unless_read_only
 from drupe.models.ensemble import AnyNetwork, Ensemble
 from drupe.models.geometry import Geometry, Views
-from drupe.models.network import InputRange, Network, build_network
+from drupe.models.network import Network, build_network
 from drupe.models.weights import WeightsOrigin
 from drupe.progress import Progress, silent
 from drupe.runs.evaluation_file import Evaluation
@@ -27,11 +28,13 @@ from drupe.runs.record import (
     require_same_splits,
 )
 from drupe.runs.results import digest_results, require_own
+from drupe.sides import Size
 from drupe.training.claim import check_store, exclusive
-from drupe.training.config import AncestorConfig, ExperimentConfig, Side
+from drupe.training.config import AncestorConfig, ExperimentConfig
 from drupe.training.distributed import World
 from drupe.training.execution import choose_device, set_threads
 from drupe.training.image_batches import ImageSource
+from drupe.training.input_config import InputConfig, Side, Sides
 from drupe.training.judgement import judged
 from drupe.training.preparation import PreparedData, prepare_data, recorded_config
 from drupe.training.tensor_file import (
@@ -48,16 +51,23 @@ from drupe.training.type_fitting import notes_on_types, read_types
 class InputContract(BaseModel):
     """The images that a network takes, what it sees of them (pixels), and the range of values."""
 
-    size: Side
+    size: Side | Sides
+    channels: Literal["rgb", "mono"] = "rgb"
+    white_level: int = BYTE
     range: Literal["raw", "unit", "imagenet"]
-    crop: Side | None
-    resolution: Side | None = None
+    crop: Side | Sides | None
+    resolution: Side | Sides | None = None
     views: Views = 1
 
     @property
     def geometry(self) -> Geometry:
         """The same as the network knows it."""
         return Geometry(self.size, self.crop, self.resolution, self.views)
+
+    @property
+    def kind(self) -> tuple[Size, str, int]:
+        """Size, channels and white level: what networks that decide together share."""
+        return self.size, self.channels, self.white_level
 
 
 class NetworkMetadata(BaseModel):
@@ -69,8 +79,8 @@ class NetworkMetadata(BaseModel):
     temperature: float
 
     @property
-    def size(self) -> int:
-        """The side of the images that it takes, in pixels."""
+    def size(self) -> Size:
+        """The size of the images that it takes, in pixels."""
         return self.input.size
 
     @property
@@ -91,8 +101,8 @@ class EnsembleMetadata(BaseModel):
     temperature: float
 
     @property
-    def size(self) -> int:
-        """The side of the images that all members take, in pixels."""
+    def size(self) -> Size:
+        """The size of the images that all members take, in pixels."""
         return self.members[0].size
 
     @property
@@ -121,7 +131,12 @@ def save_network(
     metadata = NetworkMetadata(
         architecture=config.model.architecture,
         classes=classes,
-        input=InputContract(range=config.input.range, **asdict(geometry)),
+        input=InputContract(
+            range=config.input.range,
+            channels=config.input.channels,
+            white_level=config.input.white_level,
+            **asdict(geometry),
+        ),
         temperature=temperature,
     )
     save_tensors(RunFolder(folder).weights, network.state_dict(), metadata.model_dump(mode="json"))
@@ -149,8 +164,8 @@ def load_network(folder: Path) -> tuple[AnyNetwork, Metadata]:
         one = validate(NetworkMetadata, document, str(path))
         return _built(one, tensors, path), one
     several = validate(EnsembleMetadata, document, str(path))
-    if len({member.size for member in several.members}) > 1:
-        raise InputError(f"{path}: damaged: its members take images of different sizes")
+    if len({member.input.kind for member in several.members}) > 1:
+        raise InputError(f"{path}: damaged: its members take images of different sizes or kinds")
     networks = [
         _built(member, under(str(place), tensors), path)
         for place, member in enumerate(several.members)
@@ -163,6 +178,8 @@ def _built(metadata: NetworkMetadata, tensors: Tensors, path: Path) -> Network:
     network = build_network(
         metadata.architecture,
         input_range=metadata.input.range,
+        channels=1 if metadata.input.channels == "mono" else 3,
+        white_level=metadata.input.white_level,
         geometry=metadata.input.geometry,
         pretrained=False,
         frozen=False,
@@ -171,24 +188,24 @@ def _built(metadata: NetworkMetadata, tensors: Tensors, path: Path) -> Network:
     return network.eval()
 
 
-def start_from(
-    network: Network, input_range: InputRange, ancestor: AncestorConfig
-) -> WeightsOrigin:
+def start_from(network: Network, given: InputConfig, ancestor: AncestorConfig) -> WeightsOrigin:
     """Load the weights of an earlier run, its head too; return where they came from.
 
     Raises:
-        InputError: it is another network, or expects another range of pixels.
+        InputError: it is another network, or expects another range of pixels or other channels.
     """
     found, metadata = load_network(ancestor.run)
     if isinstance(metadata, EnsembleMetadata):
         raise InputError(
             f"training.init: must be a run of one network, got the ensemble {ancestor.run}"
         )
-    if metadata.input.range != input_range:
-        raise InputError(
-            f"training.init: must be a run with input.range {input_range}, got "
-            f"{metadata.input.range} in {ancestor.run}"
-        )
+    for key in ("range", "channels"):
+        wanted, got = (getattr(one, key) for one in (given, metadata.input))
+        if wanted != got:
+            raise InputError(
+                f"training.init: must be a run with input.{key} {wanted}, got {got} in "
+                f"{ancestor.run}"
+            )
     try:
         network.load_state_dict(found.state_dict())
     except RuntimeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from drupe.deployment.backends import default_threads, open_session
+from drupe.deployment.eager import taken_by
 from drupe.deployment.graph import export_graph
 from drupe.deployment.timing import Subject, pinned, time_in_turns
 from drupe.host import cpu_name
@@ -21,7 +22,9 @@ def latency_key(config: ExperimentConfig, geometry: Geometry) -> str:
     """Return all that a latency depends on: network, geometry, input scale, processor, threads."""
     sides = "/".join(str(value) for value in asdict(geometry).values())
     machine = f"{cpu_name()}, {default_threads()} threads"
-    return f"{config.model.architecture} {config.input.range} {sides} on {machine}"
+    given = config.input
+    kind = f" mono {given.white_level}" if given.channels == "mono" else ""
+    return f"{config.model.architecture} {given.range} {sides}{kind} on {machine}"
 
 
 def measure_latency(config: ExperimentConfig, geometry: Geometry) -> float:
@@ -33,6 +36,8 @@ def measure_latency(config: ExperimentConfig, geometry: Geometry) -> float:
     network = build_network(
         config.model.architecture,
         input_range=config.input.range,
+        channels=config.contract.shape[2],
+        white_level=config.input.white_level,
         geometry=geometry,
         pretrained=False,
         frozen=False,
@@ -40,7 +45,7 @@ def measure_latency(config: ExperimentConfig, geometry: Geometry) -> float:
     graph = export_graph(network.eval(), temperature=1.0).content
     with pinned(None) as threads:
         session = open_session(graph, BACKEND, PRECISION, threads)
-        subject = Subject("trial", BACKEND, PRECISION, threads, geometry.size, session)
+        subject = Subject("trial", BACKEND, PRECISION, threads, taken_by(network), session)
         (timing,) = time_in_turns([subject], samples=SAMPLES)
     return timing.quantile(QUANTILE).value
 

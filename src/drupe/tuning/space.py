@@ -26,6 +26,8 @@ NOT_SEARCHED = {
     "data": "every trial is judged on the same images",
     "calibration": "every trial learns from the same fit split",
     "input.size": "every trial is judged on the same images; search input.resolution",
+    "input.channels": "every trial is judged on the same images",
+    "input.white_level": "every trial is judged on the same images",
     **{f"training.{key}": "it changes how, not what, is computed" for key in NOT_IDENTITY},
 }
 """Keys, or sections of them, that a search may not touch, and why."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.copies.near_duplicates import Sketches, find_near_duplicates
-from drupe.data.copies.patches import window
+from drupe.data.copies.patches import as_rgb, window
 from drupe.progress import Progress, silent
 
 CHUNK = 256
@@ -31,7 +31,10 @@ Indices = NDArray[np.intp]
 
 
 def duplicate_groups(
-    images: NDArray[np.uint8], digests: Sequence[str], progress: Progress = silent
+    images: NDArray[np.uint8 | np.uint16],
+    digests: Sequence[str],
+    progress: Progress = silent,
+    white_level: int = 255,
 ) -> Labels:
     """Give images that must stay on one side of a split the same number: int32 [N].
 
@@ -40,28 +43,33 @@ def duplicate_groups(
     pairs first, and two groups only where every pair between them is confirmed. So a chain in
     which A is like B and B like C doesn't join A with C.
 
-    images: uint8 [N, S, S, 3], read in chunks; digests: of the files' bytes.
+    images: [N, H, W, C], C = 3 or 1, read in chunks; digests: of the files' bytes; white_level: the
+    value of a white pixel.
     """
+
+    def seen(image: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8]:
+        return window(as_rgb(image, white_level))
+
     with Sketches(len(images)) as sketches:
         keys: list[bytes] = []
         with progress("sketch", len(images), "images") as tracker:
             for start in range(0, len(images), CHUNK):
                 chunk = np.asarray(images[start : start + CHUNK])
                 keys += [pixel_key(image) for image in chunk]
-                sketches.draw(start, np.stack([window(image) for image in chunk]))
+                sketches.draw(start, np.stack([seen(image) for image in chunk]))
                 tracker.advance(len(chunk))
         identical = join(identical_groups(digests), identical_groups(keys))
         pairs = find_near_duplicates(
             sketches,
-            lambda indices: np.stack([window(images[index]) for index in indices]),
+            lambda indices: np.stack([seen(images[index]) for index in indices]),
             np.unique(identical).astype(np.intp),
             progress,
         )
     return complete_linkage(identical, pairs.copies.first, pairs.copies.second)
 
 
-def pixel_key(image: NDArray[np.uint8]) -> bytes:
-    """Digest of an image uint8 [H, W, C] that quarter turns and flips don't change.
+def pixel_key(image: NDArray[np.uint8 | np.uint16]) -> bytes:
+    """Digest of an image [H, W, C] that quarter turns and flips don't change.
 
     The image is brought into one of its eight positions by comparing coarse sums, the smallest
     in dictionary order; positions with equal sums are decided by the digest itself.
@@ -83,9 +91,9 @@ def _position(image: NDArray[np.generic], turns: int, flip: bool) -> NDArray[np.
     return np.rot90(image[:, ::-1] if flip else image, turns)
 
 
-def _coarse(image: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _coarse(image: NDArray[np.uint8 | np.uint16]) -> NDArray[np.int64]:
     """Sums over a grid whose cuts lie symmetrically, so that it turns with the image."""
-    sums = image
+    sums: NDArray[np.integer] = image
     for axis in (0, 1):
         side = image.shape[axis]
         if side >= _CELLS:

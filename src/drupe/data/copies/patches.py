@@ -38,6 +38,19 @@ _SENSOR_NOISE = 2.0  # grey levels
 Floats = NDArray[np.float32]
 
 
+def as_rgb(images: NDArray[np.uint8 | np.uint16], white_level: int) -> NDArray[np.uint8]:
+    """Return images [..., C] of one or three channels in 8 bits and three channels.
+
+    uint8 [..., 3], white at 255: what the search for copies, and people, look at.
+    """
+    if images.dtype != np.uint8:
+        scaled = np.minimum(images, white_level).astype(np.float32) * np.float32(255 / white_level)
+        images = np.rint(scaled).astype(np.uint8)
+    if images.shape[-1] == 1:
+        images = np.repeat(images, 3, axis=-1)
+    return images.astype(np.uint8, copy=False)
+
+
 def window(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Cut the window around the content's centre of mass out of one image uint8 [H, W, 3].
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationMethod,
     QDQQuantizer,
@@ -20,7 +19,7 @@ from onnxruntime.quantization import (
     TensorsData,
 )
 
-from drupe.deployment.backends import require_self_contained
+from drupe.deployment.backends import Images, require_self_contained
 from drupe.deployment.graph import TYPE_LAYER
 from drupe.deployment.int8.ranges import RANGES, Histogram, collect_histograms
 from drupe.progress import Progress
@@ -50,10 +49,8 @@ class Unit:
 class QuantisableGraph:
     """A float graph, the ranges of its activations, and the units that may be quantised."""
 
-    def __init__(
-        self, content: bytes, images: NDArray[np.uint8], threads: int, progress: Progress
-    ) -> None:
-        """``images``: uint8 [n, S, S, 3], the crops that the ranges come from."""
+    def __init__(self, content: bytes, images: Images, threads: int, progress: Progress) -> None:
+        """``images``: [n, H, W, C], the crops that the ranges come from."""
         require_self_contained(content)
         model = onnx.shape_inference.infer_shapes(onnx.load_from_string(content))
         self._model = _named(model)

@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from drupe.deployment.backends import Images
 from drupe.deployment.graph import INPUT
 from drupe.progress import Progress, Tracker
 
@@ -43,11 +44,11 @@ class Histogram:
 def collect_histograms(
     model: onnx.ModelProto,
     tensors: Sequence[onnx.ValueInfoProto],
-    images: NDArray[np.uint8],
+    images: Images,
     threads: int,
     progress: Progress,
 ) -> dict[str, Histogram]:
-    """Run ``model`` on ``images`` (uint8 [n, S, S, 3]) twice: extremes, then histograms.
+    """Run ``model`` on ``images`` ([n, H, W, C]) twice: extremes, then histograms.
 
     A batch of activations at a time is in memory, however many images there are.
     """
@@ -75,7 +76,7 @@ def collect_histograms(
 def _activations(
     session: onnxruntime.InferenceSession,
     names: Sequence[str],
-    images: NDArray[np.uint8],
+    images: Images,
     tracker: Tracker,
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Run all ``images`` and yield what each of the tensors ``names`` held, batch by batch."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import Backend, open_session
+from drupe.deployment.backends import Backend, Images, open_session
 from drupe.deployment.gate import run_all
 from drupe.deployment.int8.quantise import QuantisableGraph, Unit
 from drupe.deployment.int8.ranges import RANGES
@@ -89,7 +89,7 @@ class QuantisedGraph:
 
 
 class LayerSearch:
-    """The search for one graph on crops uint8 [n, S, S, 3] with labels bool [n], all of ``fit``.
+    """The search for one graph on crops [n, H, W, C] with labels bool [n], all of ``fit``.
 
     ``backends``: those that the graph is to run in.
     """
@@ -97,7 +97,7 @@ class LayerSearch:
     def __init__(
         self,
         graph: bytes,
-        images: NDArray[np.uint8],
+        images: Images,
         is_defect: NDArray[np.bool_],
         min_recall: float,
         backends: Sequence[Backend],

@@ -45,7 +45,10 @@ def _shared(config: ExperimentConfig) -> dict[str, Any]:
     """Return the keys on which images, and which of them are calibration and test, depend."""
     data = config.data.model_dump()
     return {
-        "input.size": config.input.size,
+        **{
+            f"input.{key}": getattr(config.input, key)
+            for key in ("size", "channels", "white_level")
+        },
         **{f"data.{key}": value for key, value in data.items()},
         "calibration.holdout": config.calibration.holdout,
     }

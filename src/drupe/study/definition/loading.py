@@ -13,10 +13,10 @@ from drupe.study.definition.ensembles import disagreements
 from drupe.study.definition.spec import Criteria, StudySpec
 from drupe.training.config import (
     ExperimentConfig,
-    InputConfig,
     ScheduleConfig,
     validate_experiment,
 )
+from drupe.training.input_config import InputConfig
 
 STUDY_FILE = "study.yaml"
 SMOKE_BATCHES, SMOKE_BATCH_SIZE = 3, 8

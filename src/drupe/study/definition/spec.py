@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from drupe.configuration import IDENTIFIER
-from drupe.training.config import Section, Seed
+from drupe.training.config import Seed
+from drupe.training.input_config import Section
 
 IMPORTED = "BASELINE"
 """The folder of a baseline that was trained elsewhere."""
