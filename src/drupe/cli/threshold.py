@@ -26,6 +26,7 @@ from drupe.workbench.progress_display import progress_on
 if TYPE_CHECKING:
     from drupe.evaluation.lanes import Costs
     from drupe.evaluation.model_predictions import ModelPredictions
+    from drupe.evaluation.operating_point import OperatingPoint
 
 EXAMPLES = examples(
     "drupe threshold drupe-store/runs/train/lite0/seed-42",
@@ -126,11 +127,7 @@ def threshold(
     Exit code 1: there are too few defects for a certificate; the answer says how many it takes.
     A run that can only be read is certified too; its certificate is then not kept.
     """
-    from drupe.cli.operating_point import print_operating_point
-    from drupe.evaluation.next_steps import next_steps
     from drupe.evaluation.operating_point import Request, operating_point
-    from drupe.files import unless_read_only
-    from drupe.runs.evaluation_file import record_certificate
 
     overall, of_types = _recalls(min_recall or [])
     request = Request(
@@ -158,13 +155,22 @@ def threshold(
         store,
         labels,
     )
-    point = operating_point(model, request)
+    _answer(operating_point(model, request), source, as_json)
+
+
+def _answer(point: OperatingPoint, source: Path, as_json: bool) -> None:
+    """Print what was found, keep its certificate in the run, and end with 1 where there is none."""
+    from drupe.cli.operating_point import print_operating_point
+    from drupe.evaluation.next_steps import next_steps
+    from drupe.files import unless_read_only
+    from drupe.runs.evaluation_file import record_certificate
+
     steps = next_steps(point, str(source))
     if as_json:
         print_json({**point.to_json(), "next_steps": [step.to_json() for step in steps]})
     else:
         print_operating_point(point, steps)
-    if point.certificate and model.seed is not None:
+    if point.certificate and point.model.seed is not None:
         with unless_read_only(source, "the certificate"):
             record_certificate(source, point.certified_figures())
     if point.refusal:
