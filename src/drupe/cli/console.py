@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Collection, Sequence
 from textwrap import wrap
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,14 +18,10 @@ from rich.text import Text
 
 from drupe.notices import LOGGER
 from drupe.printable import printable, printable_json
+from drupe.workbench.progress_display import console_on
 
 PROSE_WIDTH = 100
 """Columns at most of a sentence: on a wider terminal the eye loses the next line."""
-
-
-NARROWEST = 20
-UNKNOWN = 80
-"""Columns at least of a terminal, and of one that doesn't tell."""
 
 
 def stdout() -> Console:
@@ -36,14 +32,6 @@ def stdout() -> Console:
 def stderr() -> Console:
     """The console for progress, warnings and errors."""
     return console_on(sys.stderr)
-
-
-def console_on(stream: TextIO) -> Console:
-    """Return the console that draws on ``stream``, as wide as its terminal is now."""
-    console = Console(file=stream, highlight=False, emoji=False)
-    if console.width < NARROWEST:
-        console.width = NARROWEST if console.width > 0 else UNKNOWN
-    return console
 
 
 def print_json(document: Any) -> None:

@@ -17,15 +17,26 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from drupe.cli.console import console_on
 from drupe.printable import printable
 from drupe.progress import Progress, Tracker, duration
+
+NARROWEST = 20
+UNKNOWN = 80
+"""Columns at least of a terminal, and of one that doesn't tell."""
 
 FIRST_LINE_AFTER = 2.0
 LINE_EVERY = 10.0
 NOTEBOOK_EVERY = 0.5
 """Seconds to the first plain line about some work, between two (a log is read afterwards), and
 between two states of a notebook's bar."""
+
+
+def console_on(stream: TextIO) -> Console:
+    """Return the console that draws on ``stream``, as wide as its terminal is now."""
+    console = Console(file=stream, highlight=False, emoji=False)
+    if console.width < NARROWEST:
+        console.width = NARROWEST if console.width > 0 else UNKNOWN
+    return console
 
 
 def progress_on(stream: TextIO | None = None) -> Progress:
