@@ -146,18 +146,8 @@ def threshold(
         low=low,
         high=high,
     )
-    if labels and not data:
-        raise InputError("--labels: goes with --data, whose labels it is about; a run has its own")
-    model = _model(
-        source,
-        one_dataset(data, store),
-        one_dataset(run_data, store),
-        cross_fit,
-        defect,
-        logits,
-        store,
-        labels,
-    )
+    fresh, own = one_dataset(data, store), one_dataset(run_data, store)
+    model = _model(source, fresh, own, cross_fit, defect, logits, store, labels)
     point = operating_point(model, request)
     steps = next_steps(point, str(source))
     if as_json:
@@ -238,6 +228,8 @@ def _model(
     from drupe.evaluation.model_predictions import read_csv, read_run_predictions
     from drupe.runs.record import FixesRecord, read_record
 
+    if labels and not data:
+        raise InputError("--labels: goes with --data, whose labels it is about; a run has its own")
     if data and cross_fit:
         raise InputError("--data, --cross-fit: only one of them can give the calibration items")
     if run_data and not (data or cross_fit):
