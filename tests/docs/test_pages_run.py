@@ -60,6 +60,7 @@ ANSWER_IS_NO = {
 
 NOT_THERE = {
     "int8.onnx": "takes --precision auto",
+    "types.safetensors": "takes types of defects",
     "EXPERIMENT/seed-N-cross-fit-K/fold-k/": "takes calibration: {crossfit: K}",
     "EXPERIMENT/threshold.json": "takes an experiment of the kind threshold",
     "EXPERIMENT/export.json": "takes a criterion of size or latency",
