@@ -26,6 +26,7 @@ from drupe.workbench.progress_display import progress_on
 if TYPE_CHECKING:
     from drupe.evaluation.lanes import Costs
     from drupe.evaluation.model_predictions import ModelPredictions
+    from drupe.evaluation.operating_point import OperatingPoint
 
 EXAMPLES = examples(
     "drupe threshold drupe-store/runs/train/lite0/seed-42",
@@ -126,8 +127,6 @@ def threshold(
     Exit code 1: there are too few defects for a certificate; the answer says how many it takes.
     A run that can only be read is certified too; its certificate is then not kept.
     """
-    from drupe.cli.operating_point import print_operating_point
-    from drupe.evaluation.next_steps import next_steps
     from drupe.evaluation.operating_point import Request, operating_point
     from drupe.files import unless_read_only
     from drupe.runs.evaluation_file import record_certificate
@@ -159,16 +158,23 @@ def threshold(
         labels,
     )
     point = operating_point(model, request)
-    steps = next_steps(point, str(source))
-    if as_json:
-        print_json({**point.to_json(), "next_steps": [step.to_json() for step in steps]})
-    else:
-        print_operating_point(point, steps)
+    _print_answer(point, source, as_json)
     if point.certificate and model.seed is not None:
         with unless_read_only(source, "the certificate"):
             record_certificate(source, point.certified_figures())
     if point.refusal:
         raise typer.Exit(1)
+
+
+def _print_answer(point: OperatingPoint, source: Path, as_json: bool) -> None:
+    from drupe.cli.operating_point import print_operating_point
+    from drupe.evaluation.next_steps import next_steps
+
+    steps = next_steps(point, str(source))
+    if as_json:
+        print_json({**point.to_json(), "next_steps": [step.to_json() for step in steps]})
+    else:
+        print_operating_point(point, steps)
 
 
 def _recalls(words: list[str]) -> tuple[float, tuple[tuple[str, float], ...]]:
