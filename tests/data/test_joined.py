@@ -12,6 +12,7 @@ from drupe.data.audit import audit
 from drupe.data.dataset import open_dataset
 from drupe.data.joined import description_files, is_joined, join_datasets
 from drupe.data.listing import list_dataset
+from drupe.data.naming import Naming
 from drupe.data.overlay import active_fixes, apply_fixes, clear_fixes
 from drupe.errors import InputError
 
@@ -184,3 +185,19 @@ def test_a_link_that_another_process_has_made_is_taken(
 
     monkeypatch.setattr(Path, "symlink_to", race)
     assert len(list_dataset(join_datasets(roots, store)).paths) == 24
+
+
+def test_groups_are_found_in_the_names_of_the_datasets(make_folder, store: Path) -> None:
+    types = ("clean", "pit", "stem")
+    weeks = [make_folder(f"week{n}", splits=(), classes=types, seed=n) for n in (46, 47)]
+    naming = Naming(good=("clean",), group="^(week..)/")
+    listing = list_dataset(join_datasets(weeks, store), naming)
+    assert set(zip(listing.groups, listing.types, strict=True)) == {
+        (f"week{n}", name) for n in (46, 47) for name in ("", "pit", "stem")
+    }
+    assert set(listing.meanings) == {"clean", "defect", "pit", "stem"}
+    rows = ("path,label,group", "clean/000.png,clean,a", "pit/000.png,pit,a", "")
+    (weeks[0] / "labels.csv").write_text("\n".join(rows))
+    both = join_datasets([weeks[0] / "labels.csv", weeks[1]], store)
+    with pytest.raises(InputError, match="week46: group: must be told once, got a column"):
+        list_dataset(both, naming)

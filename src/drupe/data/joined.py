@@ -155,13 +155,17 @@ def list_joined(
 ) -> Listing:
     """List the images of all datasets that ``root`` stands for.
 
-    Where some tell the groups of their images and others don't, those are groups of their own.
+    Where some tell the groups of their images and others don't, those are groups of their own. A
+    pattern finds groups in paths that begin with the name of the dataset.
 
     Raises
     ------
     InputError
-        With everything that is wrong with one of them; other classes in some; one file in two.
+        With everything that is wrong with one of them; other classes in some; one file in two;
+        groups told by a pattern and by a table.
     """
+    naming = Naming.of(naming)
+    without_group = replace(naming, group=None)
     listings: dict[str, Listing] = {}
     problems: list[str] = []
     for name, place in _members(root):
@@ -174,13 +178,23 @@ def list_joined(
             continue
         try:
             list_one = list_table if is_table(place) else discover
-            listings[name] = list_one(place, naming, either_defect=either_defect)
+            listings[name] = list_one(place, without_group, either_defect=either_defect)
         except InputError as error:
             problems += error.problems
     problems = problems or _differences(listings)
+    if naming.group is not None:
+        problems += [
+            f"{name}: group: must be told once, got a column of the table and the pattern "
+            f"{naming.group!r}"
+            for name, one in listings.items()
+            if one.groups is not None
+        ]
     if problems:
         raise InputError(problems)
-    return _union(root, listings)
+    union = _union(root, listings)
+    if naming.group is None:
+        return union
+    return replace(union, groups=naming.groups_of(union.paths, str(root)))
 
 
 def _differences(listings: dict[str, Listing]) -> list[str]:
