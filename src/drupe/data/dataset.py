@@ -107,9 +107,8 @@ def open_dataset(
     InputError
         With everything found wrong with the folder, its images, the fixes or the store.
     """
-    listing = list_dataset(Path(root), naming)
+    listing = _unweighted(list_dataset(Path(root), naming))
     root = listing.root
-    _refuse_weights(listing)
     found = file_digests(root, listing.paths, store=store, workers=workers, progress=progress)
     fixed = match_fixes(fixes, listing.paths, found.digests)
     digest_at = dict(zip(listing.paths, found.digests, strict=True))
@@ -156,13 +155,14 @@ def open_dataset(
     )
 
 
-def _refuse_weights(listing: Listing) -> None:
-    """Refuse a column that would be without effect."""
+def _unweighted(listing: Listing) -> Listing:
+    """Return the listing; a column of weights, which would be without effect, is refused."""
     if listing.weights is not None and (listing.weights != 1).any():
         raise InputError(
             f"{listing.named}: weight: must be 1 for all images, because training doesn't weigh "
             "single images; leave the column out"
         )
+    return listing
 
 
 def _fixed(listing: Listing, fixes: Fixes) -> Listing:

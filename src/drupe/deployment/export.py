@@ -132,8 +132,7 @@ def export_run(
     threshold --data`` takes them; ``run_data`` says where the run's own data lies now, if it was
     moved. Where calibration has too few defects the bundle is written without a certificate, at the
     threshold 0.5. ``state_dict`` adds the plain weights under torchvision's names. ``channels``:
-    the order in which graphs take them, rgb by default; the network sees the same. A mono run has
-    none.
+    the order in which graphs take them, rgb by default; a mono run has none.
 
     Raises:
         InputError: no finished run, other data, a ``bundle`` that exists, crops in ``fresh`` that
@@ -172,9 +171,8 @@ def export_run(
         progress=progress,
     )
     types = compare_types(specs, graphs, network, head, evidence, golden, threads, progress)
-    frames = FrameCheck.of(
-        evidence.fit_images, evidence.held_out_images, evidence.contract.white_level
-    )
+    white = evidence.contract.white_level
+    frames = FrameCheck.of(evidence.fit_images, evidence.held_out_images, white)
     files = _measured_files(graphs, golden, evaluation, frames, types)
     provenance = _provenance(run, record, metadata.architecture, evidence)
     if state_dict:

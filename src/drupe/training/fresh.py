@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.copies.copy_rule import duplicate_groups
-from drupe.data.dataset import Dataset, open_dataset
+from drupe.data.dataset import Dataset
 from drupe.data.image_contract import RawPixel
-from drupe.data.overlay import active_fixes
 from drupe.errors import InputError
 from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
 from drupe.evaluation.predictions import Predictions, scores_from_logits
@@ -21,7 +20,7 @@ from drupe.training.claim import check_store
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import defect_logits
 from drupe.training.learnt import read_digests
-from drupe.training.preparation import prepare_data, recorded_config
+from drupe.training.preparation import open_as_configured, prepare_data, recorded_config
 from drupe.training.saved import load_network
 
 
@@ -52,18 +51,7 @@ def calibrate_on_fresh(
     naming = config.data.naming.of_new_items()
     if not naming.has_types:
         naming = replace(naming, defect=metadata.classes[1])
-    fresh = open_dataset(
-        root,
-        store=store,
-        size=config.input.size,
-        naming=naming,
-        unreadable=config.data.unreadable,
-        sizes=config.data.sizes,
-        channels=config.input.channels,
-        white_level=config.input.white_level,
-        fixes=active_fixes(root, store, labels),
-        progress=progress,
-    )
+    fresh = open_as_configured(config, root, naming, labels, store, progress)
     if fresh.classes != metadata.classes:
         trained, got = (" / ".join(names) for names in (metadata.classes, fresh.classes))
         raise InputError(

@@ -15,6 +15,7 @@ from drupe.data.content import content_crop
 from drupe.data.copies.copy_rule import duplicate_groups
 from drupe.data.dataset import Dataset, open_dataset
 from drupe.data.label_history import find_revision
+from drupe.data.naming import Naming
 from drupe.data.overlay import active_fixes, history_folder
 from drupe.data.split import SIDES, Split, split_dataset
 from drupe.data.table import is_table
@@ -174,24 +175,39 @@ def _own_config(run: Path) -> ExperimentConfig:
     return config
 
 
+def open_as_configured(
+    config: ExperimentConfig,
+    root: Path,
+    naming: Naming,
+    labels: str | None,
+    store: Path,
+    progress: Progress = silent,
+) -> Dataset:
+    """Open the dataset ``root`` as the experiment reads images; at first it is packed.
+
+    ``naming``: how its names are read; ``labels``: which revision of its labels, None: the newest.
+    """
+    return open_dataset(
+        root,
+        store=store,
+        size=config.input.size,
+        naming=naming,
+        unreadable=config.data.unreadable,
+        sizes=config.data.sizes,
+        channels=config.input.channels,
+        white_level=config.input.white_level,
+        fixes=active_fixes(root, store, labels),
+        progress=progress,
+    )
+
+
 def prepare_data(
     config: ExperimentConfig, store: Path, progress: Progress = silent
 ) -> PreparedData:
     """Open (and at first pack) the dataset, find its duplicate groups and split it."""
     data = config.data
     root = require_root(data)
-    dataset = open_dataset(
-        root,
-        store=store,
-        size=config.input.size,
-        naming=data.naming,
-        unreadable=data.unreadable,
-        sizes=data.sizes,
-        channels=config.input.channels,
-        white_level=config.input.white_level,
-        fixes=active_fixes(root, store, data.labels),
-        progress=progress,
-    )
+    dataset = open_as_configured(config, root, data.naming, data.labels, store, progress)
     groups = _cached_groups(dataset, progress)
     share = config.calibration.share
     origins = _origins_to_keep(data, dataset)
