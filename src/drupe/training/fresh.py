@@ -81,11 +81,14 @@ def calibrate_on_fresh(
         groups=fresh.origins,
     )
     split = JudgedSplit(table, groups)
-    suspects = [
-        fix for fix in fresh.fixed.all if fix.origin is not None and fix.origin.cause == "suspect"
-    ]
-    doubt = FixesRecord(suspects={"calibration": len(suspects)}).doubt("calibration")
-    return model.with_calibration(split, fresh.fingerprint, is_new=True, doubt=doubt)
+    return model.with_calibration(split, fresh.fingerprint, is_new=True, doubt=_doubt(fresh))
+
+
+def _doubt(fresh: Dataset) -> str | None:
+    """Say why nothing is proven on the labels of ``fresh``, if a model had some of them picked."""
+    origins = [fix.origin for fix in fresh.fixed.all]
+    count = sum(origin is not None and origin.cause == "suspect" for origin in origins)
+    return FixesRecord(suspects={"calibration": count}).doubt("calibration")
 
 
 def _groups_if_new(
