@@ -130,9 +130,8 @@ def export_run(
     of ``request`` (by default those that the run's certificate was made for), certified on the
     calibration crops, or on newly collected ones in the folder ``fresh``, labelled as ``drupe
     threshold --data`` takes them; ``run_data`` says where the run's own data lies now, if it was
-    moved. Where calibration has too few defects the bundle is written without a certificate, at the
-    threshold 0.5. ``state_dict`` adds the plain weights under torchvision's names. ``channels``:
-    the order in which graphs take them, rgb by default; a mono run has none.
+    moved. With too few defects in calibration the bundle has no certificate, and the threshold 0.5.
+    ``state_dict`` adds plain weights under torchvision's names; ``channels``: rgb, bgr or as it is.
 
     Raises:
         InputError: no finished run, other data, a ``bundle`` that exists, crops in ``fresh`` that
