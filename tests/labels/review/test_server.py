@@ -74,12 +74,10 @@ def test_every_answer_carries_the_policy(review) -> None:
         assert b"<script>" not in content
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/state", f"/{new_token()}/state", "/../state", "//", "/%00"]
-)
+@pytest.mark.parametrize("path", ["/", "/state", "/TOKEN/state", "/../state", "//", "/%00"])
 def test_nothing_without_the_token(review, path) -> None:
     _, client, _ = review
-    status, _, content = client.ask(path, whole=True)
+    status, _, content = client.ask(path.replace("TOKEN", new_token()), whole=True)
     assert (status, content) == (404, b"nothing here")
 
 
