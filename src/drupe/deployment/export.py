@@ -178,10 +178,8 @@ def export_run(
         _add_state_dict(files, provenance, network, metadata, evidence, evaluation, progress)
     sizes = _sizes(graphs)
     told = types.output if types else None
-    card = ModelCard.of(
-        evidence, record, metadata, network, evaluation, provenance, sizes, frames, told
-    )
-    files[CARD_FILE] = card.render().encode()
+    seen = (evidence, record, metadata, network, evaluation, provenance, sizes, frames, told)
+    files[CARD_FILE] = ModelCard.of(*seen).render().encode()
     manifest = _manifest(evidence, record, metadata, evaluation, files, provenance, told)
     write_bundle(bundle, manifest, files)
     return Exported(
