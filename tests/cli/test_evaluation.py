@@ -50,6 +50,7 @@ def test_the_document_of_a_run_names_what_was_left_out(capsys) -> None:
         "passed_over": [],
         "fixes": None,
         "notes": [],
+        "changes": None,
         "skipped": [{"path": "train/a.png", "reason": "truncated"}],
         **document().to_json(),
     }
