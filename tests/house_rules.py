@@ -21,6 +21,7 @@ LAYERS: dict[str, set[str]] = {
     "study": {"data", "runs", "evaluation", "models", "training", "deployment"},
     "tuning": {"data", "runs", "evaluation", "models", "training", "deployment", "study"},
 }
+LAYERS["line"] = {"data", "evaluation", "deployment"}
 LAYERS["labels"] = LAYERS["tuning"]
 LAYERS["reporting"] = set(LAYERS)
 LAYERS["workbench"] = set(LAYERS)
@@ -54,7 +55,7 @@ BASE = {
 }  # "" is drupe/__init__.py
 
 # The package itself names the public members of these layers, and loads them when they are used.
-FRONT_DOOR = {"deployment", "evaluation", "workbench"}
+FRONT_DOOR = {"deployment", "evaluation", "line", "workbench"}
 
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
 # Packages that a module may not import anywhere, by the start of its name.
@@ -66,12 +67,13 @@ FORBIDDEN: dict[str, set[str]] = {
     **{
         f"deployment.{name}": TORCH | {"scipy", "polars", "onnx"}
         for name in (
-            *("backends", "bench", "bundle", "drift", "graph_file", "manifest"),
-            *("predict", "runtime", "subjects", "timing"),
+            *("backends", "bench", "bundle", "drift", "explain", "graph_file", "manifest"),
+            *("predict", "runtime", "subjects", "timing", "watcher"),
         )
     },
     "labels.review": TORCH,  # whoever looks at pictures needs no network
     "evaluation.order_statistics": {"scipy"},  # the line PC's bench needs it
+    "line": TORCH | {"scipy", "polars", "onnx"},  # the line PC has none of these
     "deployment.answers": TORCH | {"scipy", "polars", "onnx"},  # the line PC's bench writes them
     **{name: TORCH | {"scipy"} for name in BASE if name},
 }
@@ -90,8 +92,12 @@ READS_CLOCK = {
     "leftovers",  # how old is what another machine has left?
     "data.file_digests",  # a file changed just now is hashed again next time
     "data.label_history",  # when the labels were changed
+    "deployment.watcher",  # how long a decision took, where something watches
     "workbench.progress_display",  # rates and time left
     "deployment.timing",  # measures latency
+    "line.challenge",  # when it was made
+    "line.log.writer",  # when a decision was made
+    "line.watch.monitor",  # begins a bet an hour, saves once a minute
     "study.execution.local",  # gives what it has interrupted some seconds to end
     "study.check",  # times a few steps, to say how long a study will take
     "training.engine",  # images/s of each epoch

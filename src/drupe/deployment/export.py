@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from drupe.data.fix_matching import FixMatch
-from drupe.data.image_contract import Order
+from drupe.data.image_contract import Channels, Order
 from drupe.deployment.answers import ExportAnswer, ExportedFunction
 from drupe.deployment.backends import Images, available, default_threads, installed, runs_here
 from drupe.deployment.bench import circumstances
@@ -34,6 +34,7 @@ from drupe.deployment.functions import (
 from drupe.deployment.gate import GateError, require_no_flips
 from drupe.deployment.graph import ExportedGraph, export_graph
 from drupe.deployment.int8.search import LayerSearch, QuantisedGraph
+from drupe.deployment.integrator_files import golden_files, with_metadata
 from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest, TypeOutput
 from drupe.deployment.model_card import CARD_FILE, ModelCard
 from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_torchvision
@@ -170,9 +171,9 @@ def export_run(
         progress=progress,
     )
     types = compare_types(specs, graphs, network, head, evidence, golden, threads, progress)
-    white = evidence.contract.white_level
-    frames = FrameCheck.of(evidence.fit_images, evidence.held_out_images, white)
-    files = _measured_files(graphs, golden, evaluation, frames, types)
+    frames = _frame_check(evidence)
+    graphs, evaluation = _with_facts(graphs, evaluation, evidence, metadata, record)
+    files = _measured_files(graphs, golden, evaluation, frames, types, evidence.contract.channels)
     provenance = _provenance(run, record, metadata.architecture, evidence)
     if state_dict:
         _add_state_dict(files, provenance, network, metadata, evidence, evaluation, progress)
@@ -182,9 +183,8 @@ def export_run(
     files[CARD_FILE] = ModelCard.of(*seen).render().encode()
     manifest = _manifest(evidence, record, metadata, evaluation, files, provenance, told)
     write_bundle(bundle, manifest, files)
-    return Exported(
-        bundle, manifest, evaluation, quantised, sizes, exported.flushed_weights, evidence.fixed
-    )
+    flushed = exported.flushed_weights
+    return Exported(bundle, manifest, evaluation, quantised, sizes, flushed, evidence.fixed)
 
 
 def _manifest(
@@ -196,15 +196,11 @@ def _manifest(
     provenance: dict[str, Any],
     types: TypeOutput | None,
 ) -> Manifest:
-    sees = tuple(
-        one.input.model_dump(mode="json", exclude={"size", "channels", "white_level"})
-        for one in metadata.networks
-    )
     return Manifest(
         schema_version=SCHEMA_VERSION,
         name=evidence.model.name,
         classes=record.data.classes,
-        input=GraphInput.of(evidence.contract, sees),
+        input=_graph_input(evidence, metadata),
         functions=tuple(one.function for one in evaluation.functions),
         golden=GOLDEN_FILE,
         calibration=CALIBRATION_FILE,
@@ -215,6 +211,19 @@ def _manifest(
     )
 
 
+def _frame_check(evidence: Evidence) -> FrameCheck | None:
+    white = evidence.contract.white_level
+    return FrameCheck.of(evidence.fit_images, evidence.held_out_images, white)
+
+
+def _graph_input(evidence: Evidence, metadata: Metadata) -> GraphInput:
+    sees = tuple(
+        one.input.model_dump(mode="json", exclude={"size", "channels", "white_level"})
+        for one in metadata.networks
+    )
+    return GraphInput.of(evidence.contract, sees)
+
+
 def _named_graphs(
     specs: Sequence[FunctionSpec], exported: ExportedGraph, quantised: QuantisedGraph | None
 ) -> dict[str, bytes]:
@@ -223,20 +232,45 @@ def _named_graphs(
     return {name: contents[name] for name in dict.fromkeys(spec.graph for spec in specs)}
 
 
+def _with_facts(
+    graphs: Mapping[str, bytes],
+    evaluation: FunctionEvaluation,
+    evidence: Evidence,
+    metadata: Metadata,
+    record: RunRecord,
+) -> tuple[dict[str, bytes], FunctionEvaluation]:
+    """Return the graphs with facts for other programs, and certificates that name these files."""
+    functions = tuple(one.function for one in evaluation.functions)
+    takes = _graph_input(evidence, metadata)
+    told = {
+        name: with_metadata(content, name, record.data.classes, takes, functions)
+        for name, content in graphs.items()
+    }
+    hashes = digests(told)
+    renamed = tuple(
+        replace(one, function=one.function.measured_on(hashes[one.function.graph]))
+        for one in evaluation.functions
+    )
+    return told, replace(evaluation, functions=renamed)
+
+
 def _measured_files(
     graphs: Mapping[str, bytes],
     golden: Images,
     evaluation: FunctionEvaluation,
     frames: FrameCheck | None,
     types: ExportedTypes | None,
+    channels: Channels,
 ) -> dict[str, bytes]:
     """Return the graphs, what their functions say of golden samples and calibration, and frames."""
     functions = evaluation.functions
+    scored = [(one.function, one.golden) for one in functions]
     scores = {one.function.name: one.golden for one in functions}
     checked = {FRAMES_FILE: frames.model_dump_json(indent=1).encode()} if frames else {}
     return {
         **graphs,
         **checked,
+        **golden_files(golden, channels, scored),
         GOLDEN_FILE: golden_file(golden, scores | (dict(types.golden) if types else {})),
         CALIBRATION_FILE: calibration_file(
             {one.function.name: line_reference(one.model) for one in functions}

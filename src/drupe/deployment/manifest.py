@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from drupe.configuration import validate
+from drupe.configuration import fingerprint, validate
 from drupe.data.decode import BYTE, DEEPEST
 from drupe.data.image_contract import FILTER, Channels, ImageContract, Sizes
 from drupe.deployment.backends import Backend
@@ -168,6 +168,25 @@ class Function(Section):
         """``onnxruntime fp32``: its name in messages."""
         return f"{self.backend} {self.precision}"
 
+    @property
+    def certificate_id(self) -> str | None:
+        """The SHA-256 (hex) of the certificate, None where there is none.
+
+        The graph's own hash is left out, because the graph's file states this one.
+        """
+        if self.certificate is None:
+            return None
+        return fingerprint(self.measured_on("").certificate)
+
+    def measured_on(self, digest: str) -> Function:
+        """Return the same with ``digest`` as the hash of the graph that was certified."""
+        if self.certificate is None:
+            return self
+        measured = {**self.certificate.get("measured_on", {}), "graph": digest}
+        return self.model_copy(
+            update={"certificate": {**self.certificate, "measured_on": measured}}
+        )
+
 
 class Manifest(Section):
     """The content of ``bundle.json``, beside ``digest``: the hash of all else that stands there.
@@ -231,6 +250,11 @@ def read_manifest(bundle: Path) -> Manifest:
             "edited; export the run again"
         )
     return manifest
+
+
+def read_digest(bundle: Path) -> str:
+    """Return the ``digest`` of a bundle whose manifest was read: what tells it from any other."""
+    return str(_read_document(bundle)[DIGEST])
 
 
 def _read_document(bundle: Path) -> dict[str, Any]:

@@ -176,11 +176,15 @@ def _decide(classifier: Classifier, paths: list[str]) -> tuple[list[Decision], S
     contract = classifier.manifest.input.contract
     read = [(path, _read(path, contract)) for path in paths]
     images = [content for _, content in read if not isinstance(content, str)]
+    for path, content in read:
+        if isinstance(content, str):
+            classifier.watchers.refused([path], content, "review")
     no_type = "" if classifier.type_names else None
     if not images:
         unread = [Decision(path, "review", None, str(why), type=no_type) for path, why in read]
         return unread, NO_SCORES
-    found = classifier.examine_ready(np.stack(images))
+    names = [path for path, content in read if not isinstance(content, str)]
+    found = classifier.examine_ready(np.stack(images), names)
     types = [None] * len(images) if found.types is None else found.types.tolist()
     examined = iter(
         zip(*(found.scores.tolist(), found.decisions.tolist(), found.faults, types), strict=True)

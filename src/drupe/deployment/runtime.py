@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,10 @@ from drupe.deployment.backends import (
     runs_here,
 )
 from drupe.deployment.drift import CalibrationScores, read_calibration
+from drupe.deployment.explain import Explanation, explain
 from drupe.deployment.frames import FrameCheck, read_frames
-from drupe.deployment.manifest import Function, Manifest, read_files, read_manifest
+from drupe.deployment.manifest import Function, Manifest, read_digest, read_files, read_manifest
+from drupe.deployment.watcher import Examined, Watcher, Watchers, require_names
 from drupe.errors import InputError
 
 WARM_UP = 5
@@ -42,27 +44,13 @@ _LANES = np.array(LANES)
 Image = NDArray[RawPixel] | str | Path
 
 
-class Examined(NamedTuple):
-    """What is found of N images.
-
-    scores: float32 [N], NaN where there is none; decisions: str [N]; faults: why an image has no
-    score, None where it has one; types: the type of defect that each looks most like, '' where it
-    is accepted or a fault, None from a bundle that tells none.
-    """
-
-    scores: NDArray[np.float32]
-    decisions: NDArray[np.str_]
-    faults: list[str | None]
-    types: NDArray[np.str_] | None = None
-
-
 class Classifier:
     """A verified bundle, ready to decide. Any number of threads may call it at once.
 
     ``function`` is the graph, backend and precision in use, with its thresholds and certificate;
     ``threads`` how many one call may use (None: all cores that the process may run on);
     ``calibration`` this function's calibration scores, and ``frames`` the check of what images look
-    like; None where the bundle has none.
+    like; None where the bundle has none; ``digest`` the hash that stands in ``bundle.json``.
     """
 
     def __init__(
@@ -74,9 +62,11 @@ class Classifier:
         calibration: CalibrationScores | None = None,
         frames: FrameCheck | None = None,
         order: Channels | None = None,
+        digest: str = "",
     ) -> None:
         self.manifest, self.function, self.threads = manifest, function, threads
         self.calibration, self.frames = calibration, frames
+        self.digest, self.watchers = digest, Watchers()
         self._session = session
         self._contract = manifest.input.contract
         self._shape, self._type = self._contract.shape, self._contract.dtype
@@ -101,6 +91,10 @@ class Classifier:
         """True where the thresholds in use rest on a certificate."""
         return self.function.is_certified
 
+    def watch(self, watcher: Watcher) -> None:
+        """Have ``watcher`` told of every decision from now on, in the order of these calls."""
+        self.watchers.add(watcher)
+
     def scores(self, images: Image | Sequence[Image] | NDArray[RawPixel]) -> Any:
         """Return the probability of *defect*: a float for one image, float32 [N] for many.
 
@@ -120,13 +114,20 @@ class Classifier:
                 raise InputError(f"image{'' if one else f' {place}'}: has no score: {fault}")
         return self._score(batch) if one else self._scores(batch)
 
-    def decide(self, images: Image | Sequence[Image] | NDArray[RawPixel]) -> Any:
+    def decide(
+        self,
+        images: Image | Sequence[Image] | NDArray[RawPixel],
+        items: str | Sequence[str] | None = None,
+    ) -> Any:
         """Return ``accept``, ``review`` or ``reject``: a str for one image, an array for many.
 
         Takes what :meth:`scores` does; an image that is a fault is reviewed, anything else that
         ``scores`` refuses is refused here too. An error is never a decision: whoever catches it
-        must reject the item or have it reviewed.
+        must reject the item or have it reviewed. ``items``: names of the images, for a log.
         """
+        if self.watchers.any:
+            one, found = self._watched(images, items)
+            return str(found.decisions[0]) if one else found.decisions
         one, batch = self._batch(images)
         if not one:
             return self.examine_ready(batch).decisions
@@ -136,7 +137,11 @@ class Classifier:
             return "review"
         return LANES[(score >= self._low) + (score >= self._high)]
 
-    def examine(self, images: Image | Sequence[Image] | NDArray[RawPixel]) -> Examined:
+    def examine(
+        self,
+        images: Image | Sequence[Image] | NDArray[RawPixel],
+        items: str | Sequence[str] | None = None,
+    ) -> Examined:
         """Return scores and decisions of many images (or one), and which of them are faults.
 
         A fault is an image that doesn't look like those behind the certificate: swapped channels, a
@@ -146,7 +151,7 @@ class Classifier:
         Raises:
             InputError: what :meth:`decide` raises.
         """
-        return self.examine_ready(self._batch(images)[1])
+        return self._watched(images, items)[1]
 
     def types(self, images: Image | Sequence[Image] | NDArray[RawPixel]) -> Any:
         """Return the type of defect: a str for one image, an array of them for many.
@@ -163,12 +168,39 @@ class Classifier:
                 "(data.good or data.classes)"
             )
         one, batch = self._batch(images)
-        found = self.examine_ready(batch).types
+        found = self._examined(batch).types
         assert found is not None
         return str(found[0]) if one else found
 
-    def examine_ready(self, batch: NDArray[RawPixel]) -> Examined:
+    def _watched(self, images: Any, items: str | Sequence[str] | None) -> tuple[bool, Examined]:
+        """Return whether one image was given, and what is found, once all watchers were told."""
+        names = [items] if isinstance(items, str) else items
+        try:
+            one, batch = self._batch(images)
+            require_names(names, len(batch))
+        except InputError as error:
+            self.watchers.refused(names, str(error), None)
+            raise
+        return one, self.examine_ready(batch, names)
+
+    def explain(self, image: Image) -> Explanation:
+        """Return where the score of one image comes from: some 900 decisions, told to nobody.
+
+        Raises:
+            InputError: what :meth:`decide` raises, or several images.
+        """
+        one, batch = self._batch(image)
+        if not one:
+            raise InputError("image: must be one image, got several")
+        return explain(self._scores, batch[0])
+
+    def examine_ready(
+        self, batch: NDArray[RawPixel], items: Sequence[str] | None = None
+    ) -> Examined:
         """Return what :meth:`examine` does, of images that are as the graph takes them already."""
+        return self.watchers.told(self._examined, batch, items)
+
+    def _examined(self, batch: NDArray[RawPixel]) -> Examined:
         scores, *others = self._session.outputs(batch)
         require_scores(scores)
         faults, decisions = self._faults(batch), self.decide_scores(scores)
@@ -360,7 +392,8 @@ def load(
         session(blank)
         if frames:
             frames.faults(blank)
-    return Classifier(manifest, function, session, threads, calibration, frames, order)
+    digest = read_digest(bundle)
+    return Classifier(manifest, function, session, threads, calibration, frames, order, digest)
 
 
 def open_function(
