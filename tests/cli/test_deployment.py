@@ -290,3 +290,23 @@ def test_wrong_input_is_one_message(drupe, arguments, message) -> None:
     assert result.code == 2
     assert message in result.stderr
     assert result.stdout == ""
+
+
+def test_predict_explains_and_logs(quick, line, tmp_path) -> None:
+    crops = line / "crops" / "val" / "cherry_pit"
+    first = sorted(crops.glob("*.png"))[:2]
+    result = quick(
+        *("predict", line / "bundle", *first, "--explain", "why", "--log", "log", "--threads", 1)
+    )
+    assert result.code == 0, result.stderr
+    pictures = sorted((tmp_path / "why").iterdir())
+    assert [picture.name.partition("-")[0] for picture in pictures] == ["000001", "000002"]
+    assert pictures[0].name.endswith(f"{first[0].stem}.png")
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (64, 64)
+    text = (tmp_path / "log" / "decisions-00000001.jsonl").read_text()
+    assert [json.loads(one)["kind"] for one in text.splitlines()] == [
+        *("opened", "decision", "decision", "closed")
+    ]
+    assert str(first[1]) in text
+    assert quick("log", "verify", "log").code == 0

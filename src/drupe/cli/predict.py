@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import sys
@@ -26,6 +27,7 @@ from drupe.workbench.progress_display import progress_on
 if TYPE_CHECKING:
     from drupe.deployment.drift import Drift
     from drupe.deployment.predict import Decision
+    from drupe.deployment.runtime import Classifier
 
 PREDICT_EXAMPLES = examples(
     "drupe predict cherries.bundle crops/today --csv decisions.csv",
@@ -50,6 +52,20 @@ Uncertified = Annotated[
     bool, typer.Option("--uncertified", help="Use thresholds that no certificate proves.")
 ]
 
+LogFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Log each decision there, for drupe log verify."),
+]
+
+ExplainFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--explain",
+        metavar="DIR",
+        help="Write a picture each of where the decision comes from; takes some 900 decisions.",
+    ),
+]
+
 CsvFile = Annotated[
     Path | None,
     typer.Option(
@@ -70,6 +86,8 @@ def predict(
     jsonl_file: Annotated[
         Path | None, typer.Option("--jsonl", metavar="FILE", help="A JSON line each; - is stdout.")
     ] = None,
+    log: LogFolder = None,
+    explain: ExplainFolder = None,
     threads: Threads = None,
     uncertified: Uncertified = False,
     as_json: Json = False,
@@ -99,6 +117,7 @@ def predict(
     tally = _Tally()
     with ExitStack() as stack:
         writers = _writers(stack, csv_file, jsonl_file, bool(classifier.type_names))
+        writers += _watching(stack, classifier, log, explain)
         tracker = stack.enter_context(progress_on()("predict", len(files), "images"))
         for decision in decide(classifier, files, workers=workers, monitor=monitor):
             tally.add(decision)
@@ -177,6 +196,33 @@ def _writers(
         )
         writers.append(_named(jsonl_file, lambda one: lines.write(_json_line(one) + "\n")))
     return writers
+
+
+def _watching(
+    stack: ExitStack, classifier: Classifier, log: Path | None, explained: Path | None
+) -> list[Any]:
+    """Have every decision logged until ``stack`` is closed; return what explains each, if asked."""
+    from drupe.line.log.writer import DecisionLog
+
+    if log:
+        stack.enter_context(DecisionLog(classifier, log))
+    return [] if explained is None else [_explainer(classifier, explained)]
+
+
+def _explainer(classifier: Classifier, folder: Path) -> Callable[[Decision], None]:
+    """Return a function that writes the overlay of each image with a score into ``folder``."""
+    numbers = itertools.count(1)
+    is_bgr = classifier.manifest.input.channels == "bgr"
+
+    def write(one: Decision) -> None:
+        number = next(numbers)
+        if one.score is not None:
+            found = classifier.explain(one.path)
+            name = f"{number:06}-{one.decision}-{Path(one.path).stem}.png"
+            with replacing(folder / name) as temporary:
+                temporary.write_bytes(found.png(is_bgr))
+
+    return write
 
 
 def _json_line(decision: Decision) -> str:

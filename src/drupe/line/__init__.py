@@ -1,0 +1,1 @@
+"""What stands between a bundle and a line that runs for a year: log, monitor, challenge."""

@@ -1,0 +1,1 @@
+"""The decision log: hash-chained lines that tell whether any of them was changed."""
