@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from drupe.evaluation.intervals import Proportion
     from drupe.evaluation.predictions import Predictions
     from drupe.evaluation.predictions_csv import read_predictions
+    from drupe.line.log.writer import DecisionLog
+    from drupe.line.watch.monitor import LineMonitor
     from drupe.workbench.runs import evaluate, export, report, threshold, train
     from drupe.workbench.studies import Study
 
@@ -35,8 +37,10 @@ __all__ = [
     "Certificate",
     "Classifier",
     "Comparison",
+    "DecisionLog",
     "DrupeError",
     "InputError",
+    "LineMonitor",
     "NotCertifiableError",
     "Predictions",
     "Proportion",
@@ -62,6 +66,8 @@ _LOADED_WHEN_USED = {
     "Certificate": "evaluation.certificate",
     "Classifier": "deployment.runtime",
     "Comparison": "evaluation.comparison",
+    "DecisionLog": "line.log.writer",
+    "LineMonitor": "line.watch.monitor",
     "NotCertifiableError": "evaluation.certificate",
     "Predictions": "evaluation.predictions",
     "Proportion": "evaluation.intervals",

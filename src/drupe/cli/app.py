@@ -19,6 +19,7 @@ import typer
 
 from drupe import __version__
 from drupe.cli import (
+    challenge,
     compare,
     data,
     doctor,
@@ -27,6 +28,7 @@ from drupe.cli import (
     export,
     importing,
     labels,
+    log,
     predict,
     report,
     study,
@@ -63,6 +65,7 @@ EXTRA_OF = {
     "openvino": "openvino",
     "optuna": "tune",
     "polars": "evidence",
+    "prometheus_client": "line",
     "ray": "ray",
     "scipy": "evidence",
     "starlette": "review",
@@ -106,9 +109,11 @@ app.command(epilog=export.EXAMPLES)(export.export)
 app.command(epilog=report.EXAMPLES)(report.report)
 app.command(epilog=predict.PREDICT_EXAMPLES)(predict.predict)
 app.command(epilog=predict.BENCH_EXAMPLES)(predict.bench)
+app.command(epilog=challenge.EXAMPLES)(challenge.challenge)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(labels.app, name="labels")
+app.add_typer(log.app, name="log")
 app.add_typer(study.app, name="study")
 app.add_typer(export.app, name="bundle")
 
