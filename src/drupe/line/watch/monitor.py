@@ -117,8 +117,9 @@ class LineMonitor:
             now = self._clock()
             if (hour := int(now // 3600)) > self._hour:
                 self._hour = hour
-                for one in filter(None, (self.drift, self.recall)):
-                    one.begin_hour()
+                self.recall.begin_hour()
+                if self.drift:
+                    self.drift.begin_hour()
             waiting, self._waiting = self._waiting, []
             if waiting and self.drift:
                 scores = np.concatenate(waiting)
