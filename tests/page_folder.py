@@ -206,6 +206,7 @@ class Pages:
         names: dict[str, dict[str, Path]] = {
             "docs/deployment.md": {"RUN": run, "FRESH": fresh, **self.camera()},
             "docs/faq.md": {"RUN": run, "week-47": fresh},
+            "docs/line.md": {"RUN": run, **self.camera()},
             "docs/import.md": {"crops": wide, **self.checkpoint(wide)},
             "docs/offline.md": {"DIR": wide},
             "docs/threshold.md": {"RUN": run, **tables, "typed.csv": self.typed_table()},

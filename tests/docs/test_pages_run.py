@@ -24,7 +24,10 @@ from drupe.tuning.space import parse_space
 from page_blocks import PAGES, Block, all_blocks, commands
 from page_folder import PageFolder, Pages, Printed
 
+C_SHARP = 'using var session = new InferenceSession("cherries.bundle/fp32.onnx");'
+
 NOT_RUN = {
+    ("docs/line.md", C_SHARP): "no C# here, and the page says so",
     ("README.md", "$ make test"): "the suite doesn't run itself",
     (
         "docs/labels.md",
