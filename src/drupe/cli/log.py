@@ -85,7 +85,7 @@ def _print_check(log: Path, found: LogCheck) -> None:
 
 @app.command(
     epilog=examples(
-        "drupe log report decisions --day 2026-11-27 > day.md", "drupe log report decisions --json"
+        "drupe log report decisions --day 2026-11-27", "drupe log report decisions --json"
     )
 )
 def report(
