@@ -19,13 +19,19 @@ EXPORTED = [
     "NotCertifiableError",
     "Predictions",
     "Proportion",
+    "Study",
     "__version__",
     "certify_threshold",
     "compare",
+    "evaluate",
+    "export",
     "load",
     "misses_allowed",
     "needed_defects",
     "read_predictions",
+    "report",
+    "threshold",
+    "train",
 ]
 
 
