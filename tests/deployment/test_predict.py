@@ -135,9 +135,11 @@ def test_only_so_many_files_are_read_ahead(classifier, folder) -> None:
 
 
 def test_a_fault_in_the_network_ends_it(classifier, folder, monkeypatch) -> None:
-    monkeypatch.setattr(
-        classifier, "_session", lambda images: np.full(len(images), np.nan, np.float32)
-    )
+    class Broken:
+        def outputs(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+            return (np.full(len(images), np.nan, np.float32),)
+
+    monkeypatch.setattr(classifier, "_session", Broken())
     with pytest.raises(InputError, match="got nan from the graph"):
         list(predict(classifier, find_images([str(folder)])))
 

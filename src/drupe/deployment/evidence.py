@@ -85,15 +85,14 @@ def gather_evidence(
 
     The crops are decoded from their files anew, as the line will: what stands in the store could
     hide a difference. ``channels``: their order in the graph's input, by default as the run was
-    trained. ``run_data`` says where the
-    run's data lies now.
+    trained. ``run_data`` says where the run's data lies now.
 
     Raises:
         InputError: no finished run, other data, nothing to certify on, ``fresh`` crops that
             :func:`calibrate_on_fresh` refuses, or an order of the channels of a mono run.
     """
-    contract = _contract(run, channels)
     own = read_run_predictions(run)
+    contract = _contract(run, channels)
     if fresh is None:
         _require_own_calibration(run, own)
     data = _data(run, own, store, progress, run_data)
