@@ -19,3 +19,16 @@ def rewrite(bundle: Path, name: str, content: bytes) -> None:
     (bundle / name).write_bytes(content)
     document = json.loads((bundle / "bundle.json").read_text())
     change(bundle, files=document["files"] | {name: file_digest(content)})
+
+
+class Answering:
+    """A graph's stand-in: ``answer`` makes scores of images."""
+
+    def __init__(self, answer) -> None:
+        self.answer = answer
+
+    def __call__(self, images):
+        return self.answer(images)
+
+    def outputs(self, images):
+        return (self.answer(images),)

@@ -155,3 +155,9 @@ def _refusing(make: Callable[..., Any], folder: Path, number: int) -> Callable[.
         return make(*arguments, **options)
 
     return refuse
+
+
+def seal(run: Path) -> None:
+    """Let ``run.json`` hold the digests of the files as they are now, altered by a test."""
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "results": digest_results(run)}))

@@ -22,7 +22,7 @@ from drupe.study.execution.journal import Journal, Outcome
 from drupe.study.execution.scheduler import Scheduler
 from drupe.study.execution.work import Work
 from drupe.training.members import ensemble_identity
-from run_files import decided, write_run
+from run_files import decided, seal, write_run
 
 FINGERPRINT = "f" * 64
 STUDY: dict[str, Any] = {
@@ -120,6 +120,7 @@ def average(
         members=[f"{member.parent.name} {member.name}" for member in members],
     )
     (job.task.folder / "model.safetensors").write_bytes(b"all of them")
+    seal(job.task.folder)
     return 0
 
 

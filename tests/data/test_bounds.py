@@ -101,7 +101,7 @@ def test_scans_count_with_the_pixels_that_each_goes_over() -> None:
     contract = ImageContract(48, "resize")
     usual = jpeg(2000, 2000, progressive=True)
     assert contract.of_bytes(usual).shape == (48, 48, 3)
-    assert contract.of_bytes(with_scans(usual, 64)).shape == (48, 48, 3)
+    assert "scans" not in reason(with_scans(usual, 64), contract)  # damaged, as libjpeg says
     found = reason(with_scans(usual, 65), contract)
     assert found == "65 scans over 2000x2000 pixels, which no camera writes"
 

@@ -9,7 +9,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from bundle_files import change, rewrite
+from bundle_files import Answering, change, rewrite
 from drupe.data.image_contract import ImageContract
 from drupe.deployment import bundle as bundles
 from drupe.deployment.backends import runs_here
@@ -78,11 +78,8 @@ def test_golden_samples_that_are_none(copied, content, message) -> None:
 
 
 def test_scores_that_are_no_numbers_do_not_verify(copied, monkeypatch) -> None:
-    class Broken:
-        def __call__(self, images):
-            return np.full(len(images), np.nan, np.float32)
-
-    monkeypatch.setattr(bundles, "open_function", lambda *_: Broken())
+    broken = Answering(lambda images: np.full(len(images), np.nan, np.float32))
+    monkeypatch.setattr(bundles, "open_function", lambda *_: broken)
     for one in verify_bundle(copied):
         assert one.passed is False
         json.dumps(one.to_json(), allow_nan=False)
@@ -231,7 +228,7 @@ def test_decisions_are_compared_at_the_thresholds_of_the_function(copied, monkey
     document = json.loads((copied / "bundle.json").read_text())
     (function,) = [one for one in document["functions"] if one["backend"] == "onnxruntime"]
     change(copied, functions=[function | {"low": 0.25, "high": 0.75}])
-    monkeypatch.setattr(bundles, "open_function", lambda *_: lambda images: found)
+    monkeypatch.setattr(bundles, "open_function", lambda *_: Answering(lambda images: found))
     (verified,) = verify_bundle(copied)
     assert verified.flips == 4
     assert verified.max_score_difference == pytest.approx(0.4, abs=1e-6)

@@ -178,13 +178,3 @@ def test_a_function_may_have_no_calibration_scores() -> None:
     found = read_calibration(packed(), "a")
     assert found is not None
     assert found.clean.tolist() == np.float32([0.1, 0.2]).tolist()
-
-
-@pytest.mark.parametrize(
-    "wrong", [np.float32([0.1, -4.06]), np.float32([0.1, np.nan]), np.float64([0.1]), np.float32(1)]
-)
-def test_calibration_scores_that_are_none_are_refused(wrong) -> None:
-    fine = np.float32([0.25, 0.75])
-    content = calibration_file({"onnxruntime fp32": CalibrationScores(fine, wrong)})
-    with pytest.raises(ValueError, match="no calibration scores"):
-        read_calibration(content, "onnxruntime fp32")

@@ -159,7 +159,7 @@ def test_an_approximate_calibration_stays_approximate(monkeypatch) -> None:
 
 
 def test_scores_that_are_no_numbers_are_never_certified(monkeypatch) -> None:
-    with pytest.raises(InputError, match="scores: must be in"):
+    with pytest.raises(InputError, match="scores: must be probabilities in"):
         evaluate(monkeypatch, model_of(1000), np.nan, [1.0], specs=SPECS[2:3])
 
 

@@ -119,7 +119,7 @@ def test_nobody_said_the_order(line) -> None:
         warnings.simplefilter("error")
         classifier.decide(image)  # once is enough
         load(bundle, order="rgb", threads=1).decide(image)
-    with pytest.raises(InputError, match='order: must be "rgb" or "bgr", got \'brg\''):
+    with pytest.raises(InputError, match='order: must be "rgb", "bgr" or "mono", got \'brg\''):
         load(bundle, order="brg")
 
 

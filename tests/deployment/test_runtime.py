@@ -9,7 +9,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from bundle_files import change, rewrite
+from bundle_files import Answering, change, rewrite
 from drupe.deployment import backends
 from drupe.deployment.bundle import verify_bundle
 from drupe.deployment.manifest import file_digest
@@ -84,7 +84,7 @@ def test_a_wrong_array_in_a_list_is_named_by_its_place(classifier, crops) -> Non
 
 
 def test_an_answer_that_is_no_number_is_an_error(classifier, crops) -> None:
-    classifier._session = lambda images: np.full(len(images), np.nan, np.float32)
+    classifier._session = Answering(lambda images: np.full(len(images), np.nan, np.float32))
     with pytest.raises(InputError, match="got nan from the graph"):
         classifier.decide(crops)
 
@@ -255,7 +255,9 @@ def test_one_image_is_decided_as_many_are(copied, crops, score, low, high) -> No
     change(copied, functions=[one | {"low": low, "high": high} for one in document["functions"]])
     classifier = load(copied)
     for value in (score, np.nextafter(np.float32(score), 0), np.nextafter(np.float32(score), 1)):
-        classifier._session = lambda images, value=value: np.full(len(images), value, np.float32)
+        classifier._session = Answering(
+            lambda images, value=value: np.full(len(images), value, np.float32)
+        )
         expected = str(Thresholds(low, high).decide([value])[0])
         assert classifier.decide(crops[0]) == expected
         assert classifier.decide(crops).tolist() == [expected] * len(crops)
@@ -276,7 +278,7 @@ def test_what_was_not_exported_is_not_run(bundle) -> None:
 
 def test_one_score_that_is_no_number_is_an_error(classifier, crops) -> None:
     for value in (np.nan, np.inf, -4.06, 1.5):
-        classifier._session = lambda images, value=value: np.float32([value])
+        classifier._session = Answering(lambda images, value=value: np.float32([value]))
         with pytest.raises(InputError, match="scores: must be probabilities"):
             classifier.decide(crops[0])
         with pytest.raises(InputError, match="scores: must be probabilities"):

@@ -11,7 +11,7 @@ from drupe.errors import InputError
 
 
 def facts(subject) -> tuple[str, str, str, int, int]:
-    return subject.name, subject.backend, subject.precision, subject.threads, subject.size
+    return subject.name, subject.backend, subject.precision, subject.threads, subject.contract.size
 
 
 def test_a_bundle_is_its_preferred_function(bundle, crops) -> None:

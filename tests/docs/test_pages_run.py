@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import doctest
 import importlib
 import os
@@ -17,6 +18,7 @@ import torch
 import yaml
 
 from drupe.data.synthetic.rendering import render_crops
+from drupe.data.table import COLUMNS
 from drupe.reporting.pdf import find_browser
 from drupe.study.definition.loading import load_study
 from drupe.training.config import load_experiment
@@ -135,6 +137,8 @@ class Reader:
             "python": self.run_python,
             "yaml": self.load_yaml,
             "text": self.compare_text,
+            "csv": self.read_rows,
+            "csharp": lambda block: None,  # the page says that it isn't run here
         }
         self.names: dict[str, Any] = {"path": Path("their_calibration.csv")}
         for module in BORROWED.get(page, ()):
@@ -179,6 +183,13 @@ class Reader:
         failed, _ = doctest.DocTestRunner().run(parsed, out=report.append, clear_globs=False)
         self.names |= parsed.globs
         assert failed == 0, "".join(report)
+
+    def read_rows(self, block: Block) -> None:
+        """Read a table of a dataset: its columns are known, and each row has all of them."""
+        header, *rows = csv.reader(block.text.splitlines())
+        assert set(header) <= set(COLUMNS), str(block)
+        assert rows, str(block)
+        assert {len(row) for row in rows} == {len(header)}, str(block)
 
     def load_yaml(self, block: Block) -> None:
         """Load an experiment, a study or a search space; part of a study stands in a whole one."""

@@ -176,7 +176,7 @@ def test_real_steps_are_timed_on_a_copy_and_kept_on_record(timed, tmp_path, monk
     (file,) = (tmp_path / "precision").glob("*.json")
     record = json.loads(file.read_text())
     assert record["chosen"] == {"dtype": chosen.dtype, "layout": chosen.layout}
-    assert record["key"] | {"device": "", "torch": ""} == {
+    assert record["made_from"] | {"device": "", "torch": ""} == {
         "architecture": "test_efficientnet",
         "frozen": False,
         "side": 64,

@@ -19,6 +19,7 @@ from drupe.training.learnt import read_digests
 from drupe.training.preparation import prepare_data
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
+from run_files import seal
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,7 @@ def test_what_can_not_be_an_ancestor(tiny, ancestor, tmp_path, module_store) -> 
     with pytest.raises(InputError, match=r"input\.range unit, got raw"):
         train_run(scaled, tmp_path / "scaled", module_store)
     RunFolder(ancestor).training_files.unlink()
+    seal(ancestor)
     with pytest.raises(InputError, match="says what it has learnt from"):
         prepare_data(child(tiny, ancestor), module_store)
 
@@ -136,5 +138,6 @@ def test_what_can_not_be_an_ancestor(tiny, ancestor, tmp_path, module_store) -> 
 def test_all_of_calibration_learnt(tiny, ancestor, module_store) -> None:
     data = prepare_data(tiny(), module_store)
     RunFolder(ancestor).training_files.write_text("\n".join(data.dataset.digests))
+    seal(ancestor)
     with pytest.raises(InputError, match="must leave clean items and defects in calibration"):
         prepare_data(child(tiny, ancestor), module_store)

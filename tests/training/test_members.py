@@ -9,7 +9,7 @@ import yaml
 from drupe.errors import InputError
 from drupe.runs.training_overlap import Seen
 from drupe.training.members import expand_seeds, read_members
-from run_files import predictions, write_run
+from run_files import predictions, seal, write_run
 
 SEEN = Seen(trained_on=None, picked_on_test=False)
 
@@ -21,6 +21,7 @@ def run(folder: Path, *, size: int = 64, crossfit: int | None = None, **written)
     config = {"model": {"architecture": "test_resnet"}, "input": {"size": size}}
     config |= {"calibration": {"crossfit": crossfit}} if crossfit else {}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    seal(folder)
     return folder
 
 

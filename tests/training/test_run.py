@@ -40,6 +40,7 @@ def test_a_run_leaves_what_the_design_says(tiny, store, tmp_path):
         "predictions",
         "evaluation.json",
         "trained-on.txt",
+        "items.csv",
     }
     record, config = read_record(folder), read_config(folder)
     assert record is not None
@@ -58,6 +59,8 @@ def test_a_run_leaves_what_the_design_says(tiny, store, tmp_path):
         "crop": None,
         "resolution": None,
         "views": 1,
+        "channels": "rgb",
+        "white_level": 255,
     }
     assert metadata["temperature"] == outcome.evaluation.temperature
 

@@ -234,7 +234,6 @@ def parse_fix(document: Any) -> Fix | None:
         all(isinstance(document[name], str) for name in texts)
         and isinstance(document["sha256"], str | None)
         and _are_texts(document["copies"])
-        and is_inside(document["path"])
         and document["action"] in ACTIONS
         and (origin is None) == ("origin" not in document)
     ):

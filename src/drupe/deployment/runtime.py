@@ -373,7 +373,7 @@ def load(
         No bundle, changed or missing files, no function that fits, or another ``order``.
     """
     if order not in (None, *get_args(Channels)):
-        raise InputError(f'order: must be "rgb" or "bgr", or "mono", got {order!r}')
+        raise InputError(f'order: must be "rgb", "bgr" or "mono", got {order!r}')
     bundle = Path(path)
     manifest = read_manifest(bundle)
     is_mono = manifest.input.contract.is_mono
