@@ -44,6 +44,7 @@ import os, signal, time
 from drupe.cli.stopping import stop_signals, stopping_signal
 
 number, cleared = signal.Signals({number}), []
+signal.signal(number, signal.SIG_DFL)  # whatever the tests were started under
 ended = None
 try:
     with stop_signals():
