@@ -32,11 +32,9 @@ study: $(VENV)/installed-train $(SYNTHETIC)/truth.json
 	@echo "On your own crops: make study DATA=my/crops"
 endif
 
-# The pages first, in one process: they take longest, and nothing waits for them at the end.
 # Fails below the coverage that pyproject.toml asks for; lines: `python -m coverage report -m`.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= \
-	    tests/docs tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -29,3 +29,8 @@ def small_synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("synthetic") / "cherries"
     synthesise(folder, images=200, size=64, seed=1)
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the pages first: one process takes longest for them, and none is to wait at the end."""
+    items.sort(key=lambda item: "test_pages_run" not in item.nodeid)
