@@ -21,7 +21,7 @@ from drupe.data.synthetic.rendering import render_crops
 from drupe.data.table import COLUMNS
 from drupe.reporting.pdf import find_browser
 from drupe.study.definition.loading import load_study
-from drupe.training.config import load_experiment
+from drupe.training.config import ExperimentConfig, load_experiment
 from drupe.tuning.space import parse_space
 from page_blocks import PAGES, Block, all_blocks, commands
 from page_folder import PageFolder, Pages, Printed
@@ -200,7 +200,10 @@ class Reader:
             parse_space(document, {"model": {"architecture": "resnet50"}}, str(block))
             return
         file = self.folder.path / f"block-{block.line}.yaml"
-        if "model" in document or "study" in document:
+        if document.keys() <= ExperimentConfig.model_fields.keys() and "model" not in document:
+            document["model"] = {"architecture": "resnet50"}
+            file.write_text(yaml.safe_dump(document))
+        elif "model" in document or "study" in document:
             file.write_text(block.text)
         else:
             whole = {
