@@ -124,7 +124,7 @@ def test_the_best_comes_first_and_what_certifies_nothing_last() -> None:
     assert now.clean_yield is None
     known = [step.clean_yield is not None for step in found]
     assert known == sorted(known, reverse=True)
-    assert True in known
+    assert 0 < sum(known) < len(known)  # more crops certify, a slightly weaker promise does not
     json.dumps([step.to_json() for step in found], allow_nan=False)
 
 
