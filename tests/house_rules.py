@@ -49,6 +49,7 @@ BASE = {
     "leftovers",
     "locks",
     "notices",
+    "parallel",
     "printable",
     "progress",
     "templates",

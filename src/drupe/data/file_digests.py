@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.configuration import Tree
-from drupe.data.parallel import in_order
 from drupe.data.store_errors import writing_to
 from drupe.derived import read_arrays, write_arrays
+from drupe.parallel import in_order
 from drupe.progress import Progress, silent
 
 CHUNK = 64

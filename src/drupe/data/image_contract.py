@@ -27,9 +27,9 @@ from drupe.data.decode import (
     read_file,
     require_length,
 )
-from drupe.data.parallel import in_order
 from drupe.data.resizing import resize_deep
 from drupe.errors import InputError
+from drupe.parallel import in_order
 from drupe.progress import Progress, silent
 from drupe.sides import Size, height_and_width, in_words
 

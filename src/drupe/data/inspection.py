@@ -19,7 +19,7 @@ from drupe.data.copies.copy_rule import pixel_key
 from drupe.data.copies.near_duplicates import Sketches
 from drupe.data.copies.patches import WINDOW, as_rgb, window
 from drupe.data.decode import BYTE, FORMATS, UnreadableImageError, open_image, read_file
-from drupe.data.parallel import in_order
+from drupe.parallel import in_order
 from drupe.progress import Progress
 
 CHUNK = 32

@@ -25,12 +25,12 @@ from pydantic import BaseModel, Field
 from drupe.configuration import validate
 from drupe.data.decode import UnreadableImageError, read_file
 from drupe.data.image_contract import ImageContract, OtherSizeError, RawPixel, Sizes
-from drupe.data.parallel import in_order
 from drupe.data.store_errors import writing_to
 from drupe.derived import DIGEST, is_sealed, sealed
 from drupe.errors import InputError, shortened
 from drupe.files import read_json, write_json
 from drupe.notices import notice
+from drupe.parallel import in_order
 from drupe.progress import Progress, silent
 from drupe.sides import Size, height_and_width
 

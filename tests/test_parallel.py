@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from drupe.data.parallel import in_order
+from drupe.parallel import in_order
 
 AHEAD = 3
 """Results per worker that may wait unread, besides one."""
