@@ -20,7 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 
 from drupe.data.copies.alignment import compare
 from drupe.data.copies.patches import ANGLES, CHUNK, RINGS, TEXTURE_FLOOR, polar, textures
+from drupe.host import available_cores
+from drupe.parallel import in_order
 from drupe.progress import Progress, silent
 
 NEIGHBOURS = 12
@@ -321,21 +323,29 @@ def _sift(
     kept: list[tuple[NDArray[Any], ...]] = [
         (first[:0], first[:0], np.zeros(0, bool), first[:0], none)
     ]
+
+    def agreeing(some: Sequence[int]) -> list[tuple[NDArray[Any], ...]]:
+        one, other = first[some[0] : some[-1] + 1], second[some[0] : some[-1] + 1]
+        # Each image comes up often: transform it once per chunk.
+        unique, place = np.unique(np.concatenate([one, other]), return_inverse=True)
+        spectra = sketches.spectra(unique)
+        a, b = spectra[place[: len(one)]], spectra[place[len(one) :]]
+        found = []
+        for flipped in (False, True):
+            product = np.einsum("nkr,nkr->nk", a, b if flipped else b.conj())
+            agreement = np.fft.irfft(product, n=ANGLES, axis=1)
+            step, height = agreement.argmax(axis=1), agreement.max(axis=1).astype(np.float32)
+            good = height >= SIFTED
+            way = np.full(len(one), flipped)
+            found.append(tuple(column[good] for column in (one, other, way, step, height)))
+        return found
+
     with progress("compare", len(first), "pairs") as tracker:
-        for start in range(0, len(first), CHUNK):
-            one, other = first[start : start + CHUNK], second[start : start + CHUNK]
-            # Each image comes up often: transform it once per chunk.
-            unique, place = np.unique(np.concatenate([one, other]), return_inverse=True)
-            spectra = sketches.spectra(unique)
-            a, b = spectra[place[: len(one)]], spectra[place[len(one) :]]
-            for flipped in (False, True):
-                product = np.einsum("nkr,nkr->nk", a, b if flipped else b.conj())
-                agreement = np.fft.irfft(product, n=ANGLES, axis=1)
-                step, height = agreement.argmax(axis=1), agreement.max(axis=1).astype(np.float32)
-                good = height >= SIFTED
-                way = np.full(len(one), flipped)
-                kept.append(tuple(column[good] for column in (one, other, way, step, height)))
-            tracker.advance(len(one))
+        starts = range(0, len(first), CHUNK)
+        parts = in_order(agreeing, range(len(first)), CHUNK, available_cores())
+        for start, found in zip(starts, parts, strict=True):
+            kept += found
+            tracker.advance(min(CHUNK, len(first) - start))
     columns = [np.concatenate(column) for column in zip(*kept, strict=True)]
     best = np.sort(np.argsort(-columns[-1], kind="stable")[: SIFTED_PER_IMAGE * sketches.images])
     return _Sifted(*(column[best] for column in columns)), len(columns[0]) - len(best)
@@ -349,18 +359,27 @@ def _confirm(sifted: _Sifted, fetch: Fetch, images: int, progress: Progress) -> 
     none = np.zeros(0, dtype=np.float32)
     start_with = (sifted.first[:0], sifted.second[:0], sifted.flipped[:0], none, none, none, none)
     kept: tuple[list[tuple[NDArray[Any], ...]], ...] = ([start_with], [start_with])
-    with progress("confirm", len(sifted.first), "pairs") as tracker:
-        for start in range(0, len(sifted.first), CHUNK):
-            part = slice(start, start + CHUNK)
-            one, other, flipped = sifted.first[part], sifted.second[part], sifted.flipped[part]
-            unique, place = np.unique(np.concatenate([one, other]), return_inverse=True)
-            windows = fetch(unique)
-            a, b = windows[place[: len(one)]], windows[place[len(one) :]]
-            found = compare(a, b, sifted.step[part], flipped)
-            measured = (found.correlation, found.evidence, found.overlap, found.degrees)
-            for rows, good in zip(kept, (found.confirmed, found.alike), strict=True):
-                rows.append(tuple(column[good] for column in (one, other, flipped, *measured)))
-            tracker.advance(len(one))
+    total = len(sifted.first)
+
+    def agreement(some: Sequence[int]) -> list[tuple[NDArray[Any], ...]]:
+        part = slice(some[0], some[-1] + 1)
+        one, other, flipped = sifted.first[part], sifted.second[part], sifted.flipped[part]
+        unique, place = np.unique(np.concatenate([one, other]), return_inverse=True)
+        windows = fetch(unique)
+        a, b = windows[place[: len(one)]], windows[place[len(one) :]]
+        found = compare(a, b, sifted.step[part], flipped)
+        measured = (found.correlation, found.evidence, found.overlap, found.degrees)
+        columns = (one, other, flipped, *measured)
+        return [
+            tuple(column[good] for column in columns) for good in (found.confirmed, found.alike)
+        ]
+
+    with progress("confirm", total, "pairs") as tracker:
+        parts = in_order(agreement, range(total), CHUNK, available_cores())
+        for start, found in zip(range(0, total, CHUNK), parts, strict=True):
+            for rows, more in zip(kept, found, strict=True):
+                rows.append(more)
+            tracker.advance(min(CHUNK, total - start))
     copies, alike = (
         _once(Pairs(*(np.concatenate(column) for column in zip(*rows, strict=True))), images)
         for rows in kept

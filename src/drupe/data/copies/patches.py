@@ -65,7 +65,12 @@ def window(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     channels = np.maximum(image[..., [0, 2]], image[..., 1:2])
     # Each content pixel counts by its light up to 64 levels: a soft edge then moves the centre
     # by fractions of a pixel only, and a bright spot doesn't pull it.
-    mass = np.clip(channels.max(axis=2), CONTENT_LEVEL, 64).astype(np.float64) - CONTENT_LEVEL
+    mass = (
+        np.clip(np.maximum(channels[..., 0], channels[..., 1]), CONTENT_LEVEL, 64).astype(
+            np.float64
+        )
+        - CONTENT_LEVEL
+    )
     total = mass.sum()
     row, column = (height - 1) / 2, (width - 1) / 2
     if total > 0:
@@ -83,7 +88,8 @@ def window(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def silhouettes(windows: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Content of windows uint8 [N, W, W, 2]: bool [N, W, W]."""
-    content: NDArray[np.bool_] = windows.max(axis=3) > CONTENT_LEVEL
+    # Ten times as fast as the maximum along so short an axis.
+    content: NDArray[np.bool_] = np.maximum(windows[..., 0], windows[..., 1]) > CONTENT_LEVEL
     return content
 
 
