@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from drupe.data.audit import audit
-from drupe.data.dataset import open_dataset
+from drupe.data.dataset import Dataset, open_dataset
 from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
 from drupe.data.overlay import active_fixes, apply_fixes, clear_fixes, find_fixes
@@ -69,15 +69,21 @@ def test_groups_types_and_weights_follow_their_rows(make_folder) -> None:
     assert not listing.has_val
 
 
-def test_weights_without_effect_are_refused(make_folder, store: Path) -> None:
+def test_weights_belong_to_what_is_learnt(make_folder, store: Path) -> None:
     root = make_folder(splits=(), count=1)
     rows = ("clean/000.png,clean,1", "pit/000.png,pit,{}")
     header = "path,label,weight"
-    named = table(root, rows[0], rows[1].format(2), header=header)
-    with pytest.raises(InputError, match=r"labels\.csv: weight: must be 1 for all images"):
-        open_dataset(named, store=store, size=16)
-    named = table(root, rows[0], rows[1].format(1), header=header)
-    assert len(open_dataset(named, store=store, size=16).paths) == 2
+
+    def opened(weight: str) -> Dataset:
+        return open_dataset(
+            table(root, rows[0], rows[1].format(weight), header=header), store=store, size=16
+        )
+
+    weighted, plain = opened("2"), opened("1")
+    assert weighted.weights.tolist() == [1.0, 2.0]
+    assert plain.weights is None  # all equal to one: the same as no column
+    assert plain.fingerprint == open_dataset(root, store=store, size=16).fingerprint
+    assert len({weighted.fingerprint, plain.fingerprint, opened("3").fingerprint}) == 3
 
 
 def test_spellings_of_a_path_are_one_identity(make_folder) -> None:

@@ -47,7 +47,11 @@ def build(network, source):
     """Build a trainer of a copy of the network; keywords are those of ``training``."""
 
     def trainer(
-        dtype: str = "fp32", fit: np.ndarray = FIT, soft: np.ndarray | None = None, **training
+        dtype: str = "fp32",
+        fit: np.ndarray = FIT,
+        soft: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+        **training,
     ) -> Trainer:
         training = {"batch_size": BATCH, "epochs": EPOCHS, "learning_rate": RATE, **training}
         config = ExperimentConfig.model_validate(
@@ -61,7 +65,7 @@ def build(network, source):
         )
         precision = Precision(dtype, "contiguous")
         own = copy.deepcopy(network)
-        return Trainer(own, config, source, fit, Geometry(SIDE), precision, World(), soft)
+        return Trainer(own, config, source, fit, Geometry(SIDE), precision, World(), soft, weights)
 
     return trainer
 
@@ -320,3 +324,24 @@ def test_a_network_that_learns_soft_targets_answers_with_them(build, source) -> 
     images, _ = source.batch(FIT)
     chance = torch.sigmoid(trainer.network.eval().defect_logit(images))
     torch.testing.assert_close(chance.mean(), torch.tensor(0.3), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_an_item_of_weight_two_counts_twice(build, source, class_weights) -> None:
+    items = FIT[:BATCH]
+    weights = np.full(20, 3.0)
+    weights[items] = (6.0, 3.0, 3.0, 3.0)
+    chosen = {"class_weights": class_weights, "label_smoothing": 0.1, "optimiser": "sgd"}
+    trainer = build(weights=weights, fit=FIT, **chosen)
+    logits = trainer.network(trainer.augment(source.batch(items)[0], torch.Generator()))
+    own = trainer.loss_function.weight
+    targets = source.batch(items)[1]
+    losses = nn.functional.cross_entropy(
+        logits, targets, weight=own, label_smoothing=0.1, reduction="none"
+    )
+    mean = weights[FIT].mean()
+    expected = ((2 * losses[0] + losses[1:].sum()) * 3.0 / mean / BATCH).item()
+    loss, _ = trainer.train_step(0, 0, items, torch.Generator())
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+    plain, _ = build(fit=FIT, **chosen).train_step(0, 0, items, torch.Generator())
+    assert float(plain) != pytest.approx(expected, rel=1e-3)

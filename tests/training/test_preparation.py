@@ -10,6 +10,7 @@ from drupe.data.fixes import Fix, FixOrigin
 from drupe.data.overlay import add_fixes, clear_fixes
 from drupe.derived import write_arrays
 from drupe.errors import InputError
+from drupe.evaluation.predictions_csv import read_predictions
 from drupe.runs.record import read_record
 from drupe.training.preparation import prepare_data, with_named_labels
 from drupe.training.run import train_run
@@ -157,3 +158,26 @@ def test_a_run_is_judged_again_on_the_labels_that_it_learnt(tiny, crops, tmp_pat
     assert judged.test.images == len(first.split.test)
     record = read_record(run)
     assert record.data.fixes.revision == "original"
+
+
+def test_weights_of_a_table_change_what_is_learnt(tiny, crops, store, tmp_path) -> None:
+    """Defects that hardly count are hardly learnt."""
+    lines = ["path,label,split,weight"]
+    for path in sorted(crops.rglob("*.png")):
+        split, label = path.relative_to(crops).parts[:2]
+        lines.append(f"{path},{label},{split},{1e-6 if label == 'cherry_pit' else 1}")
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(lines) + "\n")
+    training = {"learning_rate": 1e-2, "epochs": 4}
+    weighted, plain = tmp_path / "weighted", tmp_path / "plain"
+    train_run(tiny(data={"root": str(table)}, training=training), weighted, store)
+    train_run(tiny(training=training), plain, store)
+    scores = [
+        read_predictions(run / "predictions" / "test.csv").logits.mean()
+        for run in (weighted, plain)
+    ]
+    assert scores[0] < scores[1] - 0.1
+    told = read_record(weighted).data.notes
+    assert told == [
+        "weights 1e-06 to 1 in training; calibration and test count every item once",
+    ]

@@ -42,7 +42,8 @@ class Dataset:
     what derives from the pixels may be kept; test_name, notes and passed: as a
     :class:`drupe.data.discover.Listing` has them; fixed: the fixes, and what became of them. types
     [N]: each item's type of defect, '' for clean items and where it isn't known; origins [N]: the
-    group that each comes from, such as a camera; both None where nothing tells.
+    group that each comes from, such as a camera; weights: float64 [N], above 0, how much each
+    counts in training; all None where nothing tells.
     """
 
     root: Path
@@ -63,6 +64,7 @@ class Dataset:
     fixed: FixMatch = field(default_factory=FixMatch)
     types: tuple[str, ...] | None = None
     origins: tuple[str, ...] | None = None
+    weights: NDArray[np.float64] | None = None
 
 
 def open_dataset(
@@ -107,7 +109,7 @@ def open_dataset(
     InputError
         With everything found wrong with the folder, its images, the fixes or the store.
     """
-    listing = _unweighted(list_dataset(Path(root), naming))
+    listing = list_dataset(Path(root), naming)
     root = listing.root
     found = file_digests(root, listing.paths, store=store, workers=workers, progress=progress)
     fixed = match_fixes(fixes, listing.paths, found.digests)
@@ -127,8 +129,7 @@ def open_dataset(
         progress=progress,
     )
     skipped = tuple((listing.paths[index], pack.skipped[index]) for index in sorted(pack.skipped))
-    kept = np.ones(len(listing.paths), dtype=bool)
-    kept[list(pack.skipped)] = False
+    kept = np.isin(np.arange(len(listing.paths)), list(pack.skipped), invert=True)
     listing = listing.select(kept)
     if skipped:
         _check_classes(listing, f"after skipping {len(skipped):,} unreadable files", skipped)
@@ -152,17 +153,8 @@ def open_dataset(
         fixed=fixed,
         types=listing.types,
         origins=listing.groups,
+        weights=listing.weights,
     )
-
-
-def _unweighted(listing: Listing) -> Listing:
-    """Return the listing; a column of weights, which would be without effect, is refused."""
-    if listing.weights is not None and (listing.weights != 1).any():
-        raise InputError(
-            f"{listing.named}: weight: must be 1 for all images, because training doesn't weigh "
-            "single images; leave the column out"
-        )
-    return listing
 
 
 def _fixed(listing: Listing, fixes: Fixes) -> Listing:

@@ -102,6 +102,7 @@ class Listing:
             digests,
             types=self.types,
             groups=self.groups,
+            weights=None if self.weights is None else self.weights.tolist(),
         )
 
     def select(self, kept: NDArray[np.bool_]) -> Listing:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drupe.data.discover import (
     Listing,
@@ -79,11 +80,17 @@ def list_table(
         groups=naming.groups_of(paths, str(table)) or _column([row.group for row in rows]),
         types=roles.types([row.label for row in rows], [1] * len(rows))
         or _column([row.type for row in rows]),
-        weights=None if rows[0].weight is None else np.array([row.weight for row in rows], float),
+        weights=_weights(rows),
         table=table,
         labels=roles.labels,
     )
     return sorted_by_path(listing)
+
+
+def _weights(rows: Sequence[Row]) -> NDArray[np.float64] | None:
+    """Return each row's weight, float64 [N]; None where there are none, or all are one."""
+    weights = np.array([1.0 if row.weight is None else row.weight for row in rows])
+    return None if (weights == 1).all() else weights
 
 
 def table_images(table: Path) -> list[str]:

@@ -76,6 +76,7 @@ class Trainer:
         precision: Precision,
         world: World,
         soft: NDArray[np.float32] | None = None,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         training = config.training
         device = source.device
@@ -85,7 +86,11 @@ class Trainer:
         self.optimiser = build_optimiser(network, training)
         self.average = build_average(network, training)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.dtype == "fp16")
-        self.loss_function = build_loss(source.is_defect[fit], training).to(device)
+        # Of all items, [N], with a mean of one over those learnt from: steps stay as long.
+        self.weights = None if weights is None else torch.from_numpy(weights / weights[fit].mean())
+        weighs = weights is not None
+        loss_function = build_loss(source.is_defect[fit], training, per_item=weighs)
+        self.loss_function = loss_function.to(device)
         scale = network.scale
         self.augment = Augment(config.augmentation, geometry, scale.channels, scale.white_level)
         self.model: nn.Module = (
@@ -143,6 +148,8 @@ class Trainer:
             logits = self.model(pixels)
         wanted = targets if self.soft is None else self.soft[items].to(targets.device)
         loss: torch.Tensor = self.loss_function(logits.float(), wanted)
+        if self.weights is not None:
+            loss = (loss * self.weights[items].to(loss)).mean()
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         if training.clip_norm:

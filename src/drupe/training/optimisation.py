@@ -54,10 +54,17 @@ def class_weights(is_defect: NDArray[np.bool_], config: TrainingConfig) -> torch
     return torch.from_numpy((len(is_defect) / (2 * counts)).astype(np.float32))
 
 
-def build_loss(is_defect: NDArray[np.bool_], config: TrainingConfig) -> nn.CrossEntropyLoss:
-    """Cross-entropy over (clean, defect) with the configured smoothing and class weights."""
+def build_loss(
+    is_defect: NDArray[np.bool_], config: TrainingConfig, *, per_item: bool = False
+) -> nn.CrossEntropyLoss:
+    """Cross-entropy over (clean, defect) with the configured smoothing and class weights.
+
+    ``per_item`` gives one loss per item instead of a batch's mean.
+    """
     return nn.CrossEntropyLoss(
-        weight=class_weights(is_defect, config), label_smoothing=config.label_smoothing
+        weight=class_weights(is_defect, config),
+        label_smoothing=config.label_smoothing,
+        reduction="none" if per_item else "mean",
     )
 
 

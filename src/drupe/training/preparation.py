@@ -226,6 +226,7 @@ def prepare_data(
         source=str(data.root),
     )
     notes = () if origins is None else _split_notes(origins, split)
+    notes += _weight_notes(dataset.weights, split)
     ancestor = None
     if config.training.init is not None:
         split, ancestor = without_learnt(config.training.init, dataset, groups, split)
@@ -256,6 +257,15 @@ def _split_notes(origins: Sequence[str], split: Split) -> tuple[str, ...]:
             listed = ", ".join(names) if len(names) <= NAMED_GROUPS else f"{len(names):,} groups"
             told.append(f"{side}: {listed} ({len(items):,} items)")
     return (f"split by group: {'; '.join(told)}",)
+
+
+def _weight_notes(weights: NDArray[np.float64] | None, split: Split) -> tuple[str, ...]:
+    """Say what the weights of a table do, where there are any."""
+    if weights is None:
+        return ()
+    low, high = weights[split.fit].min(), weights[split.fit].max()
+    told = f"weights {low:g} to {high:g} in training; calibration and test count every item once"
+    return (told,)
 
 
 def _cached_groups(dataset: Dataset, progress: Progress) -> NDArray[np.int32]:

@@ -213,6 +213,7 @@ class _Session:
             precision,
             world,
             None if targets is None else targets.defect,
+            data.dataset.weights,
         )
 
 
