@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import drupe
 from page_blocks import (
     FENCE,
     PAGES,
@@ -161,3 +163,12 @@ def test_every_file_that_a_page_names_is_there() -> None:
     ]
     assert len(named) > 40
     assert gone == []
+
+
+def test_the_python_reference_names_all_that_the_package_names() -> None:
+    page = (REPOSITORY / "docs/api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: (\S+)\n    options:\n      heading: drupe\.(\S+)$", page, re.M)
+    assert {name for _, name in named} == set(drupe.__all__) - {"__version__"}
+    for path, name in named:
+        module, _, own = path.rpartition(".")
+        assert getattr(import_module(module), own) is getattr(drupe, name)
