@@ -63,6 +63,12 @@ class Kind:
     shape: tuple[int, ...]
     dtype: str
     augmentation: dict
+    types: int = 1
+
+    @property
+    def data(self) -> dict:
+        """Which folder is the clean one, where more than one holds defects."""
+        return {"good": "clean"} if self.types > 1 else {}
 
 
 KINDS = (
@@ -74,6 +80,7 @@ KINDS = (
         (64, 64),
         "uint16",
         {},
+        types=2,
     ),
     Kind(
         "mono",
@@ -92,6 +99,7 @@ KINDS = (
         (64, 96, 3),
         "uint8",
         {"rotation": 20},
+        types=2,
     ),
 )
 
@@ -121,7 +129,7 @@ class Line:
 def line(request, tmp_path_factory) -> Line:
     kind: Kind = request.param
     folder = tmp_path_factory.mktemp(kind.name)
-    synthesise(folder / "crops", images=700, size=64, seed=5)
+    synthesise(folder / "crops", images=700, size=64, seed=5, types=kind.types)
     for path in sorted((folder / "crops").rglob("*.png")):
         kind.rewrite(path)
         path.unlink()
@@ -130,7 +138,10 @@ def line(request, tmp_path_factory) -> Line:
             "model": {"architecture": "test_efficientnet", "pretrained": False},
             "input": kind.input,
             "augmentation": kind.augmentation,
-            "data": {"root": str(folder / "crops")},
+            "data": {
+                "root": str(folder / "crops"),
+                **({"good": "clean"} if kind.types > 1 else {}),
+            },
             "training": {"epochs": 8, "batch_size": 16, "learning_rate": 3e-3, "threads": 1},
         },
         kind.name,
@@ -179,6 +190,21 @@ def test_arrays_are_the_files(line, backend) -> None:
         turned = [np.ascontiguousarray(image[..., ::-1]) for image in images]
         found = load(line.bundle, backend=backend, threads=1, order="bgr").examine(turned)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_types_are_told_of_every_kind(line, backend) -> None:
+    classifier = load(line.bundle, backend=backend, threads=1, order=line.kind.order)
+    if line.kind.types == 1:
+        assert classifier.type_names == ()
+        return
+    assert classifier.type_names == ("pit", "stem")
+    paths, _ = line.scores()
+    told = classifier.types(paths)
+    assert (told == classifier.types(line.arrays(paths))).all()
+    accepted = np.array([decision == "accept" for decision in classifier.decide(paths)])
+    assert set(told[accepted]) <= {""}
+    assert {"pit", "stem"} <= set(told[~accepted])
 
 
 def test_arrays_of_another_kind_are_refused(line) -> None:
