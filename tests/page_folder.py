@@ -27,6 +27,7 @@ from drupe.configuration import merge
 from drupe.data.synthetic.generation import synthesise
 from drupe.evaluation.predictions_csv import write_predictions
 from drupe.training.presets import NAMES
+from onnx_files import classifier
 from page_blocks import REPOSITORY
 from run_files import decided
 
@@ -207,7 +208,7 @@ class Pages:
             "docs/deployment.md": {"RUN": run, "FRESH": fresh, **self.camera()},
             "docs/faq.md": {"RUN": run, "week-47": fresh},
             "docs/line.md": {"RUN": run, **self.camera()},
-            "docs/import.md": {"crops": wide, **self.checkpoint(wide)},
+            "docs/import.md": {"crops": wide, **self.checkpoint(wide), "best.onnx": self.onnx},
             "docs/offline.md": {"DIR": wide},
             "docs/threshold.md": {"RUN": run, **tables, "typed.csv": self.typed_table()},
             "docs/data.md": {"crops": self.images("faulty", images=200, seed=5, leaks=3)},
@@ -257,6 +258,11 @@ class Pages:
             paths = sorted((crops / "train").rglob("*.png"))[:5]
             listed.write_text("".join(f"{path.relative_to(crops)}\n" for path in paths))
         return {"model_best.pt": file, "files.txt": listed}
+
+    @property
+    def onnx(self) -> Path:
+        """Return somebody's classifier of the crops."""
+        return classifier(self.root / "best.onnx", shape=["N", 3, 128, 128])
 
     def table(self, name: str) -> Path:
         """Return a CSV of scores with the classes *good* and *bad*."""

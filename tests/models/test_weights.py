@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import sys
 from dataclasses import replace
@@ -101,6 +102,33 @@ def test_a_run_s_own_weights_serve(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
     assert_body_is(built.network.backbone, run.backbone.state_dict(), head="fc.")
     assert caplog.messages == []
+
+
+def test_the_folder_of_a_run_serves_its_own_network(tmp_path: Path) -> None:
+    run = build(pretrained=False).network
+    file = tmp_path / "model.safetensors"
+    described = json.dumps({"architecture": "test_resnet"})
+    save_file(run.state_dict(), file, metadata={"drupe": described})
+    assert find_in_folder("test_resnet", tmp_path) == file
+    built = build(weights_folder=tmp_path)
+    assert_body_is(built.network.backbone, run.backbone.state_dict(), head="fc.")
+    assert find_in_folder("test_efficientnet", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "described", [None, "{}", "no JSON", "[1]", '{"architecture": 5}', '{"architecture": "gone"}']
+)
+def test_weights_that_do_not_say_what_they_are_of_serve_none(
+    tmp_path: Path, described: str | None
+) -> None:
+    metadata = None if described is None else {"drupe": described}
+    save_file({"a": torch.ones(1)}, tmp_path / "model.safetensors", metadata=metadata)
+    assert find_in_folder("test_resnet", tmp_path) is None
+
+
+def test_a_damaged_file_serves_none(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    assert find_in_folder("test_resnet", tmp_path) is None
 
 
 def test_what_stands_beside_a_network_is_left(

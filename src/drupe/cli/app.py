@@ -19,6 +19,7 @@ import typer
 
 from drupe import __version__
 from drupe.cli import (
+    certify,
     challenge,
     compare,
     data,
@@ -49,6 +50,7 @@ from drupe.cli.streams import (
     say_error,
     say_on_stderr,
 )
+from drupe.cli.usage import TellingGroup
 from drupe.errors import DrupeError, InputError, MissingExtraError
 from drupe.host import share_cores
 
@@ -89,6 +91,7 @@ EXTRA_OF = {
 
 app = typer.Typer(
     name="drupe",
+    cls=TellingGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -101,6 +104,7 @@ app = typer.Typer(
 app.command(epilog=train.EXAMPLES)(train.train)
 app.command(epilog=tune.EXAMPLES)(tune.tune)
 app.command(name="import", epilog=importing.EXAMPLES)(importing.import_network)
+app.command(epilog=certify.EXAMPLES)(certify.certify)
 app.command(epilog=ensemble.EXAMPLES)(ensemble.ensemble)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=compare.EXAMPLES)(compare.compare)

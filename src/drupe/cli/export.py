@@ -149,10 +149,11 @@ def export(
     if as_json:
         print_json(done.to_json())
     else:
-        _print_exported(done)
+        print_exported(done)
 
 
-def _print_exported(done: Exported) -> None:
+def print_exported(done: Exported) -> None:
+    """Print the functions of a bundle, what they were certified on, and what is left to do."""
     print_line(f"Bundle: {done.bundle}", style="bold")
     _print_functions(done)
     _print_calibration(done)

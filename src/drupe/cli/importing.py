@@ -133,7 +133,12 @@ def import_network(
     assert record.imported is not None
     print_skipped(outcome.skipped)
     print_data(record.data)
-    _warn(record.imported, outcome.evaluation.auroc)
+    _warn_of_import(record.imported)
+    warn_of_order(
+        outcome.evaluation.auroc,
+        f"the order of its classes {','.join(record.imported.class_order)} (--classes), and "
+        "input.range",
+    )
     if json:
         print_run_json(out, outcome.evaluation, outcome.skipped, record.imported)
         return
@@ -141,19 +146,23 @@ def import_network(
     print_evaluation(outcome.evaluation, record.imported)
 
 
-def _warn(imported: ImportRecord, auroc: float) -> None:
-    from drupe.evaluation.metrics import LIKE_CHANCE
-
+def _warn_of_import(imported: ImportRecord) -> None:
+    """Say on stderr what became of its weights otherwise than expected."""
     if imported.flushed_weights:
         print_note(f"{imported.flushed_weights:,} subnormal weights became zero")
     if imported.left:
         listed = ", ".join(shortened(list(imported.left), LEFT_SHOWN))
         print_note(f"{len(imported.left):,} tensors beside the network's were left: {listed}")
+
+
+def warn_of_order(auroc: float, said: str) -> None:
+    """Ask on stderr whether what was ``said`` is right, where clean items rank above defects."""
+    from drupe.evaluation.metrics import LIKE_CHANCE
+
     if auroc < LIKE_CHANCE:
-        order = ",".join(imported.class_order)
         stderr().print(
-            f"AUROC {auroc:.3f}: it ranks defects below clean items. Is the order of its classes "
-            f"{order} (--classes), and input.range what it was trained with?",
+            f"AUROC {auroc:.3f}: it ranks defects below clean items. Is {said} what it was "
+            "trained with?",
             style="yellow",
             markup=False,
         )

@@ -262,9 +262,9 @@ def _model(
         raise InputError(LOGITS_OF_RUNS)
     model = read_run_predictions(source, defect)
     if data:
-        from drupe.training.fresh import calibrate_on_fresh
+        from drupe.deployment.certify.fresh import calibrate_on_new
 
-        model = calibrate_on_fresh(
+        model = calibrate_on_new(
             model, source, data, store, progress_on(), run_data=run_data, labels=labels
         )
         print_passed(list_dataset(data, either_defect=True).passed.to_json(), data)

@@ -362,7 +362,10 @@ def _number_problems(where: Path, names: Sequence[str], loose: int) -> list[str]
         return []
     got = f"{len(names)}: {', '.join(shortened(names, SHOWN))}" if names else "none"
     stray = f" ({loose:,} images lie outside any class folder)" if loose and not names else ""
-    more = "; name the clean one of several: --good CLASS (or data.good, data.classes)"
+    more = (
+        "; name the clean one of several: --good CLASS (or data.good, data.classes), or make the "
+        "others sub-folders of one"
+    )
     return [
         f"{where}: must hold exactly two class folders, got {got}{stray}{unicode_twins(names)}"
         + more * (len(names) > 2)

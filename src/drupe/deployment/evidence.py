@@ -19,7 +19,13 @@ from drupe.errors import InputError
 from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions, read_run_predictions
 from drupe.evaluation.operating_point import read_recorded
 from drupe.progress import Progress
-from drupe.runs.record import read_record, require_same_data, require_same_splits
+from drupe.runs.record import (
+    read_record,
+    require_run,
+    require_same_data,
+    require_same_splits,
+    require_weights,
+)
 from drupe.training.config import read_config
 from drupe.training.fresh import calibrate_on_fresh
 from drupe.training.preparation import PreparedData, prepare_data, recorded_config
@@ -91,22 +97,31 @@ def gather_evidence(
         InputError: no finished run, other data, nothing to certify on, ``fresh`` crops that
             :func:`calibrate_on_fresh` refuses, or an order of the channels of a mono run.
     """
+    require_weights(run, require_run(run))
     own = read_run_predictions(run)
     contract = _contract(run, channels)
     if fresh is None:
         _require_own_calibration(run, own)
     data = _data(run, own, store, progress, run_data)
+    if fresh is None:
+        return own_evidence(own, data, contract, progress)
     reading = _Reading(data.dataset.root, contract, progress)
     fixed = {data.dataset.root: data.dataset.fixed}
-    if fresh is None:
-        splits = _own_crops(own, reading, "calibration")
-        return Evidence(own, data, splits, is_new=False, contract=contract, fixed=fixed)
     new = calibrate_on_fresh(own, run, fresh, store, progress, run_data=run_data)
     assert new.calibration is not None
     crops = _Reading(folder_of(fresh), contract, progress).crops("calibration", new.calibration)
     splits = (crops, *_own_crops(own, reading, OWN_CALIBRATION))
     fixed[fresh] = find_fixes(fresh, store)
     return Evidence(new, data, splits, is_new=True, contract=contract, fixed=fixed)
+
+
+def own_evidence(
+    own: ModelPredictions, data: PreparedData, contract: ImageContract, progress: Progress
+) -> Evidence:
+    """Return the evidence of a run's own calibration and test, their images read from the files."""
+    splits = _own_crops(own, _Reading(data.dataset.root, contract, progress), "calibration")
+    fixed = {data.dataset.root: data.dataset.fixed}
+    return Evidence(own, data, splits, is_new=False, contract=contract, fixed=fixed)
 
 
 def _contract(run: Path, channels: Order | None) -> ImageContract:

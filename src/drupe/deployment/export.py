@@ -10,45 +10,35 @@ from typing import Any, Literal
 import torch
 
 from drupe.data.fix_matching import FixMatch
-from drupe.data.image_contract import Channels, Order
+from drupe.data.image_contract import Order
 from drupe.deployment.answers import ExportAnswer, ExportedFunction
-from drupe.deployment.backends import Images, available, default_threads, installed, runs_here
-from drupe.deployment.bench import circumstances
-from drupe.deployment.bundle import (
-    GOLDEN_FILE,
-    digests,
-    golden_file,
-    golden_images,
-    require_new,
-    write_bundle,
+from drupe.deployment.backends import available, default_threads, installed, runs_here
+from drupe.deployment.bundle import golden_images, require_new, write_bundle
+from drupe.deployment.contents import (
+    frame_check,
+    manifest_of,
+    measured_files,
+    provenance_of,
+    sizes_of,
+    with_facts,
 )
-from drupe.deployment.drift import CALIBRATION_FILE, calibration_file
 from drupe.deployment.evidence import Evidence, gather_evidence
-from drupe.deployment.frames import FRAMES_FILE, FrameCheck
-from drupe.deployment.functions import (
-    FunctionEvaluation,
-    FunctionSpec,
-    evaluate_functions,
-    line_reference,
-)
+from drupe.deployment.functions import FunctionEvaluation, FunctionSpec, evaluate_functions
 from drupe.deployment.gate import GateError, require_no_flips
 from drupe.deployment.graph import ExportedGraph, export_graph
 from drupe.deployment.int8.search import LayerSearch, QuantisedGraph
-from drupe.deployment.integrator_files import golden_files, with_metadata
-from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest, TypeOutput
-from drupe.deployment.model_card import CARD_FILE, ModelCard
+from drupe.deployment.manifest import GraphInput, Manifest
+from drupe.deployment.model_card import CARD_FILE, Decides, ModelCard
 from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_torchvision
-from drupe.deployment.type_agreement import ExportedTypes, compare_types
+from drupe.deployment.type_agreement import compare_types
 from drupe.errors import InputError, MissingExtraError
 from drupe.evaluation.certificate import NotCertifiableError
 from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
-from drupe.files import file_hash
 from drupe.host import cpu_name
 from drupe.models.ensemble import AnyNetwork
 from drupe.progress import Progress, silent
-from drupe.runs.layout import RunFolder
-from drupe.runs.record import RunRecord, read_record
+from drupe.runs.record import read_record
 from drupe.training.precision import native_reduced
 from drupe.training.saved import Metadata, load_network
 from drupe.training.type_fitting import read_types
@@ -171,49 +161,21 @@ def export_run(
         progress=progress,
     )
     types = compare_types(specs, graphs, network, head, evidence, golden, threads, progress)
-    frames = _frame_check(evidence)
-    graphs, evaluation = _with_facts(graphs, evaluation, evidence, metadata, record)
-    files = _measured_files(graphs, golden, evaluation, frames, types, evidence.contract.channels)
-    provenance = _provenance(run, record, metadata.architecture, evidence)
+    frames, takes = frame_check(evidence), _graph_input(evidence, metadata)
+    graphs, evaluation = with_facts(graphs, evaluation, record.data.classes, takes)
+    files = measured_files(graphs, golden, evaluation, frames, types, evidence.contract.channels)
+    provenance = provenance_of(run, record, metadata.architecture, evidence)
     if state_dict:
         _add_state_dict(files, provenance, network, metadata, evidence, evaluation, progress)
-    sizes = _sizes(graphs)
+    sizes = sizes_of(graphs)
     told = types.output if types else None
-    seen = (evidence, record, metadata, network, evaluation, provenance, sizes, frames, told)
+    decides = Decides.of(metadata, network)
+    seen = (evidence, record, decides, evaluation, provenance, sizes, frames, told)
     files[CARD_FILE] = ModelCard.of(*seen).render().encode()
-    manifest = _manifest(evidence, record, metadata, evaluation, files, provenance, told)
+    manifest = manifest_of(evidence, takes, evaluation, files, provenance, told)
     write_bundle(bundle, manifest, files)
     flushed = exported.flushed_weights
     return Exported(bundle, manifest, evaluation, quantised, sizes, flushed, evidence.fixed)
-
-
-def _manifest(
-    evidence: Evidence,
-    record: RunRecord,
-    metadata: Metadata,
-    evaluation: FunctionEvaluation,
-    files: Mapping[str, bytes],
-    provenance: dict[str, Any],
-    types: TypeOutput | None,
-) -> Manifest:
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
-        name=evidence.model.name,
-        classes=record.data.classes,
-        input=_graph_input(evidence, metadata),
-        functions=tuple(one.function for one in evaluation.functions),
-        golden=GOLDEN_FILE,
-        calibration=CALIBRATION_FILE,
-        frames=FRAMES_FILE if FRAMES_FILE in files else None,
-        files=digests(files),
-        provenance=provenance,
-        types=types,
-    )
-
-
-def _frame_check(evidence: Evidence) -> FrameCheck | None:
-    white = evidence.contract.white_level
-    return FrameCheck.of(evidence.fit_images, evidence.held_out_images, white)
 
 
 def _graph_input(evidence: Evidence, metadata: Metadata) -> GraphInput:
@@ -232,52 +194,6 @@ def _named_graphs(
     return {name: contents[name] for name in dict.fromkeys(spec.graph for spec in specs)}
 
 
-def _with_facts(
-    graphs: Mapping[str, bytes],
-    evaluation: FunctionEvaluation,
-    evidence: Evidence,
-    metadata: Metadata,
-    record: RunRecord,
-) -> tuple[dict[str, bytes], FunctionEvaluation]:
-    """Return the graphs with facts for other programs, and certificates that name these files."""
-    functions = tuple(one.function for one in evaluation.functions)
-    takes = _graph_input(evidence, metadata)
-    told = {
-        name: with_metadata(content, name, record.data.classes, takes, functions)
-        for name, content in graphs.items()
-    }
-    hashes = digests(told)
-    renamed = tuple(
-        replace(one, function=one.function.measured_on(hashes[one.function.graph]))
-        for one in evaluation.functions
-    )
-    return told, replace(evaluation, functions=renamed)
-
-
-def _measured_files(
-    graphs: Mapping[str, bytes],
-    golden: Images,
-    evaluation: FunctionEvaluation,
-    frames: FrameCheck | None,
-    types: ExportedTypes | None,
-    channels: Channels,
-) -> dict[str, bytes]:
-    """Return the graphs, what their functions say of golden samples and calibration, and frames."""
-    functions = evaluation.functions
-    scored = [(one.function, one.golden) for one in functions]
-    scores = {one.function.name: one.golden for one in functions}
-    checked = {FRAMES_FILE: frames.model_dump_json(indent=1).encode()} if frames else {}
-    return {
-        **graphs,
-        **checked,
-        **golden_files(golden, channels, scored),
-        GOLDEN_FILE: golden_file(golden, scores | (dict(types.golden) if types else {})),
-        CALIBRATION_FILE: calibration_file(
-            {one.function.name: line_reference(one.model) for one in functions}
-        ),
-    }
-
-
 def _add_state_dict(
     files: dict[str, bytes],
     provenance: dict[str, Any],
@@ -291,10 +207,6 @@ def _add_state_dict(
     plain = plain_weights(network, metadata, splits, evaluation.thresholds, progress)
     require_no_flips("the state dict in torchvision", plain.gate)
     files[STATE_DICT_FILE], provenance["state_dict"] = plain.content, plain.description
-
-
-def _sizes(files: Mapping[str, bytes]) -> dict[str, int]:
-    return {name: len(content) for name, content in files.items()}
 
 
 def _require_computable(precision: Precision) -> None:
@@ -362,21 +274,3 @@ def _function_specs(precision: Precision, has_int8: bool) -> list[FunctionSpec]:
 def _computes_bf16() -> bool:
     native = native_reduced(torch.device("cpu")) == "bf16"
     return native and runs_here("openvino", "bf16")
-
-
-def _provenance(
-    run: Path, record: RunRecord, architecture: str, evidence: Evidence
-) -> dict[str, Any]:
-    members = [one.model_dump(exclude={"folder"}) for one in record.members]
-    return {
-        "run": record.name,
-        "architecture": architecture,
-        **({"members": members} if members else {}),
-        "weights_sha256": file_hash(RunFolder(run).weights),
-        "config_sha256": file_hash(RunFolder(run).config),
-        "data_fingerprint": record.data.fingerprint,
-        "calibration": evidence.calibration_json(),
-        "identity": record.identity,
-        "versions": record.versions,
-        "exported_with": circumstances()["versions"],
-    }

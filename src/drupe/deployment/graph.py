@@ -253,12 +253,12 @@ def export_graph(
         chatty.setLevel(level)
     assert program is not None
     model = program.model_proto
-    _forget_origin(model)
+    forget_origin(model)
     onnx.checker.check_model(model)
     return ExportedGraph(model.SerializeToString(), flushed)
 
 
-def _forget_origin(model: onnx.ModelProto) -> None:
+def forget_origin(model: onnx.ModelProto) -> None:
     """Remove which source lines each node comes from.
 
     They name folders of the exporting machine, so the same network would have another file, and

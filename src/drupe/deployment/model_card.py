@@ -14,6 +14,7 @@ from drupe.deployment.manifest import TypeOutput
 from drupe.evaluation.certificate import describe_promise
 from drupe.evaluation.intervals import Proportion, format_confidence, format_target
 from drupe.models.ensemble import AnyNetwork
+from drupe.runs.graph_record import GraphRecord
 from drupe.runs.record import AncestorRecord, RunRecord, TeacherRecord
 from drupe.sides import Size, height_and_width
 from drupe.templates import template_environment
@@ -77,11 +78,33 @@ class TypesCard:
 
 
 @dataclass(frozen=True)
+class Decides:
+    """What decides in a bundle: ``networks`` together where there are several, or a ``graph``.
+
+    architecture: in words; parameters: numbers that were learnt; temperature: of the score.
+    ``graph``: of an ONNX file that was trained elsewhere, how it is run; there are no ``networks``.
+    """
+
+    architecture: str
+    parameters: int
+    networks: tuple[NetworkMetadata, ...] = ()
+    temperature: float = 1.0
+    graph: GraphRecord | None = None
+
+    @classmethod
+    def of(cls, metadata: Metadata, network: AnyNetwork) -> Decides:
+        """Describe a network in PyTorch."""
+        parameters = sum(weight.numel() for weight in network.parameters())
+        return cls(metadata.architecture, parameters, metadata.networks, metadata.temperature)
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """Everything that the card says; :meth:`render` puts it on a page.
 
-    ``networks`` decide together where there are several; ``members`` are then the runs that they
-    come from, by name. ``frames``: the check of what images look like, None where there is none.
+    ``members`` are the runs that the networks of ``decides`` come from, by name, where there are
+    several. ``caveats``: what a reader must know of figures and certificates. ``frames``: the check
+    of what images look like, None where there is none.
     ``compared``: name and images of each split that the gate looked at. ``labels``: the state that
     the labels were in, None where that isn't recorded; ``test_doubt``: why the test figures may be
     too good.
@@ -92,11 +115,9 @@ class ModelCard:
     defect: str
     contract: ImageContract
     frames: FrameCheck | None
-    networks: tuple[NetworkMetadata, ...]
+    decides: Decides
     members: tuple[str, ...]
-    architecture: str
-    parameters: int
-    temperature: float
+    caveats: tuple[str, ...]
     data_fingerprint: str
     fit: int
     calibration: int
@@ -119,8 +140,7 @@ class ModelCard:
         cls,
         evidence: Evidence,
         record: RunRecord,
-        metadata: Metadata,
-        network: AnyNetwork,
+        decides: Decides,
         evaluation: FunctionEvaluation,
         provenance: Mapping[str, Any],
         sizes: Mapping[str, int],
@@ -134,13 +154,11 @@ class ModelCard:
             name=evidence.model.name,
             clean=clean,
             defect=defect,
-            networks=metadata.networks,
             contract=evidence.contract,
             frames=frames,
             members=tuple(member.run for member in record.members),
-            architecture=metadata.architecture,
-            parameters=sum(weight.numel() for weight in network.parameters()),
-            temperature=metadata.temperature,
+            caveats=record.imported.seen.caveats if record.imported else (),
+            decides=decides,
             data_fingerprint=record.data.fingerprint,
             fit=record.data.fit,
             calibration=record.data.calibration,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from drupe.deployment.backends import runs_here
+from drupe.deployment.graph_run import open_graph
 from drupe.deployment.manifest import MANIFEST, read_manifest
 from drupe.deployment.runtime import load
 from drupe.deployment.timing import Subject
@@ -13,7 +14,8 @@ from drupe.runs.layout import RunFolder
 
 
 def open_subjects(path: Path, threads: int, every_function: bool) -> list[Subject]:
-    """Return what is to be timed of a bundle or a run; of a run, its network in PyTorch.
+    """Return what is to be timed of a bundle or a run; of a run, its network in PyTorch, or its
+    graph where it came as an ONNX file.
 
     ``every_function``: all of a bundle that this machine can run, not only the one in use.
 
@@ -22,6 +24,9 @@ def open_subjects(path: Path, threads: int, every_function: bool) -> list[Subjec
         MissingExtraError: a run, without ``drupe[train]``.
     """
     if not (path / MANIFEST).is_file() and RunFolder(path).record.is_file():
+        if RunFolder(path).graph.is_file():
+            session, contract = open_graph(path, threads)
+            return [Subject(str(path), "onnxruntime", "fp32", threads, contract, session)]
         from drupe.deployment.eager import eager_subject  # PyTorch: a line PC has none
 
         return [eager_subject(path, threads)]

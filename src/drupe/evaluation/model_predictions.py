@@ -27,6 +27,9 @@ from drupe.runs.results import prediction_files, require_own
 RUN_BACKEND = MeasuredOn(graph="", backend="pytorch", precision="fp32")
 """The function behind a run's predictions; the graph is the run's own weights."""
 
+GRAPH_BACKEND = MeasuredOn(graph="", backend="onnxruntime", precision="fp32")
+"""The same of a run that came as an ONNX file."""
+
 
 @dataclass(frozen=True)
 class JudgedSplit:
@@ -142,16 +145,17 @@ def read_run_predictions(folder: Path, defect: str | None = None) -> ModelPredic
     fixes = run.data.fixes or FixesRecord()
     caveats = run.imported.seen.caveats if run.imported else ()
     test_doubt = fixes.doubt("test")
-    weights = RunFolder(folder).weights
+    network = run.network_file(folder)
     own = {path for name in splits for path in prediction_files(folder, name)}
-    require_own(folder, run, weights, *sorted(own))
+    require_own(folder, run, network, *sorted(own))
+    function = GRAPH_BACKEND if run.is_graph else RUN_BACKEND
     return ModelPredictions(
         name=run.name,
         calibration=splits.get("calibration"),
         test=splits.get("test"),
         data_fingerprint=run.data.fingerprint,
         approximate=run.data.approximate,
-        measured_on=replace(RUN_BACKEND, graph=file_hash(weights)),
+        measured_on=replace(function, graph=file_hash(network)),
         experiment=run.experiment,
         seed=run.seed,
         in_sample=run.imported.seen.in_sample if run.imported else None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 import timm
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg, load_state_dict
 from torch import nn
@@ -31,6 +33,9 @@ Tensors = dict[str, torch.Tensor]
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 """Files of a hub repository, or of a downloaded copy: safetensors before torch's format."""
+
+DESCRIPTION = "drupe"
+"""Where a run's weights say what they are of, among the metadata of their file."""
 
 SHOWN_MISMATCHES = 3
 
@@ -136,7 +141,8 @@ def find_in_folder(architecture: str, folder: Path | None) -> Path | None:
 
     It is ``NAME.safetensors``, ``.pth``, ``.pt`` or ``.bin``, or ``NAME/model.safetensors``, with
     NAME the curated name, the timm name, or the timm name with the tag of its default weights.
-    An architecture with a tag is only served by a file with that tag.
+    An architecture with a tag is only served by a file with that tag. ``model.safetensors`` in the
+    folder itself serves the network that it says it is of, as a run's own does.
     """
     if folder is None:
         return None
@@ -155,7 +161,18 @@ def find_in_folder(architecture: str, folder: Path | None) -> Path | None:
         files += [folder / stem / file for file in FOLDER_FILES]
         if found := next((file for file in files if file.is_file()), None):
             return found
-    return None
+    own = folder / FOLDER_FILES[0]
+    return own if own.is_file() and _says(own) == name else None
+
+
+def _says(path: Path) -> str | None:
+    """Return the timm name of the network that a run's weights say they are of, if they do."""
+    try:
+        with safe_open(path, "pt") as file:
+            described = json.loads((file.metadata() or {}).get(DESCRIPTION, "{}"))
+        return resolve(str(described["architecture"]))
+    except (SafetensorError, ValueError, LookupError, TypeError, InputError):
+        return None
 
 
 def find_wheel(timm_name: str) -> Path | None:

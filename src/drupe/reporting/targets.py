@@ -9,7 +9,7 @@ from pathlib import Path
 from drupe.deployment.manifest import MANIFEST, Manifest, read_manifest
 from drupe.errors import InputError
 from drupe.files import file_hash
-from drupe.runs.layout import RECORD_FILE, RunFolder, runs_below
+from drupe.runs.layout import RECORD_FILE, runs_below
 from drupe.runs.record import read_record
 
 STUDY_SUFFIXES = (".yaml", ".yml")
@@ -70,8 +70,8 @@ def _run_of(bundle: Path, manifest: Manifest, store: Path) -> Path:
             continue  # damaged, so not what is looked for
         if record is None or record.identity != wanted.get("identity"):
             continue
-        weights = RunFolder(run).weights
-        if weights.is_file() and file_hash(weights) == wanted.get("weights_sha256"):
+        network = record.network_file(run)
+        if network.is_file() and file_hash(network) == wanted.get("weights_sha256"):
             return run
     raise InputError(
         f"{bundle}: was made from the run {wanted.get('run', manifest.name)}, which isn't in "

@@ -19,6 +19,7 @@ RECORD_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 EPOCHS_FILE = "metrics.jsonl"
 WEIGHTS_FILE = "model.safetensors"
+GRAPH_FILE = "model.onnx"
 TYPES_FILE = "types.safetensors"
 EVALUATION_FILE = "evaluation.json"
 LOCK_FILE = ".lock"
@@ -50,6 +51,11 @@ class RunFolder:
     def weights(self) -> Path:
         """The network."""
         return self.path / WEIGHTS_FILE
+
+    @property
+    def graph(self) -> Path:
+        """What decides in the place of weights, of a run that came as an ONNX file."""
+        return self.path / GRAPH_FILE
 
     @property
     def types(self) -> Path:

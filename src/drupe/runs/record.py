@@ -16,6 +16,7 @@ from drupe.configuration import validate
 from drupe.errors import InputError
 from drupe.files import read_json, write_json
 from drupe.host import host_description, installed_versions
+from drupe.runs.graph_record import GraphRecord
 from drupe.runs.items import ItemChanges
 from drupe.runs.layout import RunFolder
 from drupe.runs.training_overlap import Overlap, Seen
@@ -81,18 +82,20 @@ class ImportRecord(BaseModel):
 
     sha256 (hex) of the checkpoint's bytes; key: place of the state dict in it; names: whose names
     its tensors had; outputs, dtype: as they were; class_order: the class of each output; left:
-    names of tensors that stood beside the network's.
+    names of tensors that stood beside the network's. graph: of an ONNX file, how it is run; its
+    ``class_order`` is clean and defect, and ``positive`` says what the outputs mean.
     """
 
     checkpoint: str
     sha256: str
     key: str | None
-    names: Literal["timm", "torchvision"]
+    names: Literal["timm", "torchvision", "onnx"]
     outputs: int
     dtype: str
     class_order: tuple[str, str]
     flushed_weights: int
     left: tuple[str, ...] = ()
+    graph: GraphRecord | None = None
     seen: Seen
 
     @property
@@ -192,6 +195,16 @@ class RunRecord(BaseModel):
         return self.imported is None and not self.members
 
     @property
+    def is_graph(self) -> bool:
+        """Whether its network is an ONNX file, which PyTorch can't run."""
+        return self.imported is not None and self.imported.graph is not None
+
+    def network_file(self, folder: Path) -> Path:
+        """Return the file in ``folder`` that decides: its weights, or its graph."""
+        files = RunFolder(folder)
+        return files.graph if self.is_graph else files.weights
+
+    @property
     def name(self) -> str:
         """The run's name: ``EXP-002A seed 42``."""
         return f"{self.experiment} seed {self.seed}" if self.has_seed else self.experiment
@@ -269,6 +282,19 @@ def read_record(folder: Path) -> RunRecord | None:
     return validate(RunRecord, read_json(path), str(path)) if path.exists() else None
 
 
+def require_run(folder: Path) -> RunRecord:
+    """Return the record of the run in ``folder``, finished or not.
+
+    Raises:
+        InputError: something else than a run directory.
+    """
+    record = read_record(folder) if folder.is_dir() else None
+    if record is None:
+        got = "it holds no run.json" if folder.is_dir() or not folder.exists() else "it is a file"
+        raise InputError(f"{folder}: must be a run directory, but {got}")
+    return record
+
+
 def require_done(folder: Path, status: str) -> None:
     """Raise an :class:`InputError` unless ``status`` is that of a finished run."""
     if status != "done":
@@ -276,6 +302,17 @@ def require_done(folder: Path, status: str) -> None:
         words = "running, or was killed (the same command resumes it)"
         got = words if status == "running" else status
         raise InputError(f"{folder}: must hold a finished run, got one that is {got}")
+
+
+def require_weights(folder: Path, record: RunRecord | None) -> None:
+    """Raise an :class:`InputError` where the network of the run is an ONNX file."""
+    if record is not None and record.is_graph:
+        assert record.imported is not None
+        raise InputError(
+            f"{folder}: must be a run whose network PyTorch can run, got one of the ONNX file "
+            f"{record.imported.checkpoint}: drupe certify makes its predictions and its bundle "
+            "(drupe threshold, compare, report and bench take the run as it is)"
+        )
 
 
 def require_same_splits(folder: Path, record: RunRecord) -> None:

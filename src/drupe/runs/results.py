@@ -23,7 +23,8 @@ def digest_results(folder: Path) -> dict[str, str]:
     """Return the SHA-256 (hex) of each result in ``folder``, by its name relative to it."""
     files = RunFolder(folder)
     predictions = (files.predictions(split) for split in SPLITS)
-    results = (files.weights, files.types, *predictions, files.duplicates, files.training_files)
+    networks = (files.weights, files.graph, files.types)
+    results = (*networks, *predictions, files.duplicates, files.training_files)
     return digest_files(folder, *(path for path in results if path.exists()))
 
 
@@ -70,12 +71,13 @@ def own_certificate(folder: Path) -> RecordedCertificate | None:
     certificate, record = read_evaluation(folder).certificate, read_record(folder)
     if certificate is None or certificate.measured_on is None or record is None:
         return certificate
-    files = RunFolder(folder)
-    own = (record.results or {}).get(files.weights.relative_to(folder).as_posix())
+    network = record.network_file(folder)
+    own = (record.results or {}).get(network.relative_to(folder).as_posix())
     measured = certificate.measured_on.graph
     if own not in (None, measured):
+        where = RunFolder(folder).evaluation
         raise InputError(
-            f"{files.evaluation}: certificate: must be of this run's weights ({own[:12]}…), got "
+            f"{where}: certificate: must be of this run's weights ({own[:12]}…), got "
             f"one of others ({measured[:12]}…): drupe threshold {folder} makes it anew"
         )
     return certificate
@@ -88,6 +90,6 @@ def prediction_files(folder: Path, split: str) -> tuple[Path, Path]:
 
 def _remedy(folder: Path, path: Path) -> str:
     files = RunFolder(folder)
-    if path in (files.weights, files.types, files.training_files):
+    if path in (files.weights, files.graph, files.types, files.training_files):
         return "put that file back, or make the run anew in another folder"
     return f"put that file back, or drupe evaluate {folder} writes it anew"

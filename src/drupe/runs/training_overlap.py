@@ -6,7 +6,9 @@ whether they are.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from typing import Any
+
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
 
 class Overlap(BaseModel):
@@ -27,14 +29,24 @@ class Seen(BaseModel):
     """All that is known of an imported network's training; ``trained_on`` is None: nothing.
 
     ``picked_on_test``: its epoch (or the checkpoint among several) was picked on the test split.
+    ``unseen``: a person says that it has learnt from none of the items; nothing checks it.
     """
 
     trained_on: Overlap | None
     picked_on_test: bool
+    unseen: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``unseen`` out where it isn't said: earlier imports stay recognised."""
+        document: dict[str, Any] = write(self)
+        return document if self.unseen else {k: v for k, v in document.items() if k != "unseen"}
 
     @property
     def in_sample(self) -> str | None:
         """The reason why its calibration scores certify nothing, None where they can."""
+        if self.unseen:
+            return None
         if self.trained_on is None:
             return (
                 "the files that this imported network was trained on are unknown, so its "
@@ -53,7 +65,12 @@ class Seen(BaseModel):
         found = []
         if self.picked_on_test:
             found.append("the checkpoint was picked on the test split: its figures are optimistic")
-        if self.trained_on is None:
+        if self.unseen:
+            found.append(
+                "that it has learnt from none of these images is somebody's word (--unseen), which "
+                "nothing can check: if it has, certificate and figures are too good"
+            )
+        elif self.trained_on is None:
             found.append(
                 "its training files are unknown: if test items are among them, its figures are "
                 "optimistic"

@@ -350,6 +350,15 @@ class ExperimentConfig(Section):
         )
 
 
+STUDY_KEYS = frozenset(
+    (
+        *("study", "question", "seeds", "confidence", "margin", "retries", "criteria", "baseline"),
+        *("tracking", "defaults", "experiments", "comparisons"),
+    )
+)
+"""Keys of a study's file alone."""
+
+
 def validate_experiment(document: Tree, source: str) -> ExperimentConfig:
     """Validate a whole experiment, the architecture and its input contract included.
 
@@ -358,7 +367,12 @@ def validate_experiment(document: Tree, source: str) -> ExperimentConfig:
     Raises:
         InputError: every mistake, in one message.
     """
-    problems: list[str] = []
+    problems = [
+        f"{key}: belongs into a study's file (drupe study run), not into an experiment's ({source})"
+        for key in document
+        if key in STUDY_KEYS
+    ]
+    document = {key: value for key, value in document.items() if key not in STUDY_KEYS}
     try:
         document = with_ancestor(with_recipes(document))
         config = validate(ExperimentConfig, document, source)

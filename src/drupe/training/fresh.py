@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,18 @@ from drupe.errors import InputError
 from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
 from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.progress import Progress, silent
-from drupe.runs.record import FixesRecord, require_same_data
+from drupe.runs.record import FixesRecord, read_record, require_same_data
 from drupe.training.claim import check_store
 from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import defect_logits
 from drupe.training.learnt import read_digests
 from drupe.training.preparation import open_as_configured, prepare_data, recorded_config
 from drupe.training.saved import load_network
+
+PREDICT = "predict fresh crops"
+
+Scorer = Callable[[Dataset, Progress], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
+"""Gives the score of each image of a dataset, float32 [n], and its logit where there is one."""
 
 
 def calibrate_on_fresh(
@@ -33,13 +39,14 @@ def calibrate_on_fresh(
     *,
     run_data: Path | None = None,
     labels: str | None = None,
+    scorer: Scorer | None = None,
 ) -> ModelPredictions:
     """Return ``model`` with the run's predictions on the crops in ``root`` as calibration.
 
     ``root`` is a folder of labelled crops with the run's classes; train/ and val/ in it, if any,
     are taken together. ``run_data`` says where the run's own data lies now; ``labels``: the
-    revision of the new crops' labels, None for the newest.
-    Scores are computed on the CPU in fp32 by the run's own weights.
+    revision of the new crops' labels, None for the newest. ``scorer``: None for the run's own
+    weights, in PyTorch on the CPU in fp32.
 
     Raises:
         InputError: other classes, crops that the run was trained or judged on, or a folder whose
@@ -47,13 +54,14 @@ def calibrate_on_fresh(
     """
     check_store(store)
     config = recorded_config(run, run_data)
-    network, metadata = load_network(run)
+    scorer, record = scorer or _own_scorer(run), read_record(run)
+    assert record is not None
     naming = config.data.naming.of_new_items()
     if not naming.has_types:
-        naming = replace(naming, defect=metadata.classes[1])
+        naming = replace(naming, defect=record.data.classes[1])
     fresh = open_as_configured(config, root, naming, labels, store, progress)
-    if fresh.classes != metadata.classes:
-        trained, got = (" / ".join(names) for names in (metadata.classes, fresh.classes))
+    if fresh.classes != record.data.classes:
+        trained, got = (" / ".join(names) for names in (record.data.classes, fresh.classes))
         raise InputError(
             f"{root}: the classes (clean / defect) must be {trained}, as the run was trained, "
             f"got {got}"
@@ -68,20 +76,33 @@ def calibrate_on_fresh(
             f"has learnt from, such as {repeated[0]}"
         )
     groups = _groups_if_new(fresh, known, root, run, progress)
-    items = np.arange(len(fresh.paths), dtype=np.intp)
-    source = ImageSource(fresh.images, fresh.is_defect, next(network.parameters()).device)
-    logits = defect_logits(network, source, items, progress, "predict fresh crops")
+    scores, logits = scorer(fresh, progress)
     table = Predictions(
         paths=fresh.paths,
         is_defect=fresh.is_defect,
         logits=logits,
-        scores=scores_from_logits(logits, metadata.temperature),
+        scores=scores,
         classes=fresh.classes,
         types=fresh.types,
         groups=fresh.origins,
     )
     split = JudgedSplit(table, groups)
     return model.with_calibration(split, fresh.fingerprint, is_new=True, doubt=_doubt(fresh))
+
+
+def _own_scorer(run: Path) -> Scorer:
+    """Return what scores images by the weights of ``run``."""
+    network, metadata = load_network(run)
+
+    def score(
+        fresh: Dataset, progress: Progress
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        items = np.arange(len(fresh.paths), dtype=np.intp)
+        source = ImageSource(fresh.images, fresh.is_defect, next(network.parameters()).device)
+        logits = defect_logits(network, source, items, progress, PREDICT)
+        return scores_from_logits(logits, metadata.temperature), logits
+
+    return score
 
 
 def _doubt(fresh: Dataset) -> str | None:

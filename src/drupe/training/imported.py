@@ -81,22 +81,27 @@ class ImportRequest:
                 f"{', '.join(foreign)}: an import takes keys of {', '.join(sorted(SECTIONS))} only"
             )
         document: dict[str, Any] = {
-            "name": self.name or _name_of(self.checkpoint),
+            "name": self.name or run_name(self.checkpoint),
             "seed": self.seed,
             "model": {"architecture": self.architecture, "pretrained": False},
             **settings,
         }
         config = validate_experiment(document, "import")
-        if config.calibration.crossfit is not None:
-            raise InputError(
-                "calibration.crossfit: must be left out, because folds can't be trained like a "
-                "network from elsewhere; calibration.holdout is what counts"
-            )
+        require_no_folds(config)
         return config
 
 
-def _name_of(checkpoint: Path) -> str:
-    """Return the file's name as far as a run may be called so."""
+def require_no_folds(config: ExperimentConfig) -> None:
+    """Raise an :class:`InputError` where folds are asked for."""
+    if config.calibration.crossfit is not None:
+        raise InputError(
+            "calibration.crossfit: must be left out, because folds can't be trained like a "
+            "network from elsewhere; calibration.holdout is what counts"
+        )
+
+
+def run_name(checkpoint: Path) -> str:
+    """Return a network file's name as far as a run may be called so."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint.stem).lstrip("._-") or "imported"
 
 

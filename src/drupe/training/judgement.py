@@ -121,7 +121,10 @@ def judged(
     elif temperature is None:
         temperature = 1.0
     predictions = {
-        name: _predictions(data, items[name], logits[name], temperature) for name in logits
+        name: predictions_of(
+            data, items[name], scores_from_logits(values, temperature), logits=values
+        )
+        for name, values in logits.items()
     }
     document = evaluation_document(
         calibration=predictions.get("calibration"),
@@ -144,14 +147,19 @@ def _types_said(
     return types.names, types.said(scores[-sizes[-1] :])
 
 
-def _predictions(
-    data: PreparedData, items: NDArray[np.intp], logits: NDArray[np.float32], temperature: float
+def predictions_of(
+    data: PreparedData,
+    items: NDArray[np.intp],
+    scores: NDArray[np.float32],
+    *,
+    logits: NDArray[np.float32] | None = None,
 ) -> Predictions:
+    """Return what was said of ``items`` (indices), with their paths, labels, types and groups."""
     return Predictions(
         paths=tuple(data.dataset.paths[index] for index in items),
         is_defect=data.dataset.is_defect[items],
         logits=logits,
-        scores=scores_from_logits(logits, temperature),
+        scores=scores,
         classes=data.dataset.classes,
         types=_at(data.dataset.types, items),
         groups=_at(data.dataset.origins, items),

@@ -11,7 +11,7 @@ from drupe.errors import InputError
 from drupe.evaluation.model_predictions import ModelPredictions, read_run_predictions
 from drupe.files import file_hash
 from drupe.runs.layout import RunFolder, runs_below
-from drupe.runs.record import RunRecord, read_record, require_done
+from drupe.runs.record import RunRecord, require_done, require_run
 from drupe.training.config import ExperimentConfig, read_config
 
 ENSEMBLE_VERSION = 1
@@ -46,9 +46,7 @@ class Member:
             InputError: no finished run, or one whose calibration scores aren't those of items that
                 its own network has never seen.
         """
-        record = read_record(folder) if folder.is_dir() else None
-        if record is None:
-            raise InputError(f"{folder}: must be a run directory, but it holds no run.json")
+        record = require_run(folder)
         require_done(folder, record.status)
         config = read_config(folder)
         if reason := _unfit(record, config):

@@ -14,7 +14,7 @@ from drupe.configuration import Tree, read_yaml
 from drupe.errors import InputError
 from drupe.files import file_hash
 from drupe.runs.layout import RunFolder
-from drupe.runs.record import read_record, require_done
+from drupe.runs.record import read_record, require_done, require_weights
 from drupe.runs.results import require_own
 from drupe.training.presets import experiment_file
 
@@ -109,6 +109,7 @@ def with_ancestor(document: Tree) -> Tree:
     if record is None:
         raise InputError(f"{ANCESTOR}: must be a run directory, got {run}, which holds no run.json")
     require_done(run, record.status)
+    require_weights(run, record)
     require_own(run, record, RunFolder(run).weights)
     weights = file_hash(RunFolder(run).weights)
     if named.get("weights", weights) != weights:

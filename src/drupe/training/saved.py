@@ -24,8 +24,10 @@ from drupe.runs.record import (
     RunRecord,
     read_record,
     require_done,
+    require_run,
     require_same_data,
     require_same_splits,
+    require_weights,
 )
 from drupe.runs.results import digest_results, require_own
 from drupe.sides import Size
@@ -156,8 +158,9 @@ def load_network(folder: Path) -> tuple[AnyNetwork, Metadata]:
     Raises:
         InputError: the file is missing, damaged or not this run's.
     """
-    path = RunFolder(folder).weights
-    if record := read_record(folder):
+    path, record = RunFolder(folder).weights, read_record(folder)
+    require_weights(folder, record)
+    if record:
         require_own(folder, record, path)
     tensors, document = load_tensors(path)
     if not isinstance(document, dict) or "members" not in document:
@@ -236,10 +239,9 @@ def evaluate_run(
         InputError: no finished run, other data, or another class taken for the defect.
     """
     check_store(store)
-    record = read_record(folder) if folder.is_dir() else None
-    if record is None:
-        raise InputError(f"{folder}: must be a run directory, but it holds no run.json")
+    record = require_run(folder)
     require_done(folder, record.status)
+    require_weights(folder, record)
     require_same_splits(folder, record)
     files = RunFolder(folder)
     require_own(folder, record, files.weights, files.training_files)

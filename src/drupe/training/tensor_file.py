@@ -16,6 +16,7 @@ from torch import nn
 
 from drupe.errors import InputError
 from drupe.files import parse_json, replacing
+from drupe.models.weights import DESCRIPTION
 
 Tensors = dict[str, torch.Tensor]
 
@@ -23,7 +24,7 @@ Tensors = dict[str, torch.Tensor]
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], document: Any) -> None:
     """Write ``tensors`` with ``document`` (JSON-like) as the file's metadata, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"drupe": json.dumps(document, sort_keys=True)}
+    metadata = {DESCRIPTION: json.dumps(document, sort_keys=True)}
     with replacing(path) as temporary:
         try:
             save_file(plain, temporary, metadata=metadata)
@@ -41,7 +42,7 @@ def load_tensors(path: Path) -> tuple[Tensors, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, parse_json(metadata["drupe"].encode())
+        return tensors, parse_json(metadata[DESCRIPTION].encode())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     # A library in Rust: what it meets (a folder, say) is an OSError without a name or number.

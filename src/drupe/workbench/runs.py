@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from drupe.configuration import merge, parse_overrides
+from drupe.deployment.certify.fresh import calibrate_on_new
 from drupe.deployment.export import Exported, Precision, export_run
 from drupe.evaluation.model_predictions import ModelPredictions, read_csv, read_run_predictions
 from drupe.evaluation.next_steps import NextStep, next_steps
@@ -27,7 +28,6 @@ from drupe.runs.layout import RunFolder, seed_folder
 from drupe.runs.record import RunRecord, read_record
 from drupe.training.config import ExperimentConfig, load_experiment, validate_experiment
 from drupe.training.crossfit import calibrate_on_folds
-from drupe.training.fresh import calibrate_on_fresh
 from drupe.training.preparation import with_named_labels
 from drupe.training.presets import experiment_file
 from drupe.training.run import OnEpoch, train_run
@@ -279,7 +279,7 @@ def _model(
         return read_csv(source, None, score_is_logit=False)
     model = read_run_predictions(source)
     if data is not None:
-        return calibrate_on_fresh(model, source, data, store, progress, run_data=run_data)
+        return calibrate_on_new(model, source, data, store, progress, run_data=run_data)
     if cross_fit is not None:
         return calibrate_on_folds(model, source, cross_fit, store, progress, run_data=run_data)
     return model
