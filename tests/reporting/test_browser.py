@@ -64,9 +64,15 @@ def shown_at(study: Path, run: int, low: float, high: float) -> dict[str, str]:
         for name in ("clean", "defects")
         for lane in ("accepted", "reviewed", "rejected")
     }
-    for name, rate in (("recall", counts.recall()), ("yield", counts.clean_yield())):
-        shown[name] = format_percent(rate.rate, sign="\u00a0%")
-        shown[f"{name}-more"] = f"{rate.successes:,} of {rate.trials:,}; {interval(rate)}"
+    recall, clean = counts.recall(sides=1), counts.clean_yield()
+    sign = "\u00a0%"
+    bound = format_percent(recall.low, 2, sign, "down")
+    shown["recall"] = format_percent(recall.rate, 2, sign)
+    shown["recall-more"] = (
+        f"{recall.successes:,} of {recall.trials:,}; one-sided 95 % bound {bound}"
+    )
+    shown["yield"] = format_percent(clean.rate, sign=sign)
+    shown["yield-more"] = f"{clean.successes:,} of {clean.trials:,}; {interval(clean)}"
     return shown
 
 

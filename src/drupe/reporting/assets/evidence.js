@@ -99,7 +99,7 @@ function formatPercent(rate, rounding = "nearest", decimals = 1, sign = "\u00a0%
   }
 }
 
-/** Return "98.9 % (382 of 386; 95 % interval 97.3–99.7 %)" in parts. */
+/** Return "98.9 % (382 of 386; 95 % interval 97.3–99.7 %)" in parts; `lows` are two-sided. */
 function describeRate(successes, lows) {
   const trials = lows.length - 1;
   const [low, high] = exactBounds(successes, lows);
@@ -107,6 +107,16 @@ function describeRate(successes, lows) {
     rate: formatPercent(trials ? successes / trials : null),
     counts: `${successes.toLocaleString("en")} of ${trials.toLocaleString("en")}`,
     interval: `${formatPercent(low, "down", 1, "")}–${formatPercent(high, "up")}`,
+  };
+}
+
+/** Return a recall as drupe threshold states it: with a one-sided lower bound, two decimals each. */
+function describeRecall(successes, lows) {
+  const trials = lows.length - 1;
+  return {
+    rate: formatPercent(trials ? successes / trials : null, "nearest", 2),
+    counts: `${successes.toLocaleString("en")} of ${trials.toLocaleString("en")}`,
+    bound: formatPercent(lows[successes], "down", 2),
   };
 }
 
