@@ -13,7 +13,10 @@ import pytest
 NODE = shutil.which("node") or shutil.which("nodejs")
 needs_node = pytest.mark.skipif(NODE is None, reason="node not found: apt install nodejs")
 
-SOURCE = (files("drupe.reporting") / "assets" / "evidence.js").read_text(encoding="utf-8")
+ASSETS = files("drupe.reporting") / "assets"
+SOURCE = "".join(
+    (ASSETS / name).read_text(encoding="utf-8") for name in ("evidence.js", "fixes.js")
+)
 
 
 def run_js(body: str, given: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The explorer's arithmetic in JavaScript against Python's, run by Node where it is installed."""
+"""The pages' arithmetic and fix lists in JavaScript against Python's, by Node."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drupe.data.fixes import Fixes, read_fix_list
+from drupe.data.fixes import Fix, read_fix_list
 from drupe.evaluation.intervals import Proportion, clopper_pearson, format_percent, lower_bounds
 from drupe.evaluation.lanes import Costs, LaneCounts, LineLoad, Thresholds
 from drupe.evaluation.predictions import Predictions
@@ -148,23 +148,25 @@ def test_the_histogram_counts_every_item_once():
 
 def test_the_fix_list_is_one_that_audit_takes(tmp_path: Path):
     hostile = 'val/pit/a "b", <script>é🍒\n.png'
+    formula, digest = "=SUM(A1)/'=1.png", "0a" * 32
     fixes = [
         {
-            "mistake": {"path": hostile, "other": 'cle"an', "reason": "looks, clean"},
+            "item": {"path": hostile, "other": 'cle"an', "reason": "looks, clean", "sha256": ""},
             "action": "relabel",
         },
         {
-            "mistake": {"path": "val/pit/2.png", "other": "clean", "reason": "x"},
+            "item": {"path": formula, "other": "clean", "reason": "'+x", "sha256": digest},
             "action": "exclude",
         },
     ]
     file = tmp_path / "fixes.csv"
     file.write_text(run_js("return fixList(given);", fixes), encoding="utf-8", newline="")
 
-    read = Fixes.of(read_fix_list(file))
-
-    assert dict(read.relabel) == {hostile: 'cle"an'}
-    assert read.exclude == {"val/pit/2.png"}
+    assert read_fix_list(file) == (
+        Fix(hostile, "relabel", 'cle"an', "looks, clean"),
+        Fix(formula, "exclude", reason="'+x", sha256=digest),
+    )
+    assert "\n'=SUM" in file.read_text(encoding="utf-8")
 
 
 def test_fifty_thousand_items_are_counted_within_a_frame():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ class Pictures:
     room: int = MOST_BYTES
     elsewhere: Container[str] = ()
     _made: dict[str, str | None] = field(default_factory=dict)
+    _digests: dict[str, str] = field(default_factory=dict)
 
     def of(self, path: str) -> str | None:
         """Return a data URI of the crop at ``path`` (POSIX, relative to the root).
@@ -46,15 +48,21 @@ class Pictures:
             self._made[path] = self._make(path)
         return self._made[path]
 
+    def digest(self, path: str) -> str:
+        """Return the SHA-256 (hex) of the file that :meth:`of` made a picture of, else nothing."""
+        return self._digests.get(path, "")
+
     def _make(self, path: str) -> str | None:
         if self.root is None or self.room <= 0:
             return None
         if not is_inside(path) and path not in self.elsewhere:
             return None
         try:
-            picture = _picture(read_file(self.root / path))
+            file = read_file(self.root / path)
+            picture = _picture(file)
         except UnreadableImageError:
             return None
+        self._digests[path] = hashlib.sha256(file).hexdigest()
         picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         content = io.BytesIO()
         picture.save(content, "WEBP", quality=QUALITY, method=4)

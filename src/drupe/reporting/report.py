@@ -55,6 +55,7 @@ from drupe.templates import template_environment
 SCRIPTS = (
     "evidence.js",
     "charts.js",
+    "fixes.js",
     "explorer.js",
     "gallery.js",
     "picture.js",
@@ -123,6 +124,7 @@ class Report:
             "mistakes": [
                 {
                     "path": item.path,
+                    "sha256": item.sha256,
                     "kind": item.kind,
                     "other": item.other,
                     "reason": item.reason,

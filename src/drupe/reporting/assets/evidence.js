@@ -125,23 +125,6 @@ function isCertified(certificate, low) {
   return certificate !== null && Math.fround(low) <= Math.fround(certificate.threshold);
 }
 
-/** Return rows of text as CSV, quoted as Python's csv module reads it. */
-function csvText(rows) {
-  const cell = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  return rows.map((row) => `${row.map((text) => cell(String(text))).join(",")}\n`).join("");
-}
-
-/** Return the fix list that `drupe data audit --apply` takes; fixes are {mistake, action}. */
-function fixList(fixes) {
-  const rows = fixes.map(({ mistake, action }) => [
-    mistake.path,
-    action,
-    action === "relabel" ? mistake.other : "",
-    mistake.reason,
-  ]);
-  return csvText([["path", "action", "value", "reason"], ...rows]);
-}
-
 // The sliders run over logits: certified thresholds lie close to 0, where scores crowd.
 const LOGIT_END = 12;
 
