@@ -84,7 +84,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_no_page_is_wider_than_the_screen(chromium, pages, name):
-    page = chromium.new_page()
+    page = chromium.new_page(viewport={"width": 390, "height": 900})  # charts shrink in their time
     page.set_default_timeout(PATIENCE)
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text))
