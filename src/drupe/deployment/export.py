@@ -22,6 +22,7 @@ from drupe.deployment.bundle import (
     require_new,
     write_bundle,
 )
+from drupe.deployment.card_heatmaps import CardHeatmap, explain_mistakes
 from drupe.deployment.drift import CALIBRATION_FILE, calibration_file
 from drupe.deployment.evidence import Evidence, gather_evidence
 from drupe.deployment.frames import FRAMES_FILE, FrameCheck
@@ -121,6 +122,7 @@ def export_run(
     threads: int | None = None,
     state_dict: bool = False,
     channels: Order | None = None,
+    explain: bool = False,
     progress: Progress = silent,
 ) -> Exported:
     """Export a finished run for every backend that is installed, and write the bundle.
@@ -133,6 +135,7 @@ def export_run(
     threshold --data`` takes them; ``run_data`` says where the run's own data lies now, if it was
     moved. With too few defects in calibration the bundle has no certificate, and the threshold 0.5.
     ``state_dict`` adds plain weights under torchvision's names; ``channels``: rgb, bgr or as it is.
+    ``explain`` puts a few test crops that are decided wrongly into the bundle, as heatmaps.
 
     Raises:
         InputError: no finished run, other data, a ``bundle`` that exists, crops in ``fresh`` that
@@ -180,7 +183,8 @@ def export_run(
     sizes = _sizes(graphs)
     told = types.output if types else None
     seen = (evidence, record, metadata, network, evaluation, provenance, sizes, frames, told)
-    files[CARD_FILE] = ModelCard.of(*seen).render().encode()
+    shown = _add_heatmaps(files, evaluation, graphs, evidence, threads) if explain else ()
+    files[CARD_FILE] = ModelCard.of(*seen, shown).render().encode()
     manifest = _manifest(evidence, record, metadata, evaluation, files, provenance, told)
     write_bundle(bundle, manifest, files)
     flushed = exported.flushed_weights
@@ -276,6 +280,21 @@ def _measured_files(
             {one.function.name: line_reference(one.model) for one in functions}
         ),
     }
+
+
+def _add_heatmaps(
+    files: dict[str, bytes],
+    evaluation: FunctionEvaluation,
+    graphs: Mapping[str, bytes],
+    evidence: Evidence,
+    threads: int | None,
+) -> tuple[CardHeatmap, ...]:
+    """Add heatmaps of test crops that the preferred function decides wrongly; return which."""
+    test = next(one for one in evidence.splits if one.name == "test")
+    is_bgr = evidence.contract.channels == "bgr"
+    found = explain_mistakes(evaluation.functions[0], graphs, test, threads, is_bgr)
+    files |= {shown.file: content for shown, content in found.items()}
+    return tuple(found)
 
 
 def _add_state_dict(
