@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,25 @@ def test_a_fix_list_that_cannot_be_written_is_found_out_first(
     assert result.code == 2
     assert "file/fixes.csv: Not a directory" in result.stderr
     assert not (tmp_path / "store").exists()
+
+
+def test_an_audit_has_a_page_and_still_its_answer(quick, faulty: Path, tmp_path: Path) -> None:
+    said = quick("data", "audit", faulty, "--html", "out/audit.html", "--json")
+    assert said.code == 1
+    assert json.loads(said.stdout)["images"] == 60
+    assert re.search(r"^page: out/audit\.html \(0\.\d MB\)$", said.stderr, re.MULTILINE)
+    page = (tmp_path / "out/audit.html").read_text(encoding="utf-8")
+    assert "Pairs of identical files across train and val: 2" in page
+
+
+def test_a_page_that_cannot_be_made_is_found_out_first(drupe, faulty: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    unwritable = drupe("data", "audit", faulty, "--html", "file/a.html", "--store", "store")
+    assert (unwritable.code, "file/a.html: Not a directory" in unwritable.stderr) == (2, True)
+    lacking = drupe("data", "audit", faulty, "--html", "a.html", blocked=("plotly",))
+    assert (lacking.code, "pip install 'drupe[train]'" in lacking.stderr) == (2, True)
+    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "drupe-store").exists()
 
 
 def test_images_that_look_alike_are_a_hint_and_no_error(

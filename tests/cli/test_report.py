@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from drupe.reporting.heatmaps import Heatmaps
 from run_files import predictions
 from study_folder import renamed, write_study_run, write_verdict
 
@@ -15,6 +16,8 @@ seeds: [1]
 defaults: {model: {architecture: test_resnet, pretrained: false}}
 experiments: [{id: A}]
 """
+
+STORED = "drupe-store/runs/small"
 
 
 @pytest.fixture
@@ -100,3 +103,40 @@ def test_runs_and_the_folder_of_a_study_have_reports_too(quick, study, tmp_path)
     nothing = quick("report", "nowhere")
     assert (nothing.code, nothing.stdout) == (2, "")
     assert "nowhere: must be a run directory, a bundle, a study's file" in nothing.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "explained"),
+    [
+        (("report", f"{STORED}/A/seed-1"), f"{STORED}/A/seed-1"),
+        (("report", f"{STORED}/A/seed-1", f"{STORED}/A/seed-2"), f"{STORED}/A/seed-2"),
+        (("report", STORED), f"{STORED}/A/seed-1"),
+        (("report", "small.yaml"), f"{STORED}/A/seed-1"),
+        (("study", "report", "small.yaml"), f"{STORED}/A/seed-1"),
+    ],
+)
+def test_heatmaps_are_those_of_the_run_that_is_asked_about(
+    quick, study, monkeypatch, words, explained
+):
+    write_study_run(study, "A", 2)
+    asked = []
+
+    def find(run, place, source, *_):
+        asked.append((run.name, place, source))
+        return Heatmaps(run.name, "its network", 0.5, False, 0, ())
+
+    monkeypatch.setattr("drupe.reporting.report.find_heatmaps", find)
+    assert json.loads(quick(*words, "--json").stdout)["heatmaps"] == 0
+    assert asked == []
+    assert quick(*words, "--explain").code == 0
+    ((name, place, source),) = asked
+    assert source == Path(explained)
+    assert (name, place) == (
+        f"A seed {explained[-1]}",
+        len(words) - 2 if words[0] == "report" else 0,
+    )
+
+
+def test_a_run_whose_network_is_damaged_has_no_heatmaps(quick, study):
+    said = quick("report", f"{STORED}/A/seed-1", "--explain")
+    assert (said.code, "model.safetensors" in said.stderr) == (2, True)

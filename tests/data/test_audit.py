@@ -85,6 +85,7 @@ def test_faults_made_by_hand_are_reported_and_fixed(folder: Path, store: Path) -
     assert document["findings"]["blank_or_tiny"] == ["train/pit/003.png", "val/pit/003.png"]
     assert document["findings"]["other_sizes"] == [{"path": "val/pit/003.png", "size": [20, 30]}]
     assert document["modes"] == {"PNG RGB": 14, "PNG L": 1}
+    assert document["findings"]["other_modes"] == [{"path": "val/pit/003.png", "mode": "PNG L"}]
     assert {fix.path: fix.reason for fix in found.proposed_fixes()} == {
         "train/clean/001.png": "copy of train/clean/000.png",
         "train/clean/003.png": "turned copy of val/clean/000.png, which is in val",

@@ -40,7 +40,7 @@ def test_one_image_file_in_full(tmp_path: Path) -> None:
     found = inspect(tmp_path, [path])
     assert found.digests == [hashlib.sha256((tmp_path / path).read_bytes()).hexdigest()]
     assert found.sizes == [(64, 64)]
-    assert found.modes == {"PNG RGB": 1}
+    assert found.mode_counts() == {"PNG RGB": 1}
     assert found.unreadable == {}
     assert found.blank == []
     box = found.content_box()
@@ -59,7 +59,7 @@ def test_what_files_are_is_counted_by_format_mode_and_size(tmp_path: Path) -> No
         save(tmp_path / "e.png", block(4, 80, 64)),
     ]
     found = inspect(tmp_path, paths)
-    assert found.modes == {"PNG RGB": 2, "PNG L": 1, "JPEG RGB": 1, "BMP RGB": 1}
+    assert found.mode_counts() == {"PNG RGB": 2, "PNG L": 1, "JPEG RGB": 1, "BMP RGB": 1}
     # (width, height): c is wide, e is tall.
     assert found.sizes == [(64, 64), (64, 64), (80, 64), (64, 64), (64, 80)]
     assert found.size_counts() == Counter({(64, 64): 3, (80, 64): 1, (64, 80): 1})
@@ -105,7 +105,7 @@ def test_a_file_that_gives_no_image_is_a_finding(tmp_path: Path) -> None:
     assert found.keys[0]
     assert found.keys[1:] == [b""] * 5
     assert found.sizes == [(64, 64), *[None] * 5]
-    assert found.modes == {"PNG RGB": 2}  # the cut one's header is whole
+    assert found.mode_counts() == {"PNG RGB": 2}  # the cut one's header is whole
     assert found.size_counts() == {(64, 64): 1}
     assert found.blank == []
 

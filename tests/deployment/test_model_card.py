@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from PIL import Image
 
 from drupe.deployment.export import export_run
 from drupe.deployment.model_card import CARD_FILE, _cell, _claim
@@ -45,6 +46,31 @@ def test_the_card_says_what_the_bundle_holds(card, quantised) -> None:
     assert f"with confidence {confidence} at least 80 %" in card
     assert "Nothing here is certified" not in card
     assert "None" not in card
+
+
+def test_a_card_shows_where_it_looks_where_it_is_wrong(deployed, tmp_path, monkeypatch) -> None:
+    run, store, _ = deployed
+    request = Request(min_recall=0.9, confidence=0.9)
+    done = export_run(run, tmp_path / "told", store, request=request, explain=True)
+    text = (done.bundle / CARD_FILE).read_text()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ![")]
+    assert [row[2] for row in rows] == ["miss", "false reject"] * (len(rows) // 2) + ["miss"] * (
+        len(rows) % 2
+    )
+    test = done.evaluation.functions[0].model.test
+    assert test is not None
+    score_of = dict(zip(test.table.paths, test.table.scores, strict=True))
+    low = done.manifest.functions[0].low
+    for number, (_, path, kind, score) in enumerate(rows, start=1):
+        assert float(score.rstrip(" |")) == pytest.approx(score_of[path], rel=5e-3)
+        assert (score_of[path] < low) == (kind == "miss")
+        with Image.open(done.bundle / f"heatmap-{number}.png") as picture:
+            assert picture.size == (64, 64)
+    assert min(test.table.scores[test.table.is_defect]) == score_of[rows[0][1]]  # the worst
+    load(done.bundle)  # whose files are all in the manifest
+    monkeypatch.setattr("drupe.deployment.card_heatmaps.SECONDS", 0.0)
+    late = export_run(run, tmp_path / "late", store, request=request, explain=True)
+    assert "Where it looks" not in (late.bundle / CARD_FILE).read_text()
 
 
 def test_a_changed_card_is_found(quantised, tmp_path) -> None:

@@ -24,6 +24,7 @@ from drupe.deployment.timing import (
     pinned,
     time_decoding,
     time_in_turns,
+    until,
 )
 from drupe.errors import InputError
 
@@ -177,3 +178,11 @@ def test_a_batch_repeats_the_golden_samples() -> None:
     time_in_turns([one], samples=1, batches=(20,))
     golden = golden_images(ImageContract(32))
     np.testing.assert_array_equal(seen[-1], np.concatenate((golden, golden[:4])))
+
+
+def test_nothing_is_begun_after_the_time_is_up(monkeypatch) -> None:
+    now = iter([100.0, 100.0, 100.5, 101.0])
+    monkeypatch.setattr(timing.time, "monotonic", lambda: next(now))
+    assert list(until(1.0, "abcd")) == ["a", "b"]
+    monkeypatch.undo()
+    assert list(until(60.0, "abcd")) == ["a", "b", "c", "d"]

@@ -61,6 +61,7 @@ ANSWER_IS_NO = {
     ("README.md", THRESHOLD): "too few crops for 99 %",
     ("docs/import.md", CERTIFY): "too few crops for 99 %",
     ("docs/data.md", "drupe data audit crops"): "they have faults",
+    ("docs/data.md", "drupe data audit crops --html audit.html"): "they have faults",
     ("docs/data.md", "drupe data audit crops --fix-list fixes.csv"): "they have faults",
 }
 """Commands of a page that end with exit code 1, and why."""

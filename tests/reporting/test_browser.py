@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 import subprocess
 from dataclasses import replace
@@ -13,23 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from browser import AS_ROOT, BROWSER, PATIENCE, needs_browser
 from drupe.data.fixes import Fixes, read_fix_list
 from drupe.evaluation.intervals import Proportion, format_percent
 from drupe.evaluation.lanes import LaneCounts, LineLoad, Thresholds
 from drupe.evaluation.predictions import Predictions
-from drupe.reporting.pdf import find_browser, write_pdf
+from drupe.reporting.pdf import write_pdf
 from drupe.reporting.report import Source, build_report, build_run_report, render
 from drupe.reporting.study_files import read_study_files
 from run_files import predictions
 from study_folder import renamed, write_study_run, write_verdict
 
-BROWSER = find_browser()
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="Chromium not found: apt install chromium")
+pytestmark = needs_browser
 
 CLASSES = ("clean", '<script>document.title="stolen"</script>')
 HOSTILE_PATH = 'val/"><img src=x onerror="document.title=`stolen`">,é🍒\'.png'
-PATIENCE = 120_000  # milliseconds: a machine that trains meanwhile opens 6 MB slowly
-AS_ROOT = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 
 
 def hostile(table: Predictions) -> Predictions:
@@ -64,9 +61,15 @@ def shown_at(study: Path, run: int, low: float, high: float) -> dict[str, str]:
         for name in ("clean", "defects")
         for lane in ("accepted", "reviewed", "rejected")
     }
-    for name, rate in (("recall", counts.recall()), ("yield", counts.clean_yield())):
-        shown[name] = format_percent(rate.rate, sign="\u00a0%")
-        shown[f"{name}-more"] = f"{rate.successes:,} of {rate.trials:,}; {interval(rate)}"
+    recall, clean = counts.recall(sides=1), counts.clean_yield()
+    sign = "\u00a0%"
+    bound = format_percent(recall.low, 2, sign, "down")
+    shown["recall"] = format_percent(recall.rate, 2, sign)
+    shown["recall-more"] = (
+        f"{recall.successes:,} of {recall.trials:,}; one-sided 95 % bound {bound}"
+    )
+    shown["yield"] = format_percent(clean.rate, sign=sign)
+    shown["yield-more"] = f"{clean.successes:,} of {clean.trials:,}; {interval(clean)}"
     return shown
 
 
@@ -92,15 +95,6 @@ def test_the_page_starts_without_an_error(study, tmp_path):
         assert re.search(
             rf'id="explorer-{name}"[^>]*>{text}<'.replace("\u00a0", "&nbsp;"), done.stdout
         )
-
-
-@pytest.fixture(scope="module")
-def chromium(request: pytest.FixtureRequest) -> Any:
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=BROWSER, args=AS_ROOT, timeout=PATIENCE)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

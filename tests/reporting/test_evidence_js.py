@@ -1,48 +1,21 @@
-"""The explorer's arithmetic in JavaScript against Python's, run by Node where it is installed."""
+"""The pages' arithmetic and fix lists in JavaScript against Python's, by Node."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from drupe.data.fixes import Fixes, read_fix_list
+from drupe.data.fixes import Fix, read_fix_list
 from drupe.evaluation.intervals import Proportion, clopper_pearson, format_percent, lower_bounds
 from drupe.evaluation.lanes import Costs, LaneCounts, LineLoad, Thresholds
 from drupe.evaluation.predictions import Predictions
 from drupe.reporting.explorer import ExplorerRun, _packed, lower_bound_tables
+from node import needs_node, run_js
 from run_files import predictions
 
-NODE = shutil.which("node") or shutil.which("nodejs")
-pytestmark = pytest.mark.skipif(NODE is None, reason="node not found: apt install nodejs")
-
-SOURCE = (files("drupe.reporting") / "assets" / "evidence.js").read_text(encoding="utf-8")
-
-
-def run_js(body: str, given: Any) -> Any:
-    """Return what ``body``, a function's body over ``given``, returns."""
-    program = f"""{SOURCE}
-const given = JSON.parse(require("fs").readFileSync(0, "utf8"));
-const result = (() => {{ {body} }})();
-process.stdout.write(JSON.stringify(result));
-"""
-    assert NODE is not None
-    done = subprocess.run(
-        [NODE, "-e", program],
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+pytestmark = needs_node
 
 
 def packed(table: Predictions) -> dict[str, str]:
@@ -126,10 +99,11 @@ def test_a_rate_reads_as_pythons_does_at_every_count():
 
 def test_the_page_holds_the_bounds_of_every_class_size_once():
     table = predictions(300, 4)
-    scores = (np.sort(table.scores[~table.is_defect]), np.sort(table.scores[table.is_defect]))
-    runs = [ExplorerRun(name, name, *scores, None) for name in ("a", "b")]
+    clean, defects = table.scores[~table.is_defect], table.scores[table.is_defect]
+    runs = [ExplorerRun(name, name, np.sort(clean), np.sort(defects), None) for name in ("a", "b")]
     assert lower_bound_tables(runs) == {
-        len(part): _packed(lower_bounds(len(part), 0.95, 2)) for part in scores
+        "recall": {len(defects): _packed(lower_bounds(len(defects), 0.95, 1))},
+        "yield": {len(clean): _packed(lower_bounds(len(clean), 0.95, 2))},
     }
 
 
@@ -174,23 +148,25 @@ def test_the_histogram_counts_every_item_once():
 
 def test_the_fix_list_is_one_that_audit_takes(tmp_path: Path):
     hostile = 'val/pit/a "b", <script>é🍒\n.png'
+    formula, digest = "=SUM(A1)/'=1.png", "0a" * 32
     fixes = [
         {
-            "mistake": {"path": hostile, "other": 'cle"an', "reason": "looks, clean"},
+            "item": {"path": hostile, "other": 'cle"an', "reason": "looks, clean", "sha256": ""},
             "action": "relabel",
         },
         {
-            "mistake": {"path": "val/pit/2.png", "other": "clean", "reason": "x"},
+            "item": {"path": formula, "other": "clean", "reason": "'+x", "sha256": digest},
             "action": "exclude",
         },
     ]
     file = tmp_path / "fixes.csv"
     file.write_text(run_js("return fixList(given);", fixes), encoding="utf-8", newline="")
 
-    read = Fixes.of(read_fix_list(file))
-
-    assert dict(read.relabel) == {hostile: 'cle"an'}
-    assert read.exclude == {"val/pit/2.png"}
+    assert read_fix_list(file) == (
+        Fix(hostile, "relabel", 'cle"an', "looks, clean"),
+        Fix(formula, "exclude", reason="'+x", sha256=digest),
+    )
+    assert "\n'=SUM" in file.read_text(encoding="utf-8")
 
 
 def test_fifty_thousand_items_are_counted_within_a_frame():

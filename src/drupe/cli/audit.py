@@ -156,6 +156,7 @@ def _warnings(document: Mapping[str, Any]) -> list[Finding]:
     other_sizes = [
         f"{item['path']}: {'x'.join(map(str, item['size']))}" for item in found["other_sizes"]
     ]
+    other_modes = [f"{item['path']}: {item['mode']}" for item in found["other_modes"]]
     return [
         (
             "pairs of identical files in all",
@@ -169,6 +170,7 @@ def _warnings(document: Mapping[str, Any]) -> list[Finding]:
             group["paths"] if group["images"] > 1 else [],
         ),
         ("images of another size than most", len(other_sizes), other_sizes),
+        ("files of another format or mode than most", len(other_modes), other_modes),
         ("fixes that match no picture (drupe data fixes lists all)", len(stale), stale),
         (
             "files not taken, by reason",

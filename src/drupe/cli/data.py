@@ -14,6 +14,7 @@ from drupe.errors import InputError
 from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
+    from drupe.data.audit import Audit
     from drupe.data.synthetic.truth import Truth
 
 WhiteLevel = Annotated[
@@ -24,6 +25,26 @@ WhiteLevel = Annotated[
         max=65_535,
         help="Value of a white pixel, as in input.white_level; above 255: grey files of 9 to 16 "
         "bits.",
+    ),
+]
+
+FixList = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write proposed fixes as CSV, to edit.")
+]
+Apply = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Honour a fix list from now on, beside earlier ones; no image is touched.",
+    ),
+]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="With --apply: take all earlier fixes back.")
+]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write a page too: what was found as pictures, fixes to choose."
     ),
 ]
 
@@ -148,6 +169,7 @@ def fetch(
         "drupe data audit crops",
         "drupe data audit week46 week47/labels.csv",
         "drupe data audit crops --fix-list fixes.csv",
+        "drupe data audit crops --html audit.html",
         "drupe data audit crops --apply fixes.csv",
         "drupe data audit crops --apply all-fixes.csv --replace",
         "drupe data audit crops --good clean --group 'camera-([0-9]+)'",
@@ -158,19 +180,10 @@ def audit(
     defect: Defect = None,
     good: Good = None,
     group: Group = None,
-    fix_list: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write proposed fixes as CSV, to edit.")
-    ] = None,
-    apply: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Honour a fix list from now on, beside earlier ones; no image is touched.",
-        ),
-    ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="With --apply: take all earlier fixes back.")
-    ] = False,
+    fix_list: FixList = None,
+    apply: Apply = None,
+    replace: Replace = False,
+    html: Html = None,
     white_level: WhiteLevel = 255,
     store: Store = STORE,
     as_json: Json = False,
@@ -189,8 +202,10 @@ def audit(
     folder = join_datasets(data, store)
     if replace and not apply:
         raise InputError("--replace: needs --apply FILE, the fixes to put in place of all others")
-    if fix_list:
-        check_replaceable(fix_list)
+    for file in filter(None, (fix_list, html)):
+        check_replaceable(file)
+    if html:
+        import drupe.reporting.audit_page  # noqa: F401 (what it lacks is said before the work)
     naming = Naming(defect, tuple(good or ()), group=group)
     if apply:
         applied = apply_fixes(
@@ -206,6 +221,8 @@ def audit(
         proposals = found.proposed_fixes()
         write_fix_list(fix_list, proposals)
         print_note(f"{len(proposals):,} proposed fixes: {fix_list}")
+    if html:
+        _write_page(html, found)
     document = found.to_json()
     if as_json:
         print_json(document)
@@ -215,6 +232,15 @@ def audit(
         write_json(audit_path(folder, store), sealed(document))
     if found.has_errors:
         raise typer.Exit(1)
+
+
+def _write_page(file: Path, found: Audit) -> None:
+    """Write the page of an audit, and say on stderr where it lies."""
+    from drupe.files import write_text
+    from drupe.reporting.audit_page import build_audit_page, render_audit_page
+
+    write_text(file, render_audit_page(build_audit_page(found)))
+    print_note(f"page: {file} ({file.stat().st_size / 1e6:.1f} MB)")
 
 
 @app.command(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "drupe export drupe-store/runs/train/lite0/seed-42 cherries.bundle",
     "drupe export RUN cherries.bundle --format pt",
+    "drupe export RUN cherries.bundle --explain  heatmaps in the model card",
     "drupe export RUN cherries.bundle --channels bgr  arrays as OpenCV reads them",
     "drupe export drupe-store/runs/train/lite0/seed-42 fast.bundle --precision auto",
     "drupe export RUN new.bundle --data fresh/crops  certified on the line today",
@@ -87,6 +88,14 @@ Precision = Annotated[
         "certified first."
     ),
 ]
+Explain = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="Put a few test crops that it decides wrongly into the bundle and its model card, as "
+        "heatmaps. Takes a minute at most.",
+    ),
+]
 
 
 def export(
@@ -106,6 +115,7 @@ def export(
     confidence: Confidence = None,
     precision: Precision = BundlePrecision.fp32,
     channels: Channels = None,
+    explain: Explain = False,
     threads: Threads = None,
     store: Store = STORE,
     as_json: Json = False,
@@ -135,6 +145,7 @@ def export(
             threads=threads,
             state_dict=format is Format.PT,
             channels=channels.value if channels else None,
+            explain=explain,
             progress=progress_on(),
         )
     except GateError as error:

@@ -11,7 +11,7 @@ from drupe.cli.console import print_json, print_line
 from drupe.cli.options import STORE, Json, Store, examples, one_dataset
 
 if TYPE_CHECKING:
-    from drupe.reporting.report import Report
+    from drupe.reporting.report import Report, Source
     from drupe.reporting.targets import Target
     from drupe.study.definition.loading import Study
 
@@ -19,6 +19,7 @@ EXAMPLES = examples(
     "drupe report drupe-store/runs/train/balanced/seed-42",
     "drupe report BEFORE AFTER --out change.html   two runs on the same items",
     "drupe report cherries.bundle",
+    "drupe report cherries.bundle --explain   with heatmaps of what it decides wrongly",
     "drupe report drupe-store/runs/quickstart",
 )
 STUDY_EXAMPLES = examples(
@@ -43,6 +44,14 @@ Pdf = Annotated[
     bool,
     typer.Option("--pdf", help="A PDF beside it too, if Chromium, Chrome or Edge is installed."),
 ]
+Explain = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="Heatmaps of some misses and false rejects: where the decision comes from. Takes a "
+        "minute at most, and more for very large networks.",
+    ),
+]
 
 
 def report(
@@ -60,6 +69,7 @@ def report(
         typer.Option(metavar="FILE", help="Without it, report.html beside the run or study."),
     ] = None,
     pdf: Pdf = False,
+    explain: Explain = False,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
@@ -68,22 +78,24 @@ def report(
     Of a run with whatever certificate it has; of two runs also which crops are decided otherwise.
     """
     from drupe.files import check_replaceable, write_text
-    from drupe.reporting.report import build_run_report, build_stored_report, render
+    from drupe.reporting.report import Source, build_run_report, build_stored_report, render
     from drupe.reporting.targets import find_target
     from drupe.study.definition.loading import load_study
 
     root = one_dataset(data, store)
     found = find_target(target, store)
     if found.file is not None:
-        page, built = write_study_page(load_study(found.file), found.file, (), root, store, out)
+        asked = Source(str(found.file), (), root, store, explain)
+        page, built = write_study_page(load_study(found.file), asked, out)
         _answer(page, built, pdf, as_json)
         return
     page = out or (found.folder or found.runs[-1].absolute().parent) / _page_name(found)
     check_replaceable(page)
     if found.folder is not None:
-        built = build_stored_report(found.folder, root, store)
+        built = build_stored_report(found.folder, root, store, explain)
     else:
-        built = build_run_report(found.runs, root, store, found.bundle)
+        explained = target[-1] if explain else None
+        built = build_run_report(found.runs, root, store, found.bundle, explained)
     write_text(page, render(built))
     _answer(page, built, pdf, as_json)
 
@@ -104,22 +116,18 @@ def study_report(
         typer.Option(metavar="FILE", help="Without it, STORE/runs/STUDY/report.html."),
     ] = None,
     pdf: Pdf = False,
+    explain: Explain = False,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
     """Write a study's report. One HTML file: verdict, threshold explorer, errors, curves, data."""
     from drupe.configuration import parse_overrides
+    from drupe.reporting.report import Source
     from drupe.study.definition.loading import load_study
 
     words = tuple(overrides or ())
-    page, built = write_study_page(
-        load_study(study, parse_overrides(words)),
-        study,
-        words,
-        one_dataset(data, store),
-        store,
-        out,
-    )
+    asked = Source(str(study), words, one_dataset(data, store), store, explain)
+    page, built = write_study_page(load_study(study, parse_overrides(words)), asked, out)
     _answer(page, built, pdf, as_json)
 
 
@@ -138,6 +146,7 @@ def _answer(page: Path, built: Report, pdf: bool, as_json: bool) -> None:
                 "bytes": page.stat().st_size,
                 "pdf": str(printed) if printed else None,
                 "runs": len(built.explorer),
+                "heatmaps": len(built.heatmaps.shown) if built.heatmaps else 0,
                 "test": {"images": built.images, "defects": built.defects},
             }
         )
@@ -147,22 +156,15 @@ def _answer(page: Path, built: Report, pdf: bool, as_json: bool) -> None:
         print_line(f"PDF: {printed}")
 
 
-def write_study_page(
-    loaded: Study,
-    study: Path,
-    words: tuple[str, ...],
-    data: Path | None,
-    store: Path,
-    out: Path | None = None,
-) -> tuple[Path, Report]:
-    """Write the page of a study that was loaded from the file ``study`` with the keys ``words``."""
+def write_study_page(loaded: Study, asked: Source, out: Path | None = None) -> tuple[Path, Report]:
+    """Write the page of a study that was loaded as ``asked`` says."""
     from drupe.files import check_replaceable, write_text
-    from drupe.reporting.report import Source, build_report, render
+    from drupe.reporting.report import build_report, render
     from drupe.study.definition.plan import study_folder
 
-    folder = study_folder(loaded, store)
+    folder = study_folder(loaded, asked.store)
     page = out or folder / "report.html"
     check_replaceable(page)
-    built = build_report(folder, Source(str(study), words, data, store))
+    built = build_report(folder, asked)
     write_text(page, render(built))
     return page, built

@@ -59,6 +59,7 @@ def deliver(
     from drupe.cli.report import write_study_page
     from drupe.configuration import parse_overrides
     from drupe.deployment.gate import GateError
+    from drupe.reporting.report import Source
     from drupe.study.definition.loading import load_study
     from drupe.study.delivery import deliver as deliver_study
     from drupe.study.run import current_verdict
@@ -72,7 +73,7 @@ def deliver(
     except GateError as error:
         print_error(str(error))
         raise typer.Exit(1) from None
-    page, _ = write_study_page(loaded, study, words, root, store)
+    page, _ = write_study_page(loaded, Source(str(study), words, root, store))
     if as_json:
         delivered = found.to_json() if found else {"bundle": None}
         advice = verdict.recommendation.model_dump(mode="json")

@@ -194,7 +194,7 @@ class Audit:
                 f"{width}x{height}": count
                 for (width, height), count in found.size_counts().most_common()
             },
-            "modes": dict(found.modes.most_common()),
+            "modes": dict(found.mode_counts().most_common()),
             "notes": list(listing.notes),
             "passed_over": listing.passed.to_json(),
             "fixes": {
@@ -215,8 +215,9 @@ class Audit:
 
     def _findings(self, near: list[dict[str, Any]]) -> dict[str, Any]:
         listing, found = self.listing, self.inspection
-        counts = found.size_counts()
+        counts, modes = found.size_counts(), found.mode_counts()
         common = counts.most_common(1)[0][0] if counts else None
+        usual = modes.most_common(1)[0][0] if modes else ""
         return {
             "unreadable": [
                 {"path": listing.paths[index], "reason": reason}
@@ -236,6 +237,11 @@ class Audit:
                 {"path": path, "size": list(size)}
                 for path, size in zip(listing.paths, found.sizes, strict=True)
                 if size is not None and size != common
+            ],
+            "other_modes": [
+                {"path": path, "mode": mode}
+                for path, mode in zip(listing.paths, found.modes, strict=True)
+                if mode and mode != usual
             ],
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,7 +41,8 @@ class Inspection:
 
     digests: SHA-256 (hex) of the bytes, empty where the file can't be read; keys: of the pixels
     (:func:`drupe.data.copies.copy_rule.pixel_key`), empty where it gives no image; sizes: (width,
-    height) in pixels, or None; modes: file format and colour mode such as "PNG RGB" → files;
+    height) in pixels, or None; modes: file format and colour mode such as "PNG RGB", empty where
+    the file has none;
     unreadable: index → reason; blank: indices of images that show next to nothing; content: side
     of square images → where their content lies.
     """
@@ -48,7 +50,7 @@ class Inspection:
     digests: list[str] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     sizes: list[Size | None] = field(default_factory=list)
-    modes: Counter[str] = field(default_factory=Counter)
+    modes: list[str] = field(default_factory=list)
     unreadable: dict[int, str] = field(default_factory=dict)
     blank: list[int] = field(default_factory=list)
     content: dict[int, ContentMap] = field(default_factory=dict)
@@ -56,6 +58,10 @@ class Inspection:
     def size_counts(self) -> Counter[Size]:
         """Return how many readable images have each size."""
         return Counter(size for size in self.sizes if size is not None)
+
+    def mode_counts(self) -> Counter[str]:
+        """Return how many files have each format and colour mode."""
+        return Counter(mode for mode in self.modes if mode)
 
     def content_box(self) -> dict[str, Any] | None:
         """Return the content box of the commonest square size; None where there is none."""
@@ -163,8 +169,7 @@ def _record(found: Inspection, file: _File) -> None:
     found.digests.append(file.digest)
     found.keys.append(file.key)
     found.sizes.append(file.size)
-    if file.mode:
-        found.modes[file.mode] += 1
+    found.modes.append(sys.intern(file.mode))
     if file.reason:
         found.unreadable[index] = file.reason
     if file.blank:

@@ -1,19 +1,22 @@
-"""A run as PyTorch computes it, to be timed beside its bundle: what exporting it saves."""
+"""A run as PyTorch computes it: timed beside its bundle, and asked where a score comes from."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from drupe.data.image_contract import Channels, ImageContract
-from drupe.deployment.backends import Images
+from drupe.deployment.backends import Images, Scores
+from drupe.deployment.explain import Explanation, Scorer, explain
 from drupe.deployment.timing import Subject
 from drupe.errors import InputError
 from drupe.models.ensemble import AnyNetwork
 from drupe.runs.record import read_record
 from drupe.sides import simplest
+from drupe.training.config import read_config
 from drupe.training.saved import load_network
 
 THRESHOLD = 0.5
@@ -37,14 +40,35 @@ def eager_subject(run: Path, threads: int) -> Subject:
 def network_subject(name: str, network: AnyNetwork, temperature: float, threads: int) -> Subject:
     """Return a network on the CPU in evaluation mode, from raw bytes to decision."""
     torch.set_num_threads(threads)
+    scores = _scorer(network, temperature)
 
     def decide(images: Images) -> object:
-        with torch.inference_mode():
-            z = network.defect_logit(torch.from_numpy(images))
-            scores = torch.sigmoid(z / temperature).numpy()
-        return np.where(scores < THRESHOLD, "accept", "reject")
+        return np.where(scores(images) < THRESHOLD, "accept", "reject")
 
     return Subject(name, "pytorch", "fp32", threads, taken_by(network), decide)
+
+
+def eager_explainer(run: Path) -> Callable[[Path], Explanation]:
+    """Return what tells of an image file where the score of a finished run's network comes from.
+
+    Raises:
+        InputError: the network is missing, damaged or not this run's.
+    """
+    network, metadata = load_network(run)
+    contract, scores = read_config(run).contract, _scorer(network, metadata.temperature)
+    return lambda file: explain(scores, contract.of_file(file).copy())  # PyTorch wants to own it
+
+
+def _scorer(network: AnyNetwork, temperature: float) -> Scorer:
+    """Return what scores raw images on the CPU."""
+
+    def scores(images: Images) -> Scores:
+        with torch.inference_mode():
+            z = network.defect_logit(torch.from_numpy(images))
+            found: Scores = torch.sigmoid(z / temperature).numpy()
+        return found
+
+    return scores
 
 
 def taken_by(network: AnyNetwork) -> ImageContract:

@@ -14,6 +14,7 @@ from drupe.data.image_contract import Order
 from drupe.deployment.answers import ExportAnswer, ExportedFunction
 from drupe.deployment.backends import available, default_threads, installed, runs_here
 from drupe.deployment.bundle import golden_images, require_new, write_bundle
+from drupe.deployment.card_heatmaps import CardHeatmap, explain_mistakes
 from drupe.deployment.contents import (
     frame_check,
     manifest_of,
@@ -111,6 +112,7 @@ def export_run(
     threads: int | None = None,
     state_dict: bool = False,
     channels: Order | None = None,
+    explain: bool = False,
     progress: Progress = silent,
 ) -> Exported:
     """Export a finished run for every backend that is installed, and write the bundle.
@@ -123,6 +125,7 @@ def export_run(
     threshold --data`` takes them; ``run_data`` says where the run's own data lies now, if it was
     moved. With too few defects in calibration the bundle has no certificate, and the threshold 0.5.
     ``state_dict`` adds plain weights under torchvision's names; ``channels``: rgb, bgr or as it is.
+    ``explain`` puts a few test crops that are decided wrongly into the bundle, as heatmaps.
 
     Raises:
         InputError: no finished run, other data, a ``bundle`` that exists, crops in ``fresh`` that
@@ -171,7 +174,8 @@ def export_run(
     told = types.output if types else None
     decides = Decides.of(metadata, network)
     seen = (evidence, record, decides, evaluation, provenance, sizes, frames, told)
-    files[CARD_FILE] = ModelCard.of(*seen).render().encode()
+    shown = _add_heatmaps(files, evaluation, graphs, evidence, threads) if explain else ()
+    files[CARD_FILE] = ModelCard.of(*seen, shown).render().encode()
     manifest = manifest_of(evidence, takes, evaluation, files, provenance, told)
     write_bundle(bundle, manifest, files)
     flushed = exported.flushed_weights
@@ -192,6 +196,21 @@ def _named_graphs(
     """Return the content of each graph file that functions need."""
     contents = {FP32_GRAPH: exported.content, INT8_GRAPH: quantised.content if quantised else b""}
     return {name: contents[name] for name in dict.fromkeys(spec.graph for spec in specs)}
+
+
+def _add_heatmaps(
+    files: dict[str, bytes],
+    evaluation: FunctionEvaluation,
+    graphs: Mapping[str, bytes],
+    evidence: Evidence,
+    threads: int | None,
+) -> tuple[CardHeatmap, ...]:
+    """Add heatmaps of test crops that the preferred function decides wrongly; return which."""
+    test = next(one for one in evidence.splits if one.name == "test")
+    is_bgr = evidence.contract.channels == "bgr"
+    found = explain_mistakes(evaluation.functions[0], graphs, test, threads, is_bgr)
+    files |= {shown.file: content for shown, content in found.items()}
+    return tuple(found)
 
 
 def _add_state_dict(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drupe.data.image_contract import ImageContract
+from drupe.deployment.card_heatmaps import CardHeatmap
 from drupe.deployment.evidence import Evidence
 from drupe.deployment.frames import FrameCheck
 from drupe.deployment.functions import EvaluatedFunction, FunctionEvaluation
@@ -107,7 +108,7 @@ class ModelCard:
     of what images look like, None where there is none.
     ``compared``: name and images of each split that the gate looked at. ``labels``: the state that
     the labels were in, None where that isn't recorded; ``test_doubt``: why the test figures may be
-    too good.
+    too good. ``heatmaps`` lie beside the card.
     """
 
     name: str
@@ -134,6 +135,7 @@ class ModelCard:
     labels: str | None
     test_doubt: str | None
     types: TypesCard | None
+    heatmaps: tuple[CardHeatmap, ...]
 
     @classmethod
     def of(
@@ -146,6 +148,7 @@ class ModelCard:
         sizes: Mapping[str, int],
         frames: FrameCheck | None,
         types: TypeOutput | None = None,
+        heatmaps: tuple[CardHeatmap, ...] = (),
     ) -> ModelCard:
         """Collect what the card says from the run, its data and its functions."""
         clean, defect = record.data.classes
@@ -175,6 +178,7 @@ class ModelCard:
             labels=record.data.fixes.revision if record.data.fixes else None,
             test_doubt=evidence.model.test_doubt,
             types=_told_types(types),
+            heatmaps=heatmaps,
         )
 
     def render(self) -> str:

@@ -9,10 +9,10 @@ import io
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from drupe.deployment.bundle import golden_images
 from drupe.errors import InputError
 from drupe.evaluation.order_statistics import quantile_bounds
 from drupe.progress import Progress, silent
+
+Item = TypeVar("Item")
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 CONFIDENCE = 0.95
@@ -240,3 +242,12 @@ def pinned(threads: int | None) -> Iterator[int]:
         yield count
     finally:
         os.sched_setaffinity(0, before)
+
+
+def until(seconds: float, items: Iterable[Item]) -> Iterator[Item]:
+    """Yield ``items`` until ``seconds`` have passed; what was begun before is finished."""
+    end = time.monotonic() + seconds
+    for item in items:
+        if time.monotonic() >= end:
+            return
+        yield item

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +72,21 @@ def _shown(certificate: Certificate) -> dict[str, Any]:
     }
 
 
-def lower_bound_tables(runs: Sequence[ExplorerRun]) -> dict[int, str]:
+def lower_bound_tables(runs: Sequence[ExplorerRun]) -> dict[str, dict[int, str]]:
     """Return, of each number of items, the lower 95 % bounds of its counts.
 
     As base64 of little-endian float64: the page can look an exact interval up, and computes none.
+    Those of recall are one-sided, those of clean yield two-sided, as ``drupe threshold`` says them.
     """
-    numbers = sorted({len(scores) for run in runs for scores in (run.clean, run.defects)})
-    return {number: _packed(lower_bounds(number, CONFIDENCE, sides=2)) for number in numbers}
+
+    def table(scores: Iterable[NDArray[np.float32]], sides: int) -> dict[int, str]:
+        numbers = sorted({len(one) for one in scores})
+        return {number: _packed(lower_bounds(number, CONFIDENCE, sides)) for number in numbers}
+
+    return {
+        "recall": table((run.defects for run in runs), 1),
+        "yield": table((run.clean for run in runs), 2),
+    }
 
 
 def _packed(values: NDArray[np.floating]) -> str:

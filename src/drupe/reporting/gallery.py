@@ -34,6 +34,7 @@ class SeedAgreement:
 class Mistake:
     """An item that at least one run decides wrongly at 0.5, or at its certified threshold.
 
+    ``sha256`` (hex): of the file that ``picture`` shows, empty where there is none.
     ``scores`` and ``wrong`` follow the order of the runs; ``missed_when_certified`` are the runs
     (by place) whose certified threshold accepts this defect.
     """
@@ -48,6 +49,7 @@ class Mistake:
     suspected: bool
     agreement: tuple[SeedAgreement, ...]
     picture: str | None
+    sha256: str
 
     @property
     def kind(self) -> str:
@@ -162,4 +164,5 @@ def _mistake(
         suspected=suspected,
         agreement=tuple(agreement),
         picture=pictures.of(path),
+        sha256=pictures.digest(path),
     )

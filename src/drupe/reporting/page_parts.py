@@ -16,13 +16,16 @@ THEME = "theme.js"
 STYLE = "report.css"
 
 
-def page_parts(scripts: Sequence[str]) -> dict[str, Any]:
+def page_parts(scripts: Sequence[str], has_charts: bool = True) -> dict[str, Any]:
     """Return what every page's template takes: version, style, theme, scripts and their hashes.
 
-    ``scripts``: names of files in ``assets/``, which become one, behind Plotly's.
+    ``scripts``: names of files in ``assets/``, which become one, behind Plotly's where the page
+    ``has_charts``: that alone takes 5 MB.
     """
     code = "\n".join(map(_asset, scripts))
-    theme, *others = _asset(THEME), get_plotlyjs(), f'"use strict";\n(() => {{\n{code}\n}})();'
+    theme, others = _asset(THEME), [f'"use strict";\n(() => {{\n{code}\n}})();']
+    if has_charts:
+        others.insert(0, get_plotlyjs())
     return {
         "version": drupe.__version__,
         "style": Markup(_asset(STYLE)),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from drupe.data.copies.patches import as_rgb
@@ -36,6 +38,7 @@ class Pictures:
     room: int = MOST_BYTES
     elsewhere: Container[str] = ()
     _made: dict[str, str | None] = field(default_factory=dict)
+    _digests: dict[str, str] = field(default_factory=dict)
 
     def of(self, path: str) -> str | None:
         """Return a data URI of the crop at ``path`` (POSIX, relative to the root).
@@ -46,15 +49,33 @@ class Pictures:
             self._made[path] = self._make(path)
         return self._made[path]
 
-    def _make(self, path: str) -> str | None:
-        if self.root is None or self.room <= 0:
+    def digest(self, path: str) -> str:
+        """Return the SHA-256 (hex) of the file that :meth:`of` made a picture of, else nothing."""
+        return self._digests.get(path, "")
+
+    def file(self, path: str) -> Path | None:
+        """Return the file that ``path`` means; None where it may not be read here."""
+        if self.root is None or not (is_inside(path) or path in self.elsewhere):
             return None
-        if not is_inside(path) and path not in self.elsewhere:
+        return self.root / path
+
+    def draw(self, pixels: NDArray[np.uint8]) -> str | None:
+        """Return a data URI of RGB ``pixels`` [H, W, 3], None where the page is full."""
+        return self._encoded(Image.fromarray(pixels)) if self.room > 0 else None
+
+    def _make(self, path: str) -> str | None:
+        file = self.file(path)
+        if file is None or self.room <= 0:
             return None
         try:
-            picture = _picture(read_file(self.root / path))
+            content = read_file(file)
+            picture = _picture(content)
         except UnreadableImageError:
             return None
+        self._digests[path] = hashlib.sha256(content).hexdigest()
+        return self._encoded(picture)
+
+    def _encoded(self, picture: Image.Image) -> str:
         picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         content = io.BytesIO()
         picture.save(content, "WEBP", quality=QUALITY, method=4)

@@ -35,6 +35,7 @@ from drupe.reporting.charts import (
 from drupe.reporting.data_section import DataSection, data_section
 from drupe.reporting.explorer import ExplorerRun, explorer_runs, lower_bound_tables
 from drupe.reporting.gallery import Gallery, find_mistakes
+from drupe.reporting.heatmaps import Heatmaps, find_heatmaps
 from drupe.reporting.history import training_charts
 from drupe.reporting.page_parts import page_parts
 from drupe.reporting.pictures import Pictures
@@ -55,6 +56,7 @@ from drupe.templates import template_environment
 SCRIPTS = (
     "evidence.js",
     "charts.js",
+    "fixes.js",
     "explorer.js",
     "gallery.js",
     "picture.js",
@@ -69,12 +71,14 @@ class Source:
     """The request that a study's report answers: shown as the command that makes it again.
 
     ``data`` and ``store`` are folders; ``data`` None: no dataset was named and none can be reached.
+    ``explain``: with heatmaps of the recommended run, or else of the first.
     """
 
     study_argument: str
     overrides: tuple[str, ...]
     data: Path | None
     store: Path
+    explain: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class Report:
     answers: tuple[RunAnswer, ...] = ()
     change: BeforeAfter | None = None
     slices: SlicesSection | None = None
+    heatmaps: Heatmaps | None = None
 
     @property
     def criteria(self) -> tuple[str, ...]:
@@ -119,10 +124,12 @@ class Report:
             "runs": [run.to_json() for run in self.explorer],
             "lowerBounds": lower_bound_tables(self.explorer),
             "scored": list(self.gallery.run_names),
+            "heats": {one.path: one.heat for one in self.heatmaps.shown} if self.heatmaps else {},
             "charts": [chart.to_json() for chart in self.charts if not chart.missing],
             "mistakes": [
                 {
                     "path": item.path,
+                    "sha256": item.sha256,
                     "kind": item.kind,
                     "other": item.other,
                     "reason": item.reason,
@@ -146,23 +153,32 @@ def build_report(folder: Path, source: Source) -> Report:
     study, store = read_study_files(folder), str(source.store)
     data = _named(study, source.data)
     commands = study_commands(source.study_argument, source.overrides, data, store)
-    return _report(study, source.data, source.store, commands)
+    report = _report(study, source.data, source.store, commands)
+    return _explained(report, study, folder, source.data) if source.explain else report
 
 
-def build_stored_report(folder: Path, data: Path | None, store: Path) -> Report:
+def build_stored_report(
+    folder: Path, data: Path | None, store: Path, explain: bool = False
+) -> Report:
     """Collect the report of the study in ``folder``, wherever its file lies."""
     study = read_study_files(folder)
     commands = report_commands([str(folder)], _named(study, data), str(store))
-    return _report(study, data, store, commands)
+    report = _report(study, data, store, commands)
+    return _explained(report, study, folder, data) if explain else report
 
 
 def build_run_report(
-    runs: Sequence[Path], data: Path | None, store: Path, bundle: Manifest | None = None
+    runs: Sequence[Path],
+    data: Path | None,
+    store: Path,
+    bundle: Manifest | None = None,
+    explain: Path | None = None,
 ) -> Report:
     """Collect the report of one run, or of two to compare.
 
     ``data``: the folder of the crops, None where the runs say. ``bundle``: what was made from the
-    run, if the report is about that.
+    run, if the report is about that. ``explain``: the bundle, or the last of the runs, of which
+    the report is to have heatmaps.
 
     Raises:
         InputError: no finished run, damaged files, or no common test items.
@@ -178,7 +194,20 @@ def build_run_report(
     )
     pictures = _pictures(_reachable(study, data))
     change = before_after(study, common, pictures) if len(runs) > 1 else None
-    return replace(report, answers=answers, change=change)
+    heatmaps = None
+    if explain:
+        last = len(runs) - 1
+        heatmaps = find_heatmaps(study.runs[last], last, explain, report.gallery, pictures)
+    return replace(report, answers=answers, change=change, heatmaps=heatmaps)
+
+
+def _explained(report: Report, study: StudyFiles, folder: Path, data: Path | None) -> Report:
+    """Return the report of the study in ``folder`` with heatmaps of the run explored first."""
+    key = report.explorer[0].key
+    place = [run.key for run in study.runs].index(key)
+    pictures = _pictures(_reachable(study, data))
+    found = find_heatmaps(study.runs[place], place, folder / key, report.gallery, pictures)
+    return replace(report, heatmaps=found)
 
 
 def _report(

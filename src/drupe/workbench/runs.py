@@ -329,15 +329,20 @@ def report(
     out: str | Path = "report.html",
     data: str | Path | None = None,
     store: str | Path = STORE,
+    explain: bool = False,
 ) -> Path:
     """Write the report of one run, or of two to compare, as one HTML file; return its path.
+
+    ``explain``: with heatmaps of a few crops that the last run decides wrongly.
 
     Raises:
         InputError: no finished run, or two without common test items.
     """
     page = Path(out)
     check_replaceable(page)
-    built = build_run_report([_folder(run) for run in runs], _path(data), Path(store))
+    folders = [_folder(run) for run in runs]
+    explained = folders[-1] if explain else None
+    built = build_run_report(folders, _path(data), Path(store), explain=explained)
     write_text(page, render(built))
     return page
 

@@ -83,11 +83,14 @@ class OpenStudy:
             for key in item.runs
         )
 
-    def report(self, out: str | Path | None = None) -> Path:
-        """Write the report as one HTML file, ``STORE/runs/STUDY/report.html``; return its path."""
+    def report(self, out: str | Path | None = None, *, explain: bool = False) -> Path:
+        """Write the report as one HTML file, ``STORE/runs/STUDY/report.html``; return its path.
+
+        ``explain``: with heatmaps of a few crops that the recommended run decides wrongly.
+        """
         page = Path(out) if out else self.folder / "report.html"
         check_replaceable(page)
-        source = Source(str(self.path), self.changes, self.data, self.store)
+        source = Source(str(self.path), self.changes, self.data, self.store, explain)
         write_text(page, render(build_report(self.folder, source)))
         return page
 

@@ -99,7 +99,7 @@ function formatPercent(rate, rounding = "nearest", decimals = 1, sign = "\u00a0%
   }
 }
 
-/** Return "98.9 % (382 of 386; 95 % interval 97.3–99.7 %)" in parts. */
+/** Return "98.9 % (382 of 386; 95 % interval 97.3–99.7 %)" in parts; `lows` are two-sided. */
 function describeRate(successes, lows) {
   const trials = lows.length - 1;
   const [low, high] = exactBounds(successes, lows);
@@ -110,26 +110,19 @@ function describeRate(successes, lows) {
   };
 }
 
+/** Return a recall as drupe threshold states it: with a one-sided lower bound, two decimals each. */
+function describeRecall(successes, lows) {
+  const trials = lows.length - 1;
+  return {
+    rate: formatPercent(trials ? successes / trials : null, "nearest", 2),
+    counts: `${successes.toLocaleString("en")} of ${trials.toLocaleString("en")}`,
+    bound: formatPercent(lows[successes], "down", 2),
+  };
+}
+
 /** Return whether `low` is covered: a lower threshold than the certified one misses no more. */
 function isCertified(certificate, low) {
   return certificate !== null && Math.fround(low) <= Math.fround(certificate.threshold);
-}
-
-/** Return rows of text as CSV, quoted as Python's csv module reads it. */
-function csvText(rows) {
-  const cell = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  return rows.map((row) => `${row.map((text) => cell(String(text))).join(",")}\n`).join("");
-}
-
-/** Return the fix list that `drupe data audit --apply` takes; fixes are {mistake, action}. */
-function fixList(fixes) {
-  const rows = fixes.map(({ mistake, action }) => [
-    mistake.path,
-    action,
-    action === "relabel" ? mistake.other : "",
-    mistake.reason,
-  ]);
-  return csvText([["path", "action", "value", "reason"], ...rows]);
 }
 
 // The sliders run over logits: certified thresholds lie close to 0, where scores crowd.

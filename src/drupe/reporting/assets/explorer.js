@@ -9,13 +9,13 @@ const runs = pageData.runs.map((run) => ({
   defects: decodeFloats(run.defects),
 }));
 
-// Of each number of items: the lower 95 % bounds of its counts.
-const lowerBounds = Object.fromEntries(
-  Object.entries(pageData.lowerBounds).map(([items, text]) => [
-    items,
-    decodeFloats(text, Float64Array),
-  ]),
-);
+// Of each number of items: the lower 95 % bounds of its counts, of recall one-sided.
+const boundsOf = (tables) =>
+  Object.fromEntries(
+    Object.entries(tables).map(([items, text]) => [items, decodeFloats(text, Float64Array)]),
+  );
+const recallBounds = boundsOf(pageData.lowerBounds.recall);
+const yieldBounds = boundsOf(pageData.lowerBounds.yield);
 
 const field = (name) => document.getElementById(`explorer-${name}`);
 const state = { run: runs[0], low: 0.5, high: 0.5, review: false };
@@ -66,10 +66,15 @@ function showCounts(counts) {
   }
 }
 
-function showRate(name, successes, trials) {
-  const text = describeRate(successes, lowerBounds[trials]);
-  writeText(name, text.rate);
-  writeText(`${name}-more`, `${text.counts}; 95 % interval ${text.interval}`);
+function showRates(counts) {
+  const total = (lanes) => lanes.accepted + lanes.reviewed + lanes.rejected;
+  const [defects, clean] = [total(counts.defects), total(counts.clean)];
+  const recall = describeRecall(defects - counts.defects.accepted, recallBounds[defects]);
+  writeText("recall", recall.rate);
+  writeText("recall-more", `${recall.counts}; one-sided 95 % bound ${recall.bound}`);
+  const yields = describeRate(counts.clean.accepted, yieldBounds[clean]);
+  writeText("yield", yields.rate);
+  writeText("yield-more", `${yields.counts}; 95 % interval ${yields.interval}`);
 }
 
 function showLoad(counts) {
@@ -137,12 +142,9 @@ function moveLines() {
 
 function update(source) {
   const counts = laneCounts(state.run, state.low, state.high);
-  const total = (lanes) => lanes.accepted + lanes.reviewed + lanes.rejected;
-  const defects = total(counts.defects);
   showThresholds(source);
   showCounts(counts);
-  showRate("recall", defects - counts.defects.accepted, defects);
-  showRate("yield", counts.clean.accepted, total(counts.clean));
+  showRates(counts);
   showLoad(counts);
   showCertificate();
   moveLines();

@@ -88,19 +88,11 @@ function startGallery() {
   });
   part("export").addEventListener("click", () => {
     const fixes = pageData.mistakes
-      .map((mistake, index) => ({ mistake, action: actions[index].value }))
+      .map((item, index) => ({ item, action: actions[index].value }))
       .filter(({ action }) => action !== "");
     download("fixes.csv", fixList(fixes));
   });
   actions.forEach((action) => { action.value = ""; }); // some browsers keep it over a reload
   filter();
   count();
-}
-
-function download(name, text) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }

@@ -1,19 +1,29 @@
-// A crop enlarged: its channels apart, from as large as fits to eight times that.
+// A crop enlarged: its channels apart, from as large as fits to eight times that; and its heatmap,
+// where there is one.
 
 function startPictures() {
   const dialog = document.getElementById("look");
   const part = (name) => document.getElementById(`look-${name}`);
+  const heats = new Map(Object.entries(pageData.heats ?? {}));
+  let looked;
   const show = () => {
+    const { path } = looked.dataset;
+    const small = looked.querySelector("img").src;
+    const plain = "heat" in looked.dataset
+      ? (looked.parentElement.querySelector("button.look:not([data-heat]) img")?.src ?? small)
+      : small;
+    part("picture").src = part("heat").checked ? heats.get(path) : plain;
     part("picture").style.filter = part("channel").value;
     part("picture").style.width = `${part("zoom").value}%`;
   };
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button.look");
     if (!button) return;
-    const small = button.querySelector("img");
-    part("picture").src = small.src;
+    looked = button;
     part("path").textContent = button.dataset.path;
     part("zoom").value = "100";
+    part("heat-choice").hidden = !heats.has(button.dataset.path);
+    part("heat").checked = "heat" in button.dataset;
     show();
     dialog.showModal();
   });
@@ -21,5 +31,5 @@ function startPictures() {
     if (event.target === dialog) dialog.close();
   });
   part("close").addEventListener("click", () => dialog.close());
-  for (const name of ["channel", "zoom"]) part(name).addEventListener("input", show);
+  for (const name of ["channel", "zoom", "heat"]) part(name).addEventListener("input", show);
 }

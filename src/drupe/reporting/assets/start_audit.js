@@ -1,0 +1,5 @@
+// Starts the page of an audit.
+
+startAudit();
+startPictures();
+startTheme();
