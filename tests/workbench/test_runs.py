@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import drupe
 from drupe.errors import InputError
@@ -67,6 +68,18 @@ def test_a_run_is_trained_interrupted_without_loss_and_goes_on(small_synthetic, 
     assert "Certified: recall ≥ 60 %" in page.read_text(encoding="utf-8")
     judged = drupe.evaluate(run, store=tmp_path / "store", progress=False)
     assert judged.evaluation.certificate is None  # made anew, as on the command line
+
+
+def test_an_augmentation_of_ones_own_is_part_of_the_run(small_synthetic, tmp_path) -> None:
+    options = {"out": tmp_path / "run", "store": tmp_path / "store", "progress": False}
+    one_epoch = {"training.epochs": 1}
+    run = drupe.train(TINY, small_synthetic, changes=one_epoch, augment=torch.relu, **options)
+    assert run.record.augment is not None
+    assert run.record.augment.name.endswith("relu")
+    again = drupe.train(TINY, small_synthetic, changes=one_epoch, augment=torch.relu, **options)
+    assert again.record == run.record
+    with pytest.raises(InputError, match="already holds another run"):
+        drupe.train(TINY, small_synthetic, changes=one_epoch, **options)
 
 
 def test_an_experiment_is_a_preset_a_file_or_a_mapping_with_changes_on_top(tmp_path) -> None:

@@ -308,7 +308,7 @@ def _tell_data(judged: JudgedGraph) -> None:
     from drupe.cli.importing import warn_of_order
 
     print_skipped(judged.record.data.skipped)
-    print_data(judged.record.data)
+    print_data(judged.record)
     said = "what the outputs mean (--positive-index), and --scale and --order"
     warn_of_order(judged.evaluation.auroc, said)
 

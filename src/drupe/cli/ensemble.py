@@ -60,7 +60,7 @@ def ensemble(
     print_skipped(outcome.skipped)
     record = read_record(out)
     if record:
-        print_data(record.data)
+        print_data(record)
     if json:
         print_run_json(out, outcome.evaluation, outcome.skipped)
         return

@@ -51,7 +51,7 @@ def evaluate(
     imported = record.imported if record else None
     print_skipped(skipped)
     if record:
-        print_data(record.data)
+        print_data(record)
     if json:
         print_run_json(run, evaluation, skipped, imported)
         return

@@ -18,7 +18,7 @@ from drupe.runs.record import read_record
 if TYPE_CHECKING:
     from drupe.runs.evaluation_file import Evaluation, Rate
     from drupe.runs.items import ItemChanges
-    from drupe.runs.record import AncestorRecord, DataRecord, FixesRecord, ImportRecord
+    from drupe.runs.record import AncestorRecord, FixesRecord, ImportRecord, RunRecord
     from drupe.training.run import RunOutcome
 
 RATES = {
@@ -50,7 +50,7 @@ def print_run_json(
     document["passed_over"] = record.data.passed_over if record else []
     fixes = record.data.fixes if record else None
     document["fixes"] = fixes.model_dump() if fixes else None
-    document["notes"] = record.data.notes if record else []
+    document["notes"] = record.notes if record else []
     document |= evaluation.to_json()
     if imported:
         document["imported"] = imported.model_dump(mode="json")
@@ -69,7 +69,7 @@ def print_trained(run: Path, outcome: RunOutcome, as_json: bool) -> None:
     record = read_record(run)
     ancestor = record.ancestor if record else None
     if record:
-        print_data(record.data)
+        print_data(record)
     if as_json:
         print_run_json(run, outcome.evaluation, outcome.skipped, ancestor=ancestor)
         return
@@ -101,12 +101,12 @@ def _print_changes(changes: ItemChanges) -> None:
         )
 
 
-def print_data(data: DataRecord) -> None:
-    """Say on stderr what isn't as usual about the data, and which files were not taken."""
-    for note in data.notes:
+def print_data(record: RunRecord) -> None:
+    """Say on stderr what isn't as usual about a run's data, and which files were not taken."""
+    for note in record.notes:
         print_note(note)
-    print_passed(data.passed_over)
-    print_fixes(data.fixes)
+    print_passed(record.data.passed_over)
+    print_fixes(record.data.fixes)
 
 
 def print_passed(passed_over: Sequence[Mapping[str, Any]], dataset: Path | None = None) -> None:

@@ -132,7 +132,7 @@ def import_network(
     assert record is not None
     assert record.imported is not None
     print_skipped(outcome.skipped)
-    print_data(record.data)
+    print_data(record)
     _warn_of_import(record.imported)
     warn_of_order(
         outcome.evaluation.auroc,

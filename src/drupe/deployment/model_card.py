@@ -16,7 +16,7 @@ from drupe.evaluation.certificate import describe_promise
 from drupe.evaluation.intervals import Proportion, format_confidence, format_target
 from drupe.models.ensemble import AnyNetwork
 from drupe.runs.graph_record import GraphRecord
-from drupe.runs.record import AncestorRecord, RunRecord, TeacherRecord
+from drupe.runs.record import AncestorRecord, AugmentRecord, RunRecord, TeacherRecord
 from drupe.sides import Size, height_and_width
 from drupe.templates import template_environment
 from drupe.training.saved import Metadata, NetworkMetadata
@@ -131,6 +131,7 @@ class ModelCard:
     compared: tuple[tuple[str, int], ...]
     provenance: Mapping[str, Any]
     teacher: TeacherRecord | None
+    augment: AugmentRecord | None
     ancestor: AncestorRecord | None
     labels: str | None
     test_doubt: str | None
@@ -174,6 +175,7 @@ class ModelCard:
             compared=tuple((one.name, len(one.images)) for one in evidence.splits),
             provenance=provenance,
             teacher=record.teacher,
+            augment=record.augment,
             ancestor=record.ancestor,
             labels=record.data.fixes.revision if record.data.fixes else None,
             test_doubt=evidence.model.test_doubt,

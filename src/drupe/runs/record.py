@@ -138,6 +138,26 @@ class AncestorRecord(BaseModel):
     gone: int
 
 
+class AugmentRecord(BaseModel):
+    """The augmentation that a run was given as Python code, so that no file alone can train it.
+
+    name: of the function, with its module; sha256 (hex): of its source and the values that it
+    uses; source: its own, for a reader.
+    """
+
+    name: str
+    sha256: str
+    source: str
+
+    @property
+    def note(self) -> str:
+        """What it means for who wants the run again."""
+        return (
+            f"augmented by {self.name} ({self.sha256[:12]}), which was given in Python: "
+            "config.yaml alone can't train this run again"
+        )
+
+
 class MemberRecord(BaseModel):
     """A network of an ensemble: the run that it comes from, by name and folder as it was given.
 
@@ -185,6 +205,7 @@ class RunRecord(BaseModel):
     imported: ImportRecord | None = None
     teacher: TeacherRecord | None = None
     ancestor: AncestorRecord | None = None
+    augment: AugmentRecord | None = None
     members: tuple[MemberRecord, ...] = ()
     changes: ItemChanges | None = None
     results: dict[str, str] | None = None
@@ -203,6 +224,11 @@ class RunRecord(BaseModel):
         """Return the file in ``folder`` that decides: its weights, or its graph."""
         files = RunFolder(folder)
         return files.graph if self.is_graph else files.weights
+
+    @property
+    def notes(self) -> list[str]:
+        """What isn't as usual about the run's data and its augmentation."""
+        return [*self.data.notes, *([self.augment.note] if self.augment else [])]
 
     @property
     def name(self) -> str:

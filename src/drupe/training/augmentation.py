@@ -8,14 +8,22 @@ a blur reads beyond its output. Of one channel, saturation and hue change nothin
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from drupe.models.geometry import Geometry
 from drupe.sides import Size, height_and_width
+from drupe.training.own_augmentation import OwnAugmentation, OwnAugmentConfig, apply_own
 
 Tensor = torch.Tensor
 
@@ -48,6 +56,17 @@ class AugmentationConfig(BaseModel):
     )
     motion_blur: float = Field(0.5, ge=0, le=1, description="probability per image")
     blur_kernel: int = Field(5, ge=3, le=31, description="pixels that a blur runs over; odd")
+    own: OwnAugmentConfig | None = Field(
+        None, description="written by drupe.train(augment=...), which alone can train such a run"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_own(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``own`` out where there is none: what was done before stays known."""
+        document: dict[str, Any] = write(self)
+        if self.own is None:
+            del document["own"]
+        return document
 
     @model_validator(mode="after")
     def _kernel_has_a_centre(self) -> Self:
@@ -82,7 +101,7 @@ class AugmentationConfig(BaseModel):
 
 
 class Augment:
-    """Raw images in, augmented, centre-cropped and resized pixels out.
+    """Raw images in, augmented, centre-cropped and resized pixels out; at last ``own``, if given.
 
     Everything random comes from the given CPU generator: twelve numbers per image, always the
     same ones in the same order, whatever is switched on and on whatever device the images are.
@@ -94,8 +113,9 @@ class Augment:
         geometry: Geometry,
         channels: int = 3,
         white_level: int = 255,
+        own: OwnAugmentation | None = None,
     ) -> None:
-        self.config, self.white_level = config, white_level
+        self.config, self.white_level, self.own = config, white_level, own
         self.shape = (*height_and_width(geometry.size), channels)
         self.edges = extent(geometry.size)
         self.margin = config.blur_kernel // 2 if config.motion_blur else 0
@@ -124,7 +144,7 @@ class Augment:
             kernels = line_kernels(math.pi * blur[1, blurred], config.blur_kernel)
             pixels = blur_some(pixels, blurred, kernels)
         resized: Tensor = self.resize.to(images.device)(pixels.clamp_(0, self.white_level))
-        return resized
+        return resized if self.own is None else apply_own(self.own, resized, self.white_level)
 
 
 def extent(size: Size) -> tuple[float, float]:

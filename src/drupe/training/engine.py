@@ -31,6 +31,7 @@ from drupe.training.optimisation import (
     build_optimiser,
     learning_rate_factor,
 )
+from drupe.training.own_augmentation import OwnAugmentation
 from drupe.training.precision import Precision
 from drupe.training.seeding import Stream, derive_seed, generator, seed_torch
 from drupe.training.tensor_file import (
@@ -77,6 +78,7 @@ class Trainer:
         world: World,
         soft: NDArray[np.float32] | None = None,
         weights: NDArray[np.float64] | None = None,
+        own_augmentation: OwnAugmentation | None = None,
     ) -> None:
         training = config.training
         device = source.device
@@ -92,7 +94,9 @@ class Trainer:
         loss_function = build_loss(source.is_defect[fit], training, per_item=weighs)
         self.loss_function = loss_function.to(device)
         scale = network.scale
-        self.augment = Augment(config.augmentation, geometry, scale.channels, scale.white_level)
+        self.augment = Augment(
+            config.augmentation, geometry, scale.channels, scale.white_level, own_augmentation
+        )
         self.model: nn.Module = (
             DistributedDataParallel(
                 self.network, device_ids=[device] if device.type == "cuda" else None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from drupe.errors import InputError
 from drupe.models.network import build_network
 from drupe.models.weights import WeightsOrigin
 from drupe.progress import Progress, silent
@@ -14,6 +15,7 @@ from drupe.runs.epoch_log import EpochResult, append_epoch, keep_epochs, train_s
 from drupe.runs.evaluation_file import Evaluation, read_evaluation
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import (
+    AugmentRecord,
     RunRecord,
     discard_checkpoint,
     now,
@@ -39,6 +41,7 @@ from drupe.training.image_batches import ImageSource
 from drupe.training.judgement import judge
 from drupe.training.learnt import read_digests, write_digests
 from drupe.training.lineage import changes_since, keep_items
+from drupe.training.own_augmentation import OwnAugmentation, identified, source_of
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.saved import save_network, start_from
 from drupe.training.seeding import Stream, seed_torch
@@ -47,6 +50,14 @@ from drupe.training.type_fitting import fit_types, write_types
 
 OnEpoch = Callable[[EpochResult], object]
 """Is given the measures of each epoch when it is done; what it returns is ignored."""
+
+
+@dataclass(frozen=True)
+class _Code:
+    """What was given as code and not as configuration: callbacks, and an own augmentation."""
+
+    callbacks: tuple[OnEpoch, ...] = ()
+    augment: OwnAugmentation | None = None
 
 
 @dataclass(frozen=True)
@@ -73,24 +84,46 @@ def train_run(
     weights_folder: Path | None = None,
     progress: Progress = silent,
     callbacks: Sequence[OnEpoch] = (),
+    augment: OwnAugmentation | None = None,
 ) -> RunOutcome:
     """Train, judge and save ``config`` in ``folder``.
 
     ``resume`` starts, continues or (when the run is done) does nothing. A run that fails says so
     in ``run.json`` and keeps its last checkpoint. Under ``torchrun``, rank 0 writes. Each of
-    ``callbacks`` is given every epoch's measures, in the process that writes.
+    ``callbacks`` is given every epoch's measures, in the process that writes. ``augment`` comes
+    after the augmentation of ``config`` and becomes part of it.
 
     Raises:
         InputError: the data, the configuration or the folder is wrong.
         TrainingDivergedError: the loss, the weights or their answers became NaN or infinite.
     """
     check_store(store)
+    config = _with_own(config, augment)
+    code = _Code(tuple(callbacks), augment)
     with join_world() as world:
         _teach(config, folder, store, resume, weights_folder, progress)
         if not world.is_main:
-            return _follow(config, folder, store, world, weights_folder)
+            return _follow(config, folder, store, world, weights_folder, augment)
         with exclusive(folder):
-            return _lead(config, folder, store, world, resume, weights_folder, progress, callbacks)
+            return _lead(config, folder, store, world, resume, weights_folder, progress, code)
+
+
+def _with_own(config: ExperimentConfig, augment: OwnAugmentation | None) -> ExperimentConfig:
+    """Return ``config`` with what identifies ``augment``.
+
+    Raises:
+        InputError: ``config`` names one that isn't given, or ``augment`` is another.
+    """
+    named = config.augmentation.own
+    found = None if augment is None else identified(augment)
+    if named is not None and named != found:
+        got = "none" if found is None else f"{found.name} ({found.sha256[:12]})"
+        raise InputError(
+            f"augmentation.own: must be given as drupe.train(..., augment={named.name}), the "
+            f"function of digest {named.sha256[:12]}, got {got}"
+        )
+    augmentation = config.augmentation.model_copy(update={"own": found})
+    return config.model_copy(update={"augmentation": augmentation})
 
 
 def _teach(
@@ -126,7 +159,7 @@ def _lead(
     resume: bool,
     weights_folder: Path | None,
     progress: Progress,
-    callbacks: Sequence[OnEpoch],
+    code: _Code,
 ) -> RunOutcome:
     data = prepare_data(config, store, progress)
     found = claim(folder, config, data.dataset.fingerprint, resume)
@@ -134,12 +167,15 @@ def _lead(
     recorded = world.from_main(read_config(folder) if found else None)
     if world.from_main(done):
         return RunOutcome(folder, read_evaluation(folder), True, data.dataset.skipped)
-    session = _Session(config, recorded, data, store, folder, world, weights_folder, progress)
+    session = _Session(
+        config, recorded, data, store, folder, world, weights_folder, progress, code.augment
+    )
     record = _new_record(session, found)
+    record.augment = _augment_record(session)
     write_config(folder, session.config)
     record.write(folder)
     try:
-        _train(session, progress, callbacks)
+        _train(session, progress, code.callbacks)
         evaluation = _finish(session, record, progress)
     except BaseException as error:
         record.stop(folder, error)
@@ -148,14 +184,21 @@ def _lead(
 
 
 def _follow(
-    config: ExperimentConfig, folder: Path, store: Path, world: World, weights_folder: Path | None
+    config: ExperimentConfig,
+    folder: Path,
+    store: Path,
+    world: World,
+    weights_folder: Path | None,
+    augment: OwnAugmentation | None,
 ) -> RunOutcome:
     """Train as a rank other than 0: the same steps, in step with rank 0, writing nothing."""
     recorded = world.from_main(None)
     if world.from_main(None):
         return RunOutcome(folder, read_evaluation(folder), already_done=True, is_main=False)
     data = prepare_data(config, store)  # rank 0 has packed it
-    session = _Session(config, recorded, data, store, folder, world, weights_folder, silent)
+    session = _Session(
+        config, recorded, data, store, folder, world, weights_folder, silent, augment
+    )
     _train(session, silent)
     world.wait()
     return RunOutcome(folder, read_evaluation(folder), already_done=False, is_main=False)
@@ -174,8 +217,10 @@ class _Session:
         world: World,
         weights_folder: Path | None,
         progress: Progress,
+        augment: OwnAugmentation | None,
     ) -> None:
         config = with_recorded(config, recorded)
+        self.augment = augment
         self.data, self.store, self.folder, self.world = data, store, folder, world
         self.checkpoint = RunFolder(folder).checkpoint
         self.geometry = data.geometry(config)
@@ -214,6 +259,7 @@ class _Session:
             world,
             None if targets is None else targets.defect,
             data.dataset.weights,
+            augment,
         )
 
 
@@ -236,6 +282,13 @@ def _new_record(session: _Session, found: RunRecord | None) -> RunRecord:
         if found
         else changes_since(config, data, session.store, session.folder),
     )
+
+
+def _augment_record(session: _Session) -> AugmentRecord | None:
+    own = session.config.augmentation.own
+    if own is None or session.augment is None:
+        return None
+    return AugmentRecord(name=own.name, sha256=own.sha256, source=source_of(session.augment))
 
 
 def _train(session: _Session, progress: Progress, callbacks: Sequence[OnEpoch] = ()) -> None:

@@ -28,6 +28,7 @@ from drupe.runs.layout import RunFolder, seed_folder
 from drupe.runs.record import RunRecord, read_record
 from drupe.training.config import ExperimentConfig, load_experiment, validate_experiment
 from drupe.training.crossfit import calibrate_on_folds
+from drupe.training.own_augmentation import OwnAugmentation
 from drupe.training.preparation import with_named_labels
 from drupe.training.presets import experiment_file
 from drupe.training.run import OnEpoch, train_run
@@ -155,6 +156,7 @@ def train(
     store: str | Path = STORE,
     weights: str | Path | None = None,
     callbacks: Sequence[OnEpoch] = (),
+    augment: OwnAugmentation | None = None,
     progress: Drawing = True,
 ) -> Run:
     """Train a network and judge it; a run that is there already is continued, or taken as it is.
@@ -173,13 +175,19 @@ def train(
         The run directory; None: ``STORE/runs/train/EXPERIMENT/seed-N``.
     callbacks
         Each is called after every epoch with its :class:`drupe.runs.epoch_log.EpochResult`.
+    augment
+        Called with every batch after the experiment's own ``augmentation`` (which can be switched
+        off): float32 [N, C, height, width] as the network sees it, 0 (black) to
+        ``input.white_level`` (255), and returns the same. Torch's random numbers are the run's, and
+        an interrupted run gets the same again. Part of the run's identity by a digest of its
+        source and of the values that it uses.
     progress
         See :data:`Drawing`.
 
     Raises
     ------
     InputError
-        The data, the experiment or the folder is wrong.
+        The data, the experiment, ``augment`` or the folder is wrong.
     """
     sections: dict[str, Any] = {"data": {"root": str(data)}}
     if seed is not None:
@@ -194,6 +202,7 @@ def train(
         weights_folder=Path(weights) if weights else None,
         progress=drawn(progress),
         callbacks=callbacks,
+        augment=augment,
     )
     return Run(folder)
 
