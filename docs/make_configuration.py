@@ -23,9 +23,9 @@ from drupe.study.definition.spec import (
     Experiment,
     PlannedComparison,
     StudySpec,
-    Tracking,
 )
 from drupe.training.config import ExperimentConfig
+from drupe.training.tracking.settings import Tracking
 
 UNBOUNDED = interval([])
 TARGET = Path(__file__).with_name("configuration.md")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,23 @@ def chromium() -> Any:
         browser = started.chromium.launch(executable_path=BROWSER, args=AS_ROOT, timeout=PATIENCE)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a local MLflow store: its tables take seconds to make."""
+    mlflow = pytest.importorskip("mlflow", reason="needs drupe[mlflow]")
+    pytest.importorskip("alembic", reason="needs drupe[mlflow]")
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def uri(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A local MLflow store; its artefacts go below the working folder."""
+    monkeypatch.chdir(tmp_path)
+    return f"sqlite:///{shutil.copy(empty_mlflow, tmp_path)}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

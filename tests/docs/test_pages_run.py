@@ -37,6 +37,7 @@ NOT_RUN = {
         "--reviewer ann --type pit --type stem",
     ): "waits for people; the page goes on without them",
     ("docs/tuning.md", "drupe tune balanced --data crops"): "90 runs; the page goes on with fewer",
+    ("docs/python.md", "import wandb"): "takes an account elsewhere",
     ("docs/studies.md", "pip install 'drupe[ray]'"): "installs from a network; needs a Ray cluster",
 }
 """Blocks, by page and first line, that no test runs, and why."""

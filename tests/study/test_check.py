@@ -103,3 +103,9 @@ def test_a_full_disk_is_found_before_anything_runs(study, tmp_path, monkeypatch)
     monkeypatch.setattr("drupe.study.check.shutil.disk_usage", lambda _: usage)
     with pytest.raises(InputError, match=r"MB free for the runs, got 0 MB"):
         check_study(loaded, tmp_path / "store")
+
+
+def test_a_tracker_that_cannot_be_used_is_found(study, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"tracking\.tensorboard: .* can't be used"):
+        check_study(study(tracking={"tensorboard": str(tmp_path / "file/board")}), tmp_path / "s")

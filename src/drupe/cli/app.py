@@ -70,6 +70,7 @@ EXTRA_OF = {
     "prometheus_client": "line",
     "ray": "ray",
     "scipy": "evidence",
+    "tensorboard": "tensorboard",
     "starlette": "review",
     "uvicorn": "review",
     **dict.fromkeys(

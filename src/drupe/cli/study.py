@@ -161,16 +161,13 @@ def run(
 
 
 def _tracked(loaded: Study, on_start: OnStart) -> OnStart:
-    """Return ``on_start``, followed by MLflow if the study asks for it and is no smoke test."""
+    """Return ``on_start``, followed by the study's trackers unless it is a smoke test."""
     from drupe.cli.console import print_warning
+    from drupe.study.tracking import follow_study
+    from drupe.training.tracking.following import open_trackers
 
-    uri = loaded.spec.tracking.mlflow
-    if uri is None:
-        return on_start
-    from drupe.study.mlflow_tracking import MlflowTracker
-
-    tracker = MlflowTracker(uri, print_warning)
-    return on_start if loaded.is_smoke else tracker.follow(on_start)
+    trackers = open_trackers(loaded.spec.tracking, print_warning)
+    return on_start if loaded.is_smoke else follow_study(trackers, on_start, print_warning)
 
 
 @app.command(epilog=CHECK_EXAMPLES)

@@ -33,6 +33,7 @@ EXAMPLES = examples(
     "drupe train fast --data week46 --data week47/labels.csv",
     "drupe train balanced --data crops --good clean --group 'camera-([0-9]+)'",
     "drupe train balanced training.init=RUN --data crops --out runs/next",
+    "drupe train balanced tracking.tensorboard=board --data crops",
     "torchrun --nproc-per-node 2 -m drupe train lite0.yaml --data crops",
 )
 
@@ -78,20 +79,26 @@ def train(
     from drupe.cli.evaluation import print_trained
     from drupe.training.preparation import with_named_labels
     from drupe.training.run import train_run
-    from drupe.workbench.runs import default_folder
-    from drupe.workbench.runs import experiment as read_experiment
+    from drupe.training.tracking.following import followed
+    from drupe.workbench import runs
 
     root = one_dataset(data, store)
     keys = naming_keys(defect, good, group) | ({"root": str(root)} if root else {})
     keys |= {"labels": labels} if labels else {}
     given = {"data": keys} | ({} if seed is None else {"seed": seed})
-    config = read_experiment(experiment, overrides or [], **given)
+    config = with_named_labels(runs.experiment(experiment, overrides or [], **given), store)
     for caveat in config.caveats:
         print_warning(caveat)
-    folder = out or default_folder(config, store)
-    config = with_named_labels(config, store)
-    outcome = train_run(
-        config, folder, store, resume=resume, weights_folder=weights, progress=progress_on()
-    )
+    folder = out or runs.default_folder(config, store)
+    with followed(config, folder) as callbacks:
+        outcome = train_run(
+            config,
+            folder,
+            store,
+            resume=resume,
+            weights_folder=weights,
+            progress=progress_on(),
+            callbacks=callbacks,
+        )
     if outcome.is_main:
         print_trained(folder, outcome, as_json=json)

@@ -20,6 +20,7 @@ from drupe.errors import DrupeError, InputError
 from drupe.evaluation.certificate import joint_confidence, misses_allowed, needed_defects
 from drupe.models.geometry import Geometry
 from drupe.models.network import Network, build_network
+from drupe.notices import notice
 from drupe.progress import Progress, silent
 from drupe.study.definition.baseline import require_checkpoint
 from drupe.study.definition.loading import Study
@@ -35,6 +36,7 @@ from drupe.training.image_batches import ImageSource
 from drupe.training.precision import Precision
 from drupe.training.preparation import PreparedData, prepare_data
 from drupe.training.seeding import Stream, generator
+from drupe.training.tracking.following import open_trackers
 
 TIMED_STEPS = 2
 COPIES_WHILE_TRAINING = 4
@@ -152,6 +154,10 @@ def check_study(
     require_checkpoint(study)
     fingerprint = open_data(study, store, progress)
     problems: list[str] = []
+    try:
+        open_trackers(study.spec.tracking, notice)
+    except InputError as error:
+        problems += error.problems
     frozen = read_protocol(study_folder(study, store))
     if frozen is not None and frozen.data_fingerprint != fingerprint:
         problems.append(f"{study_folder(study, store)}: was started on other data")

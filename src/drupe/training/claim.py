@@ -127,6 +127,6 @@ def _differences(
     old, new = written_settings(folder), flatten(config.model_dump(mode="json"))
     ignored = {"name", "hypothesis", "data.root", *(f"training.{key}" for key in NOT_IDENTITY)}
     for key, before, after in sorted(changes(old, new)):
-        if key not in ignored:
+        if key not in ignored and not key.startswith("tracking."):
             found.append(f"{key}: run has {before}, now {after}")
     return found

@@ -31,6 +31,7 @@ from drupe.sides import simplest
 from drupe.training.augmentation import AugmentationConfig
 from drupe.training.input_config import LARGEST_SIDE, SMALLEST_SIDE, InputConfig, Section
 from drupe.training.recipes import with_ancestor, with_recipes
+from drupe.training.tracking.settings import Tracking
 
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
@@ -301,6 +302,15 @@ class ExperimentConfig(Section):
     calibration: CalibrationConfig = CalibrationConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig.model_validate({})
+    tracking: Tracking = Tracking()
+
+    @model_serializer(mode="wrap")
+    def _without_trackers(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``tracking`` out where there is none: most runs have none."""
+        document: dict[str, Any] = write(self)
+        if not self.tracking.is_wanted:
+            document.pop("tracking", None)
+        return document
 
     @model_validator(mode="after")
     def _teachers_see_the_same_images(self) -> Self:
@@ -336,6 +346,7 @@ class ExperimentConfig(Section):
         """SHA-256 (hex) by which finished work is recognised: what is computed, on which data."""
         document = self.model_dump(mode="json")
         del document["name"], document["hypothesis"], document["data"]["root"]
+        document.pop("tracking", None)
         document["data"].pop("labels", None)  # what they say is in the data's fingerprint
         teacher, ancestor = document["training"]["teacher"], document["training"]["init"]
         if ancestor:

@@ -46,6 +46,11 @@ class World:
             dist.barrier()
 
 
+def is_first_process() -> bool:
+    """Return whether this process is alone or ``torchrun``'s first, which writes the run."""
+    return not dist.is_torchelastic_launched() or os.environ["RANK"] == "0"
+
+
 @contextmanager
 def join_world() -> Iterator[World]:
     """Join the processes that ``torchrun`` started, or be a world of one.

@@ -33,6 +33,7 @@ from drupe.training.preparation import with_named_labels
 from drupe.training.presets import experiment_file
 from drupe.training.run import OnEpoch, train_run
 from drupe.training.saved import evaluate_run
+from drupe.training.tracking.following import followed
 from drupe.workbench.html import bundle_html, run_html, threshold_html
 from drupe.workbench.progress_display import progress_on
 
@@ -194,16 +195,17 @@ def train(
         sections["seed"] = seed
     config = with_named_labels(experiment(given, changes, **sections), Path(store))
     folder = Path(out) if out else default_folder(config, Path(store))
-    train_run(
-        config,
-        folder,
-        Path(store),
-        resume=True,
-        weights_folder=Path(weights) if weights else None,
-        progress=drawn(progress),
-        callbacks=callbacks,
-        augment=augment,
-    )
+    with followed(config, folder) as trackers:
+        train_run(
+            config,
+            folder,
+            Path(store),
+            resume=True,
+            weights_folder=Path(weights) if weights else None,
+            progress=drawn(progress),
+            callbacks=[*trackers, *callbacks],
+            augment=augment,
+        )
     return Run(folder)
 
 

@@ -207,10 +207,13 @@ _SOURCE = "study"
 
 def _validated(tree: Tree) -> tuple[ExperimentConfig | None, list[str]]:
     """Return the configuration, or its mistakes without where they stand."""
+    misplaced = ["tracking: must stand in the study itself, for all its runs"]
+    problems = misplaced if "tracking" in tree else []
     try:
-        return validate_experiment(tree, _SOURCE), []
+        return validate_experiment(tree, _SOURCE), problems
     except InputError as error:
-        return None, [problem.removesuffix(f" ({_SOURCE})") for problem in error.problems]
+        found = [problem.removesuffix(f" ({_SOURCE})") for problem in error.problems]
+        return None, [*problems, *found]
 
 
 def _located(

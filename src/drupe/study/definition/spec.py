@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from drupe.configuration import IDENTIFIER
 from drupe.training.config import Seed
 from drupe.training.input_config import Section
+from drupe.training.tracking.settings import Tracking
 
 IMPORTED = "BASELINE"
 """The folder of a baseline that was trained elsewhere."""
@@ -155,12 +156,6 @@ class Experiment(Section):
     def subjects(self) -> tuple[str, ...]:
         """The experiments that it is ``of``."""
         return (self.of,) if isinstance(self.of, str) else self.of or ()
-
-
-class Tracking(Section):
-    """Trackers that runs are written to as well."""
-
-    mlflow: str | None = Field(None, description="an MLflow tracking URI")
 
 
 class StudySpec(Section):
