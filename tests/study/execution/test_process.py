@@ -49,6 +49,24 @@ def test_it_writes_its_files_and_exits_with_its_code(tmp_path) -> None:
     assert (tmp_path / "out").read_text() == ""
 
 
+def test_a_script_that_starts_it_is_not_run_again(tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\n"
+        "from pathlib import Path\n"
+        "from drupe.study.execution.process import CommandProcess\n"
+        "folder = Path(__file__).parent\n"
+        "with (folder / 'began').open('a') as began:\n"
+        "    began.write('once\\n')\n"
+        "one = CommandProcess(['--version'], os.environ, folder / 'log', folder / 'out')\n"
+        "while one.exit_code is None:\n"
+        "    CommandProcess.wait_for_any([one], 60.0)\n"
+    )
+    subprocess.run([sys.executable, script], check=True)
+    assert (tmp_path / "began").read_text() == "once\n"
+    assert (tmp_path / "out").read_text().startswith("drupe ")
+
+
 def test_it_has_the_environment_that_it_was_given(tmp_path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 from drupe.errors import DrupeError
@@ -58,7 +59,7 @@ class CommandProcess:
         )
         if _CAN_FORK:
             resource_tracker.ensure_running()  # the server's start would, and unblock SIGINT
-        with _BlockedInterrupt():  # inherited: Ctrl-C in a terminal ends this process alone
+        with _WithoutMain(), _BlockedInterrupt():  # inherited: Ctrl-C in a terminal ends this process alone
             self._start()
 
     def _start(self) -> None:
@@ -121,6 +122,20 @@ class _BlockedInterrupt:
     def __exit__(self, *_: object) -> None:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
+
+
+class _WithoutMain:
+    """While it lasts, no script is the main module: a process started would run it anew.
+
+    A command needs nothing of it; a script that runs a study would run it in each of its runs.
+    """
+
+    def __enter__(self) -> None:
+        self.before = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+
+    def __exit__(self, *_: object) -> None:
+        sys.modules["__main__"] = self.before
 
 
 def _run_command(
