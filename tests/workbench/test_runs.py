@@ -64,6 +64,7 @@ def test_a_run_is_trained_interrupted_without_loss_and_goes_on(small_synthetic, 
     crop = next((small_synthetic / "val").rglob("*.png"))
     assert classifier.decide(crop) in ("accept", "reject", "review")
     assert f"{classifier.function.name}" in bundle._repr_html_()
+    assert len(repr(bundle)) < 200
     page = drupe.report(run, out=tmp_path / "page.html", store=tmp_path / "store")
     assert "Certified: recall ≥ 60 %" in page.read_text(encoding="utf-8")
     judged = drupe.evaluate(run, store=tmp_path / "store", progress=False)
@@ -105,6 +106,9 @@ def test_a_threshold_of_a_csv_is_certified_and_kept_nowhere(tmp_path) -> None:
     assert found.is_certified
     assert sorted(tmp_path.rglob("*")) == before
     assert found.to_json()["next_steps"][0]["kind"] == "as it is"
+    assert repr(found) == (
+        f"<Threshold of calibration: recall ≥ 95 % certified at 95 %, accept below {found.low:.6g}>"
+    )
     refused = drupe.threshold(file, min_recall=0.9999)
     assert (refused.is_certified, refused.low) == (False, None)
     assert "it takes at least 29,956 distinct defects" in refused._repr_html_()

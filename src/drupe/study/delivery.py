@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,12 @@ class Delivery:
     """
 
     experiment: str
-    point: OperatingPoint
+    point: OperatingPoint = field(repr=False)
     bundle: Path
     is_new: bool
-    function: Function
+    function: Function = field(repr=False)
     folder: Path
-    shown: tuple[ShownDecision, ...]
+    shown: tuple[ShownDecision, ...] = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``drupe study deliver``."""

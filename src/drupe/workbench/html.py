@@ -60,16 +60,7 @@ def run_html(folder: str, record: RunRecord, evaluation: Evaluation) -> str:
 
 def threshold_html(point: OperatingPoint, steps: Sequence[NextStep]) -> str:
     """Return what is promised, a chart of the scores with the threshold, and the next steps."""
-    certificate = point.certificate
-    if certificate:
-        title = (
-            f"{point.model.name}: recall ≥ {format_target(certificate.min_recall)} certified at "
-            f"{format_confidence(point.request.confidence)}, accept below "
-            f"{certificate.threshold:.6g}"
-        )
-    else:
-        title = f"{point.model.name}: {point.refusal or 'a threshold given by hand'}"
-    parts = [f"<p><b>{escape(title)}</b></p>"]
+    parts = [f"<p><b>{escape(threshold_line(point))}</b></p>"]
     split = point.model.test or point.model.calibration
     if split is not None:
         low = point.thresholds.low if point.thresholds else None
@@ -87,6 +78,18 @@ def threshold_html(point: OperatingPoint, steps: Sequence[NextStep]) -> str:
         parts.append(html_table(("test", "accepted", "kept out"), rows))
     parts.append(_steps(steps))
     return "".join(parts)
+
+
+def threshold_line(point: OperatingPoint) -> str:
+    """Return in one line what is promised, or why nothing is."""
+    certificate = point.certificate
+    if certificate:
+        return (
+            f"{point.model.name}: recall ≥ {format_target(certificate.min_recall)} certified at "
+            f"{format_confidence(point.request.confidence)}, accept below "
+            f"{certificate.threshold:.6g}"
+        )
+    return f"{point.model.name}: {point.refusal or 'a threshold given by hand'}"
 
 
 def bundle_html(exported: Exported) -> str:

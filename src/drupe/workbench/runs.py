@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from drupe.training.presets import experiment_file
 from drupe.training.run import OnEpoch, train_run
 from drupe.training.saved import evaluate_run
 from drupe.training.tracking.following import followed
-from drupe.workbench.html import bundle_html, run_html, threshold_html
+from drupe.workbench.html import bundle_html, run_html, threshold_html, threshold_line
 from drupe.workbench.progress_display import progress_on
 
 Drawing = bool | Progress
@@ -96,6 +96,9 @@ class Threshold:
         """Return the document of ``drupe threshold``."""
         return {**self.point.to_json(), "next_steps": [step.to_json() for step in self.steps]}
 
+    def __repr__(self) -> str:
+        return f"<Threshold of {threshold_line(self.point)}>"
+
     def _repr_html_(self) -> str:
         return threshold_html(self.point, self.steps)
 
@@ -105,7 +108,7 @@ class Bundle:
     """A bundle that was written, and how its functions were found equal to what was tested."""
 
     folder: Path
-    exported: Exported
+    exported: Exported = field(repr=False)
 
     def _repr_html_(self) -> str:
         return bundle_html(self.exported)

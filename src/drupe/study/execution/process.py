@@ -59,7 +59,8 @@ class CommandProcess:
         )
         if _CAN_FORK:
             resource_tracker.ensure_running()  # the server's start would, and unblock SIGINT
-        with _WithoutMain(), _BlockedInterrupt():  # inherited: Ctrl-C in a terminal ends this process alone
+        # What is blocked is inherited: Ctrl-C in a terminal ends this process alone.
+        with _WithoutMain(), _BlockedInterrupt():
             self._start()
 
     def _start(self) -> None:
