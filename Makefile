@@ -1,5 +1,5 @@
-# `make study` trains, judges and compares; `make test` runs the tests; `make docs` builds the
-# documentation into site/. All need Python and make.
+# `make study` trains, judges and compares; `make test` runs the quick tests, `make test-all` all but
+# those of minutes; `make docs` builds the documentation into site/. All need Python and make.
 #     make study                                the synthetic set, generated here
 #     make study DATA=crops                     a folder crops/{train,val}/CLASS, or crops/CLASS
 #     make study DATA=crops STUDY=my.yaml       another study
@@ -13,11 +13,18 @@ SYNTHETIC := synthetic-cherries
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile -c constraints.txt
 
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# The share that is asked for is that of both suites together.
+ifdef COVERAGE
+COUNTED := --cov --cov-report= --cov-fail-under=0
+COUNTED_TOO := $(COUNTED) --cov-append
+endif
+
 # Containers often forbid Python to keep compiled modules. PyTorch has thousands, and without
 # them every command would start 15 seconds late.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: study test test-slow lint docs release lock
+.PHONY: study test test-all test-slow test-thorough coverage lint docs release lock
 .DELETE_ON_ERROR:
 
 # What is recommended becomes a bundle. That nothing can be recommended (exit code 1) is an answer.
@@ -32,9 +39,23 @@ study: $(VENV)/installed-train $(SYNTHETIC)/truth.json
 	@echo "On your own crops: make study DATA=my/crops"
 endif
 
-# Fails below the coverage that pyproject.toml asks for; lines: `python -m coverage report -m`.
+# The quick tests. They say what they didn't try.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=
+	$(PYTEST) $(COUNTED)
+
+# Those that take longer, or a browser, a cluster, a tracker.
+test-thorough: $(VENV)/installed-dev
+	$(PYTEST) -m 'thorough and not slow' $(COUNTED_TOO)
+
+# Both, with the lines that they reach counted.
+test-all:
+	$(MAKE) test COVERAGE=1
+	$(MAKE) test-thorough COVERAGE=1
+	$(MAKE) coverage
+
+# Less than pyproject.toml asks for is an error; lines: `python -m coverage report -m`.
+coverage: $(VENV)/installed-dev
+	$(BIN)/python -m coverage report
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -7,6 +7,24 @@ from typing import Any
 
 import pytest
 
+from parts import (
+    pytest_deselected,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
+
+__all__ = [
+    "pytest_deselected",
+    "pytest_make_collect_report",
+    "pytest_runtest_makereport",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+    "pytest_testnodedown",
+]
+
 # As the command line does, before anything loads torch: spinning threads crawl on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -62,6 +80,18 @@ def uri(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return f"sqlite:///{shutil.copy(empty_mlflow, tmp_path)}"
 
 
+LONGEST = (
+    "docs/test_pages_run",
+    "reporting/test_notebook_runs",
+    "reporting/test_browser",
+    "deployment/test_graph",
+    "deployment/test_image_kinds",
+    "deployment/test_export",
+    "training/test_processes",
+)
+"""Files that one process works on for minutes: none is to be begun when the other is at its end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the pages first: one process takes longest for them, and none is to wait at the end."""
-    items.sort(key=lambda item: "test_pages_run" not in item.nodeid)
+    """Run the longest files first."""
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONGEST))

@@ -86,6 +86,7 @@ def test_a_value_where_a_mapping_belongs_does_not_vanish(tmp_path) -> None:
         load_experiment(path, {"data": {"root": "there"}})
 
 
+@pytest.mark.thorough
 def test_a_message_is_never_as_long_as_a_mistake(tmp_path) -> None:
     path = tmp_path / "long.yaml"
     unknown = "".join(f"key{number}: 1\n" for number in range(20_000))

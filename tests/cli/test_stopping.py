@@ -13,7 +13,10 @@ import pytest
 from drupe.cli.stopping import Terminated, stopping_signal
 from processes import all_gone, children_of
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them"),
+]
 
 TRAIN = (
     *("train", "tiny.yaml", "--data", "crops", "--out", "run", "--resume"),

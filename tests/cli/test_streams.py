@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full and a POSIX shell")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(sys.platform != "linux", reason="/dev/full and a POSIX shell"),
+]
 
 AUDIT = "data audit crops"
 

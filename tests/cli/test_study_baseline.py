@@ -11,6 +11,8 @@ import torch
 from drupe.models.geometry import Geometry
 from drupe.models.network import build_network
 
+pytestmark = pytest.mark.thorough
+
 STUDY = """
 study: small
 question: Does a new network beat the old one?

@@ -11,6 +11,8 @@ import pytest
 from drupe.evaluation.predictions_csv import read_predictions
 from drupe.reporting.study_files import read_study_files
 
+pytestmark = pytest.mark.thorough
+
 STUDY = """
 study: small
 seeds: [1, 2]

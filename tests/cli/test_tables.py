@@ -46,6 +46,7 @@ def train(drupe, tmp_path: Path, *words: str | Path):
     return drupe("train", "tiny.yaml", *TINY, "--out", "run", "--store", "store", *words)
 
 
+@pytest.mark.thorough
 def test_a_table_from_the_audit_to_the_line(drupe, crops: Path, tmp_path: Path) -> None:
     week46 = shutil.copytree(crops / "week46", tmp_path / "week46")
     named = week46 / "labels.csv"
@@ -83,6 +84,7 @@ def test_a_table_from_the_audit_to_the_line(drupe, crops: Path, tmp_path: Path) 
     assert json.loads(decided.stdout)["images"] == 60
 
 
+@pytest.mark.thorough
 def test_several_folders_are_one_dataset(drupe, crops: Path, tmp_path: Path) -> None:
     both = (crops / "week46", crops / "week47" / "labels.csv")
     audited = drupe("data", "audit", *both, "--store", "store", "--json")

@@ -10,6 +10,7 @@ from drupe.deployment.backends import available, installed, open_session, runs_h
 from drupe.errors import InputError, MissingExtraError
 
 
+@pytest.mark.thorough
 def test_bf16_is_run_only_by_a_processor_that_has_it(bundle, crops) -> None:
     assert runs_here("onnxruntime", "fp32")
     assert not runs_here("onnxruntime", "bf16")

@@ -40,6 +40,7 @@ def test_a_bundle_verifies_where_it_was_made(bundle) -> None:
     assert [one.passed for one in verify_bundle(bundle)] == [True, True]
 
 
+@pytest.mark.thorough
 def test_a_quantised_bundle_verifies_and_runs_what_is_asked(quantised) -> None:
     assert [one.passed for one in verify_bundle(quantised.bundle)] == [True] * (4 + COMPUTES_BF16)
     classifier = load(quantised.bundle, backend="onnxruntime", precision="int8")

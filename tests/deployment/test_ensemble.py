@@ -27,6 +27,8 @@ from drupe.training.ensemble import EnsembleRequest, make_ensemble
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
 
+pytestmark = pytest.mark.thorough
+
 REQUEST = Request(min_recall=0.8, confidence=0.8)
 MEMBERS = {
     "A": {

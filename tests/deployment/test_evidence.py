@@ -27,6 +27,8 @@ from drupe.progress import silent
 from drupe.runs.evaluation_file import record_certificate
 from drupe.training.fresh import calibrate_on_fresh
 
+pytestmark = pytest.mark.thorough
+
 LOOSE = Request(min_recall=0.8, confidence=0.8)
 
 

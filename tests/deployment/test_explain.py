@@ -13,6 +13,8 @@ from drupe.deployment.explain import explain
 from drupe.deployment.runtime import load
 from drupe.errors import InputError
 
+pytestmark = pytest.mark.thorough
+
 SIDE = 64
 
 

@@ -25,6 +25,8 @@ from drupe.training.preparation import prepare_data
 from drupe.training.run import train_run
 from drupe.training.saved import load_network
 
+pytestmark = pytest.mark.thorough
+
 COMPUTES_BF16 = runs_here("openvino", "bf16")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from drupe.deployment.backends import runs_here
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
+pytestmark = [pytest.mark.thorough, pytest.mark.skipif(sys.platform != "linux", reason="forks")]
 
 PROGRAM = """
 import atexit, os, signal, sys

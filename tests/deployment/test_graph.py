@@ -14,6 +14,8 @@ from drupe.deployment.graph import export_graph
 from drupe.models.geometry import Geometry
 from drupe.models.network import InputRange, InputScale, Network, build_network
 
+pytestmark = pytest.mark.thorough
+
 
 def network_of(architecture: str, input_range: InputRange = "raw", **seen):
     torch.manual_seed(0)

@@ -23,6 +23,8 @@ from drupe.evaluation.predictions_csv import read_predictions
 from drupe.training.config import validate_experiment
 from drupe.training.run import train_run
 
+pytestmark = pytest.mark.thorough
+
 REQUEST = Request(min_recall=0.8, confidence=0.8)
 BACKENDS = ("onnxruntime", "openvino")
 

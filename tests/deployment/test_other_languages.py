@@ -14,6 +14,8 @@ from PIL import Image
 
 from drupe.deployment.manifest import read_manifest
 
+pytestmark = pytest.mark.thorough
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TO = 1e-5
 

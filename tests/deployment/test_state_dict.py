@@ -21,6 +21,8 @@ from drupe.progress import silent
 from drupe.training.imported import ImportRequest, import_checkpoint
 from drupe.training.saved import InputContract, NetworkMetadata
 
+pytestmark = pytest.mark.thorough
+
 TEMPERATURE = 1.7
 
 

@@ -37,6 +37,8 @@ from drupe.training.saved import load_network
 from drupe.training.type_fitting import read_types
 from run_files import without_types
 
+pytestmark = pytest.mark.thorough
+
 TYPES = ("pit", "split", "stem")
 REQUEST = Request(min_recall=0.5, confidence=0.8)
 

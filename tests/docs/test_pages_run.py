@@ -26,6 +26,8 @@ from drupe.tuning.space import parse_space
 from page_blocks import PAGES, Block, all_blocks, commands
 from page_folder import PageFolder, Pages, Printed
 
+pytestmark = pytest.mark.thorough
+
 C_SHARP = 'using var session = new InferenceSession("cherries.bundle/fp32.onnx");'
 
 NOT_RUN = {

@@ -23,7 +23,7 @@ from drupe.reporting.study_files import read_study_files
 from run_files import predictions
 from study_folder import renamed, write_study_run, write_verdict
 
-pytestmark = needs_browser
+pytestmark = [pytest.mark.thorough, needs_browser]
 
 CLASSES = ("clean", '<script>document.title="stolen"</script>')
 HOSTILE_PATH = 'val/"><img src=x onerror="document.title=`stolen`">,é🍒\'.png'

@@ -15,7 +15,7 @@ from drupe.reporting.explorer import ExplorerRun, _packed, lower_bound_tables
 from node import needs_node, run_js
 from run_files import predictions
 
-pytestmark = needs_node
+pytestmark = [pytest.mark.thorough, needs_node]
 
 
 def packed(table: Predictions) -> dict[str, str]:

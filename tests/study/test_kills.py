@@ -17,7 +17,10 @@ import pytest
 from drupe.runs.record import read_record
 from processes import all_gone, children_of
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 
 STUDY = """
 study: killed

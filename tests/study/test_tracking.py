@@ -24,6 +24,8 @@ import mlflow
 
 from drupe.training.tracking.mlflow_runs import MlflowRuns
 
+pytestmark = pytest.mark.thorough
+
 
 def follow(
     uri: str, warn: Warn, tasks: list[Task], *states: dict[str, str]

@@ -13,6 +13,8 @@ from drupe.runs.items import ItemChanges, read_items
 from drupe.runs.record import read_record
 from drupe.training.run import train_run
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def crops(tmp_path: Path) -> Path:

@@ -15,6 +15,8 @@ import yaml
 from drupe.runs.record import read_record
 from drupe.training.tensor_file import load_tensors
 
+pytestmark = pytest.mark.thorough
+
 EPOCHS = 12
 
 

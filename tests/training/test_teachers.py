@@ -17,6 +17,8 @@ from drupe.training.preparation import prepare_data
 from drupe.training.run import train_run
 from drupe.training.teachers import soft_targets
 
+pytestmark = pytest.mark.thorough
+
 TEACHER = {"recipes": ["self"], "folds": 2, "share": 0.4}
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from drupe.models.geometry import Geometry
 from drupe.training.config import validate_experiment
 from drupe.tuning.latency import latency_key, measure_latency, slowness
@@ -9,6 +11,7 @@ CONFIG = validate_experiment(
 )
 
 
+@pytest.mark.thorough
 def test_a_network_is_timed_without_weights_or_training() -> None:
     small, large = (measure_latency(CONFIG, Geometry(64, views=views)) for views in (1, 8))
     assert 0 < small < large < 10_000

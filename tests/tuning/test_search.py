@@ -25,6 +25,8 @@ from drupe.tuning.search import Budget, run_search
 from study_files import FakeExecutor
 from tune_files import BEST_RATE, KilledExecutor, learns, tiny_search
 
+pytestmark = pytest.mark.thorough
+
 Does = Callable[[Job], int]
 
 

@@ -54,6 +54,7 @@ def test_a_study_takes_15_lines() -> None:
         assert step in study.source
 
 
+@pytest.mark.thorough
 def test_every_cell_runs(execute: ModuleType, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "DRUPE_STORE"}
     search = os.pathsep.join([str(REPOSITORY / "src"), environment.get("PYTHONPATH", "")])

@@ -6,6 +6,8 @@ import pytest
 
 import drupe
 
+pytestmark = pytest.mark.thorough
+
 STUDY = """
 study: small
 question: Does smoothing help?

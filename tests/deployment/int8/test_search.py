@@ -8,6 +8,8 @@ from drupe.deployment.backends import open_session
 from drupe.deployment.int8 import search
 from drupe.deployment.int8.search import LayerSearch
 
+pytestmark = pytest.mark.thorough
+
 BACKENDS = ("onnxruntime", "openvino")
 
 

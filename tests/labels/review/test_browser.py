@@ -25,7 +25,10 @@ from drupe.reporting.pdf import find_browser
 from review_files import nominees, request, small_queue, write_crops
 
 BROWSER = find_browser()
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="Chromium not found: apt install chromium")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(BROWSER is None, reason="Chromium not found: apt install chromium"),
+]
 AS_ROOT = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 PATIENCE = 60_000
 HOSTILE = '"><img src=x onerror="document.title=`stolen`">'

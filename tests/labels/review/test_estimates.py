@@ -37,6 +37,7 @@ def population(count: int):
     return [scored[index] for index in order], truth
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("controls", [25, 60])
 def test_estimates_of_a_thousand_reviews(controls: int) -> None:
     ranked, truth = population(180)

@@ -136,6 +136,7 @@ def test_a_decision_that_can_not_be_logged_does_not_go_out(tmp_path, monkeypatch
     assert len(found.notes) == 2
 
 
+@pytest.mark.thorough
 def test_killed_at_100_random_moments_nothing_that_went_out_is_missing(tmp_path) -> None:
     random = np.random.default_rng(0)
     seen = 0
@@ -169,6 +170,7 @@ def test_killed_at_100_random_moments_nothing_that_went_out_is_missing(tmp_path)
     assert 90 <= len(unclean) <= 100  # a few are killed while a file is closed and begun
 
 
+@pytest.mark.thorough
 def test_after_a_power_cut_at_most_the_unsynced_tail_is_missing(tmp_path) -> None:
     random = np.random.default_rng(1)
     for trial in range(40):

@@ -12,6 +12,8 @@ import pytest
 from drupe.study.execution.process import CommandProcess
 from processes import all_gone, status
 
+pytestmark = pytest.mark.thorough
+
 STUDY = "{study: one, experiments: [{id: A, config: {model: {architecture: test_resnet}}}]}"
 
 

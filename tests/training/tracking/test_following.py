@@ -18,6 +18,8 @@ from drupe.training.tracking.settings import Tracking
 from drupe.training.tracking.tracked_run import TrackedRun
 from tracked_runs import refuse_to_warn, write_finished
 
+pytestmark = pytest.mark.thorough
+
 TINY: dict[str, Any] = {
     "name": "tiny",
     "model": {"architecture": "test_resnet", "pretrained": False},

@@ -12,6 +12,8 @@ pytest.importorskip("ray", reason="needs drupe[ray]")
 from drupe.study.execution.ray import cluster as ray_cluster
 from drupe.study.execution.ray.cluster import Share, connect, total_runs
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:

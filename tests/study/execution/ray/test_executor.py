@@ -30,6 +30,8 @@ from drupe.study.execution.ray import cluster as ray_cluster
 from drupe.study.execution.ray.executor import PATIENCE_SECONDS, RayExecutor, _Remote
 from ray_nodes import TwoNodes, start_two_nodes
 
+pytestmark = pytest.mark.thorough
+
 STUDY: dict[str, Any] = {
     "study": "cluster",
     "criteria": {"recall": 0.8, "accuracy": 0.6},
