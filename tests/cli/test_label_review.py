@@ -155,7 +155,7 @@ def test_ctrl_c_ends_and_the_same_command_goes_on(crops, tmp_path) -> None:
     second.process.communicate()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_killed_20_times_at_random_no_answer_is_lost(crops, tmp_path) -> None:
     options = ("--suspects", "0", "--controls", "24", "--repeats", "12")
     chance = random.Random(1)

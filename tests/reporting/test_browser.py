@@ -124,7 +124,6 @@ def explorer_texts(page: Any, names: list[str]) -> dict[str, str]:
     return {name: page.locator(f"#explorer-{name}").inner_text() for name in names}
 
 
-@pytest.mark.slow
 def test_the_explorer_shows_pythons_figures_at_25_thresholds(page, study):
     page.select_option("#explorer-run", "1")
     page.check("#explorer-review")
@@ -139,7 +138,6 @@ def test_the_explorer_shows_pythons_figures_at_25_thresholds(page, study):
         assert explorer_texts(page, list(expected)) == expected, (low, high)
 
 
-@pytest.mark.slow
 def test_load_follows_the_prevalence(page, study):
     page.fill("#explorer-low", "0.5")
     page.fill("#explorer-prevalence", "2")
@@ -155,7 +153,6 @@ def test_load_follows_the_prevalence(page, study):
     assert page.get_attribute("#explorer-prevalence", "aria-invalid") == "true"
 
 
-@pytest.mark.slow
 def test_an_uncertified_threshold_is_visibly_so_and_the_keyboard_moves_it(page):
     state = "#explorer-certificate"
     assert page.get_attribute(state, "data-state") == "certified"
@@ -168,7 +165,6 @@ def test_an_uncertified_threshold_is_visibly_so_and_the_keyboard_moves_it(page):
     assert page.get_attribute(state, "data-state") == "certified"
 
 
-@pytest.mark.slow
 def test_what_is_exported_is_what_audit_takes(page, tmp_path):
     page.select_option("#gallery-at", "half")
     card = page.locator(".mistake").filter(has_text=HOSTILE_PATH)
@@ -195,7 +191,6 @@ def test_what_is_exported_is_what_audit_takes(page, tmp_path):
     assert fixes.exclude
 
 
-@pytest.mark.slow
 def test_filters_narrow_the_gallery(page, study):
     page.select_option("#gallery-at", "half")
     page.select_option("#gallery-kind", "miss")
@@ -214,7 +209,6 @@ def test_filters_narrow_the_gallery(page, study):
     assert page.locator(".mistake:visible").count() == np.count_nonzero(wrong.any(axis=0))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("low", [0.5, 0.2, 0.031])
 def test_the_gallery_follows_the_explorer(page, study, low):
     page.select_option("#explorer-run", "1")
@@ -229,7 +223,6 @@ def test_the_gallery_follows_the_explorer(page, study, low):
     assert set(shown) == {table.paths[place] for place in np.flatnonzero(missed)}
 
 
-@pytest.mark.slow
 def test_a_day_on_the_line_follows_its_speed(page, study):
     page.fill("#explorer-low", "0.5")
     page.fill("#explorer-prevalence", "2")
@@ -244,7 +237,6 @@ def test_a_day_on_the_line_follows_its_speed(page, study):
         assert float(shown) == pytest.approx(expected, rel=5e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
 def test_nothing_overflows_and_axe_finds_nothing_serious(chromium, study, scheme, width):
@@ -270,7 +262,6 @@ def test_nothing_overflows_and_axe_finds_nothing_serious(chromium, study, scheme
     context.close()
 
 
-@pytest.mark.slow
 def test_a_drag_is_answered_within_50_ms_on_50_000_items(chromium, tmp_path):
     folder = tmp_path / "runs" / "large"
     write_study_run(folder, "A", 1, test=predictions(50_000, 5))
@@ -298,7 +289,6 @@ def test_a_drag_is_answered_within_50_ms_on_50_000_items(chromium, tmp_path):
     page.close()
 
 
-@pytest.mark.slow
 def test_the_pdf_holds_several_pages(study, tmp_path):
     target = tmp_path / "report.pdf"
     write_pdf(study / "report.html", target)
@@ -307,7 +297,6 @@ def test_the_pdf_holds_several_pages(study, tmp_path):
     assert len(re.findall(rb"/Type\s*/Page\b", content)) >= 5
 
 
-@pytest.mark.slow
 def test_a_crop_is_enlarged_and_its_channels_told_apart(chromium, small_synthetic, tmp_path):
     crops = sorted((small_synthetic / "val").rglob("*.png"))
     paths = [path.relative_to(small_synthetic).as_posix() for path in crops]

@@ -132,7 +132,6 @@ def started(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): record["started"] for path, record in records.items()}
 
 
-@pytest.mark.slow
 def test_a_smoke_test_runs_from_top_to_bottom_and_a_second_time_resumes(run, tmp_path) -> None:
     first = run(SMOKE=True)
 
@@ -161,7 +160,6 @@ def test_a_smoke_test_runs_from_top_to_bottom_and_a_second_time_resumes(run, tmp
     assert "EXP-003A seed 1: running" in printed(second, "experiments-exp-003a-exp-003b")
 
 
-@pytest.mark.slow
 def test_in_colab_results_are_on_the_drive_whatever_becomes_of_the_session(run, tmp_path) -> None:
     drive = tmp_path / "drive"
     settings = {"MOUNT": str(drive), "ALLOW_CPU": True, "LOCAL": str(tmp_path / "session 1")}
@@ -184,7 +182,6 @@ def test_in_colab_results_are_on_the_drive_whatever_becomes_of_the_session(run, 
     assert not (tmp_path / "drupe-notebook").exists()
 
 
-@pytest.mark.slow
 def test_without_a_gpu_the_notebook_stops_before_anything_is_trained(run, tmp_path) -> None:
     with pytest.raises(CellExecutionError, match="no GPU: BASE, EXP-002A"):
         run()

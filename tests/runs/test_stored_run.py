@@ -43,7 +43,7 @@ def test_what_is_written_again_is_the_same_but_for_keys_that_came_later(run: Run
     read_evaluation(run.path).write(run.path)
 
     came_later = {"resolution": None, "teacher": None, "ancestor": None, "members": []}
-    came_later |= {"changes": None, "results": None}
+    came_later |= {"augment": None, "changes": None, "results": None}
     record_before["data"] |= {"passed_over": [], "fixes": None, "notes": []}
     assert json.loads(run.record.read_text()) == record_before | came_later
     came_later = {

@@ -89,7 +89,6 @@ def workers_of(study: int) -> list[int]:
     return [worker for child in children_of(study) for worker in children_of(child)]
 
 
-@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_verdict(tmp_path, small_synthetic) -> None:
     chance = random.Random(SEED)
     calm = Study(tmp_path / "calm", small_synthetic)

@@ -64,7 +64,6 @@ def test_a_run_killed_in_the_middle_ends_in_the_same_weights(experiment, store, 
     assert_same_weights(whole, cut)
 
 
-@pytest.mark.slow
 def test_ten_random_kills(experiment, store, tmp_path):
     whole = tmp_path / "whole"
     started = time.monotonic()

@@ -186,7 +186,6 @@ print(process.exit_code)
     starter.stdout.close()
 
 
-@pytest.mark.slow
 def test_what_is_loaded_before_a_fork_does_not_look_for_a_gpu() -> None:
     """A copy could not use one that its original has begun to use."""
     code = """
