@@ -17,7 +17,7 @@ from node import needs_node, run_js
 from run_files import predictions
 from study_folder import write_study_run
 
-pytestmark = needs_node
+pytestmark = [pytest.mark.thorough, needs_node]
 
 LANES = ("accept", "review", "reject")
 SHOWN_BY_THE_PAGE = """

@@ -130,6 +130,7 @@ def test_a_run_without_its_network_is_an_error(deployed, tmp_path):
         build_run_report([copied], None, store, explain=copied)
 
 
+@pytest.mark.thorough
 @needs_browser
 def test_the_heatmap_of_an_enlarged_crop_is_switched_on_and_off(
     chromium, report, heatmaps, tmp_path

@@ -194,6 +194,7 @@ def test_a_clean_set_has_a_short_page(tmp_path, make_clean):
     assert "Every file in the folder was taken." in html
 
 
+@pytest.mark.thorough
 @needs_browser
 def test_chosen_fixes_are_exported_once_and_can_be_applied(
     chromium, crops, page, found, tmp_path

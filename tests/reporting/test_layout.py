@@ -19,7 +19,7 @@ from drupe.runs.evaluation_file import record_certificate
 from run_files import predictions
 from study_folder import renamed, write_study_run, write_verdict
 
-pytestmark = needs_browser
+pytestmark = [pytest.mark.thorough, needs_browser]
 
 LONG = "a-long-name-without-a-space-as-cameras-give-them-2026-03-02T10-11-12-lane-4"
 PAGES = ("study", "run", "change", "audit")
