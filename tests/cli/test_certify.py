@@ -7,6 +7,8 @@ import pytest
 
 from onnx_files import classifier
 
+pytestmark = pytest.mark.thorough
+
 ASKED = ("--scale", "0..1", "--min-recall", "0.6", "--confidence", "0.6", "--out", "bundle")
 
 

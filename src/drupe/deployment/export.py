@@ -170,8 +170,7 @@ def export_run(
     provenance = provenance_of(run, record, metadata.architecture, evidence)
     if state_dict:
         _add_state_dict(files, provenance, network, metadata, evidence, evaluation, progress)
-    sizes = sizes_of(graphs)
-    told = types.output if types else None
+    sizes, told = sizes_of(graphs), types.output if types else None
     decides = Decides.of(metadata, network)
     seen = (evidence, record, decides, evaluation, provenance, sizes, frames, told)
     shown = _add_heatmaps(files, evaluation, graphs, evidence, threads) if explain else ()

@@ -258,8 +258,8 @@ class _Session:
             precision,
             world,
             None if targets is None else targets.defect,
-            data.dataset.weights,
-            augment,
+            weights=data.dataset.weights,
+            own_augmentation=augment,
         )
 
 

@@ -36,6 +36,8 @@ from drupe.training.config import validate_experiment
 from drupe.training.saved import evaluate_run
 from onnx_files import changed, classifier
 
+pytestmark = pytest.mark.thorough
+
 
 def pictures(root: Path, run: Path) -> np.ndarray:
     """Return the test images as they lie on the disk, uint8 [N, H, W, 3]."""
