@@ -41,11 +41,22 @@ def test_what_needs_a_run_says_what_it_got(quick, tmp_path) -> None:
 
 
 def test_a_key_of_a_study_is_sent_there(quick, tmp_path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "model: {architecture: test_resnet}\ncriteria: {recall: 0.9}\n"
+    )
+    done = quick("train", "mine.yaml", "--data", "crops")
+    assert done.code == 2
+    assert "criteria: belongs into a study's file (drupe study run)" in done.stderr
+    assert "did you mean" not in done.stderr
+
+
+def test_a_misspelt_tracker_is_corrected(quick, tmp_path) -> None:
+    """A training is tracked as a study is; the key is no mistake for ``training``."""
     (tmp_path / "mine.yaml").write_text("model: {architecture: test_resnet}\ntracking: {uri: x}\n")
     done = quick("train", "mine.yaml", "--data", "crops")
     assert done.code == 2
-    assert "tracking: belongs into a study's file (drupe study run)" in done.stderr
-    assert "did you mean" not in done.stderr
+    assert "tracking.uri: unknown key" in done.stderr
+    assert "training" not in done.stderr
 
 
 def test_keys_of_a_study_are_those_of_the_code() -> None:

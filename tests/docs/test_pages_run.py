@@ -39,6 +39,14 @@ NOT_RUN = {
         "--reviewer ann --type pit --type stem",
     ): "waits for people; the page goes on without them",
     ("docs/tuning.md", "drupe tune balanced --data crops"): "90 runs; the page goes on with fewer",
+    (
+        "docs/inspection_engineer.md",
+        "drupe labels review $RUN/labels.csv --out review --reviewer ann",
+    ): "waits for a person",
+    (
+        "docs/ml_engineer.md",
+        "drupe tune balanced --data synthetic-cherries --trials 20",
+    ): "20 trials; the page of searches has one that is run",
     ("docs/python.md", "import wandb"): "takes an account elsewhere",
     ("docs/studies.md", "pip install 'drupe[ray]'"): "installs from a network; needs a Ray cluster",
 }

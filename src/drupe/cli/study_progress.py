@@ -143,13 +143,14 @@ def print_checked(found: Checked) -> None:
         for one in found.expectations
     ]
     print_fitting(("", "network", "size", "weights", "runs", "each", "disk"), rows)
-    print_line(
-        f"\nTraining all of it one after another: about {duration(found.seconds)}, in fp32; "
-        f"disk {found.megabytes:,.0f} of {found.free_megabytes:,.0f} MB free"
+    print_line("")
+    print_prose(
+        f"Training all of it one after another: about {duration(found.seconds)}, in fp32; "
+        f"disk {found.megabytes:,.0f} of {found.free_megabytes:,.0f} MB free."
     )
     proofs = ((one.experiment, str(one.provable)) for one in found.expectations if one.provable)
     for said, names in names_by_text(proofs).items():
-        print_line(f"{', '.join(names)}: {said}")
+        print_prose(f"{', '.join(names)}: {said}.")
     shares = ((one.experiment, one.provable.shares) for one in found.expectations if one.provable)
     for said, names in names_by_text(shares).items():
         print_prose(f"{', '.join(names)}: {said}.")

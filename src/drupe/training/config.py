@@ -364,7 +364,7 @@ class ExperimentConfig(Section):
 STUDY_KEYS = frozenset(
     (
         *("study", "question", "seeds", "confidence", "margin", "retries", "criteria", "baseline"),
-        *("tracking", "defaults", "experiments", "comparisons"),
+        *("defaults", "experiments", "comparisons"),
     )
 )
 """Keys of a study's file alone."""
