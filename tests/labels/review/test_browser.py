@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from browser import PATIENCE, needs_browser
 from drupe.data.discover import discover
 from drupe.data.overlay import active_fixes
 from drupe.data.synthetic.generation import synthesise
@@ -21,27 +22,11 @@ from drupe.labels.review.application import apply_review
 from drupe.labels.review.page import lone_page
 from drupe.labels.review.preparation import open_queue
 from drupe.labels.review.queue import ReviewQueue, draw_queue, order_for
-from drupe.reporting.pdf import find_browser
 from review_files import nominees, request, small_queue, write_crops
 
-BROWSER = find_browser()
-pytestmark = [
-    pytest.mark.thorough,
-    pytest.mark.skipif(BROWSER is None, reason="Chromium not found: apt install chromium"),
-]
-AS_ROOT = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-PATIENCE = 60_000
+pytestmark = [pytest.mark.thorough, needs_browser]
 HOSTILE = '"><img src=x onerror="document.title=`stolen`">'
 PROGRESS = re.compile(r"^(\d+) of (\d+)")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Any:
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=BROWSER, args=AS_ROOT, timeout=PATIENCE)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
