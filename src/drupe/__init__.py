@@ -59,7 +59,7 @@ __all__ = [
     "train",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LOADED_WHEN_USED = {
     "Candidate": "evaluation.comparison",
