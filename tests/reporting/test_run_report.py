@@ -11,6 +11,8 @@ import pytest
 from drupe.errors import InputError
 from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.operating_point import Request, operating_point
+from drupe.reporting import run_section
+from drupe.reporting.pictures import Pictures
 from drupe.reporting.report import build_run_report, render
 from drupe.reporting.targets import find_target
 from drupe.runs.evaluation_file import record_certificate
@@ -40,12 +42,26 @@ def test_a_run_answers_with_its_certificate_and_what_holds_it(run, tmp_path) -> 
     assert answer.test == point.test.counts
     assert len(answer.holders) == point.certificate.misses_allowed + 1
     # The threshold lies at the highest of those that hold it.
-    assert answer.holders[-1][1] == pytest.approx(point.certificate.threshold, abs=1e-3)
-    assert [score for _, score in answer.holders] == sorted(score for _, score in answer.holders)
+    assert answer.holders[-1].score == pytest.approx(point.certificate.threshold, abs=1e-3)
+    scores = [one.score for one in answer.holders]
+    assert scores == sorted(scores)
     html = render(report)
     assert "Certified: recall ≥ 95 %" in html
     assert "drupe labels rank --run" in html
     assert "There is no verdict yet" not in html
+
+
+def test_what_holds_the_threshold_is_seen(run, tmp_path, monkeypatch) -> None:
+    certify(run, Request(min_recall=0.95))
+    drawn = "data:image/webp;base64,{}".format
+    monkeypatch.setattr(Pictures, "of", lambda self, path: drawn(path))
+    monkeypatch.setattr(run_section, "SHOWN_HOLDERS", 2)
+    report = build_run_report([run], None, tmp_path)
+    (answer,) = report.answers
+    assert [one.picture for one in answer.holders] == [drawn(one.path) for one in answer.holders]
+    assert len(answer.holders) == 2
+    html = render(report)
+    assert all(drawn(one.path) in html for one in answer.holders)
 
 
 def test_a_run_without_a_certificate_says_what_gives_one(run, tmp_path) -> None:

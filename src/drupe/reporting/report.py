@@ -189,10 +189,11 @@ def build_run_report(
         study = replace(study, runs=(replace(run, certificate=bundle_certificate(bundle)),))
     commands = report_commands([str(run) for run in runs], _named(study, data), str(store))
     report = _report(study, data, store, commands)
-    answers = tuple(
-        run_answer(run, folder, bundle) for run, folder in zip(study.runs, runs, strict=True)
-    )
     pictures = _pictures(_reachable(study, data))
+    answers = tuple(
+        run_answer(run, folder, bundle, pictures)
+        for run, folder in zip(study.runs, runs, strict=True)
+    )
     change = before_after(study, common, pictures) if len(runs) > 1 else None
     heatmaps = None
     if explain:

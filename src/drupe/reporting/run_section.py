@@ -22,6 +22,19 @@ SHOWN_CHANGES = 60
 """Crops shown of those that two runs decide otherwise: misses first."""
 
 
+SHOWN_HOLDERS = 24
+"""Calibration defects shown of those that hold a threshold, the lowest scores."""
+
+
+@dataclass(frozen=True)
+class ThresholdHolder:
+    """A calibration defect that a threshold rests on; picture: None where there is none."""
+
+    path: str
+    score: float
+    picture: str | None
+
+
 @dataclass(frozen=True)
 class RunAnswer:
     """The promise of one run, and what it costs.
@@ -29,7 +42,7 @@ class RunAnswer:
     ``certificate``: what the run records, or the bundle; None: nothing was certified, and
     ``refusal`` says why nothing can be, if it can't. ``test``: decisions on its distinct test items
     there. ``holders``: the calibration defects that the threshold rests on, the lowest score first,
-    as (path, score).
+    at most :data:`SHOWN_HOLDERS`.
     ``bundle``: the manifest of the bundle that the report was asked for.
     """
 
@@ -39,7 +52,7 @@ class RunAnswer:
     refusal: str | None
     test: LaneCounts | None
     confidence: float
-    holders: tuple[tuple[str, float], ...]
+    holders: tuple[ThresholdHolder, ...]
     steps: tuple[NextStep, ...]
     bundle: Manifest | None = None
 
@@ -79,12 +92,14 @@ def bundle_certificate(bundle: Manifest) -> Certificate | None:
     return TypeAdapter(Certificate).validate_python(found) if found else None
 
 
-def run_answer(run: StudyRun, folder: Path, bundle: Manifest | None = None) -> RunAnswer:
+def run_answer(
+    run: StudyRun, folder: Path, bundle: Manifest | None, pictures: Pictures
+) -> RunAnswer:
     """Collect the answer of a run, with whatever certificate it has."""
     model, certificate = run.model, run.certificate
     refusal: str | None = None
     steps: tuple[NextStep, ...] = ()
-    holders: tuple[tuple[str, float], ...] = ()
+    holders: tuple[ThresholdHolder, ...] = ()
     request = request_for(certificate) if certificate else Request()
     if model.calibration is None:
         refusal = "it has no calibration items: it learnt from all training items"
@@ -96,7 +111,7 @@ def run_answer(run: StudyRun, folder: Path, bundle: Manifest | None = None) -> R
         else:
             refusal = str(point.refusal) if point.refusal else None
             steps = next_steps(point, str(folder))
-            holders = _holders(run)
+            holders = _holders(run, pictures)
     counts = None
     if certificate:
         low = Thresholds(certificate.threshold, certificate.threshold)
@@ -115,15 +130,20 @@ def run_answer(run: StudyRun, folder: Path, bundle: Manifest | None = None) -> R
     )
 
 
-def _holders(run: StudyRun) -> tuple[tuple[str, float], ...]:
+def _holders(run: StudyRun, pictures: Pictures) -> tuple[ThresholdHolder, ...]:
     certificate, split = run.certificate, run.model.calibration
     if certificate is None or split is None:
         return ()
     table = split.distinct
     defects = np.flatnonzero(table.is_defect)
     lowest = defects[np.argsort(table.scores[defects], kind="stable")]
-    held = lowest[: certificate.misses_allowed + 1].tolist()
-    return tuple((table.paths[place], float(table.scores[place])) for place in held)
+    held = lowest[: min(certificate.misses_allowed + 1, SHOWN_HOLDERS)].tolist()
+    return tuple(
+        ThresholdHolder(
+            table.paths[place], float(table.scores[place]), pictures.of(table.paths[place])
+        )
+        for place in held
+    )
 
 
 def before_after(study: StudyFiles, common: CommonItems, pictures: Pictures) -> BeforeAfter:
