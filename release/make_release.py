@@ -147,8 +147,14 @@ def audit(pinned: Path, program: Sequence[str] = (sys.executable, "-m", "pip_aud
         for one in packages
         if one.get("vulns")
     ]
-    print(f"pip-audit: {len(packages)} packages, {len(found)} with known vulnerabilities")
-    for line in [*found, *(f"{name}: could not be looked up" for name in unknown)]:
+    if len(unknown) == len(packages):
+        print(f"pip-audit: SKIPPED, none of {len(packages)} packages could be looked up")
+        return True
+    known = len(packages) - len(unknown)
+    print(f"pip-audit: {known} packages looked up, {len(found)} with known vulnerabilities")
+    if unknown:
+        print(f"  {len(unknown)} could not be looked up: {', '.join(unknown)}")
+    for line in found:
         print(f"  {line}")
     return not found
 

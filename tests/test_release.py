@@ -29,9 +29,9 @@ def test_a_known_vulnerability_ends_a_release(tmp_path, capsys) -> None:
     program = answering(tmp_path, json.dumps(document), code=1)
     assert audit(tmp_path / "constraints.txt", program) is False
     said = capsys.readouterr().out
-    assert "3 packages, 1 with known vulnerabilities" in said
+    assert "2 packages looked up, 1 with known vulnerabilities" in said
     assert "pillow 9.0: CVE-1, CVE-2" in said
-    assert "odd: could not be looked up" in said
+    assert "1 could not be looked up: odd" in said
 
 
 def test_no_known_vulnerability(tmp_path, capsys) -> None:
@@ -47,6 +47,13 @@ def test_a_database_out_of_reach_is_said(tmp_path, capsys, stdout: str) -> None:
     assert "SKIPPED, no database was reached; nothing is known (ConnectionError" in (
         capsys.readouterr().out
     )
+
+
+def test_where_nothing_could_be_looked_up_nothing_is_claimed(tmp_path, capsys) -> None:
+    document = {"dependencies": [{"name": "numpy", "skip_reason": "404"}]}
+    assert audit(tmp_path / "constraints.txt", answering(tmp_path, json.dumps(document))) is True
+    said = capsys.readouterr().out
+    assert said == "pip-audit: SKIPPED, none of 1 packages could be looked up\n"
 
 
 def test_sums_are_as_sha256sum_reads_them(tmp_path) -> None:
