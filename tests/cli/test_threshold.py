@@ -247,6 +247,43 @@ def test_a_miss_of_a_type_may_cost_less(quick, tmp_path) -> None:
     assert "--cost: needs --costs M,F,R" in alone.stderr
 
 
+def test_a_day_on_the_line_is_counted(quick, run) -> None:
+    asked = ("--low", "0.2", "--high", "0.6", "--prevalence", "0.02", "--costs", "40,0.1,0.5")
+    day = ("--per-hour", "36000", "--hours", "8")
+    document = json.loads(quick("threshold", run, *asked, *day, "--json").stdout)
+    lanes, found = document["test"]["lanes"], document["per_day"]
+    clean = sum(lanes[name] for name in ("clean_accepted", "clean_reviewed", "clean_rejected"))
+    defects = sum(
+        lanes[name] for name in ("defects_accepted", "defects_reviewed", "defects_rejected")
+    )
+    assert found["per"] == 288_000
+    assert found["misses"] == pytest.approx(288_000 * 0.02 * lanes["defects_accepted"] / defects)
+    wasted = 288_000 * 0.98 * lanes["clean_rejected"] / clean
+    assert found["false_rejects"] == pytest.approx(wasted)
+    assert found["cost"] == pytest.approx(
+        40 * found["misses"] + 0.1 * wasted + 0.5 * found["reviews"]
+    )
+    said = " ".join(quick("threshold", run, *asked, *day).stdout.split())
+    assert f"A day of 288,000 items: {found['misses']:,.0f} misses (at most " in said
+    assert f" of which {wasted:,.0f} clean, cost {found['cost']:,.0f}." in said
+    assert "A day of" not in quick("threshold", run, *asked).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--per-hour", "36000"), "--per-hour: needs --prevalence P"),
+        (("--per-hour", "0", "--prevalence", "0.1"), "--per-hour: must be above 0"),
+        (("--per-hour", "nan", "--prevalence", "0.1"), "--per-hour: must be above 0"),
+        (("--per-hour", "9", "--hours", "25", "--prevalence", "0.1"), "--hours: must be above 0"),
+    ],
+)
+def test_a_day_that_there_is_not_is_refused(quick, run, words, message) -> None:
+    result = quick("threshold", run, *words)
+    assert result.code == 2
+    assert message in result.stderr
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "predictions/calibration.csv"])
 def test_nothing_is_certified_with_a_file_of_another_run(quick, run, tmp_path, name) -> None:
     other = write_run(tmp_path / "other", calibration=predictions(1000, 9, prefix="train"))

@@ -21,8 +21,13 @@ CHANGES_SET = ("as it is", "crops", "share", "cross-fit")
 """Kinds of calibration sets whose defects are told."""
 
 
-def print_operating_point(point: OperatingPoint, steps: Sequence[NextStep]) -> None:
-    """Print the thresholds, what they do on each split, what that means, and ways to more."""
+def print_operating_point(
+    point: OperatingPoint, steps: Sequence[NextStep], items_a_day: float | None = None
+) -> None:
+    """Print the thresholds, what they do on each split, what that means, and ways to more.
+
+    ``items_a_day`` says as well what a day of so many items brings, at the request's prevalence.
+    """
     request = point.request
     claim = f"recall ≥ {format_target(request.min_recall)}"
     sure = format_confidence(request.confidence)
@@ -75,6 +80,8 @@ def print_operating_point(point: OperatingPoint, steps: Sequence[NextStep]) -> N
             print_slices(figures.slices, f"distinct items of {name}, not accepted at the threshold")
     if request.prevalence is not None:
         _print_load(splits[-1], request.prevalence)
+        if items_a_day is not None:
+            _print_day(splits[-1], request.prevalence, items_a_day)
     _print_meaning(point, claim)
     _print_steps(steps)
 
@@ -172,10 +179,7 @@ def _print_load(split: tuple[str, SplitFigures], prevalence: float) -> None:
     load = figures.load
     assert load is not None
     cost = "" if load.cost is None else f", cost {load.cost:,.3g}"
-    caught = figures.counts.recall(figures.confidence, sides=1)
-    # Two digits, rounded up: a bound must not look tighter than it is.
-    digits = Context(prec=2, rounding=ROUND_CEILING)
-    at_most = float(digits.create_decimal(repr(1000 * prevalence * (1 - caught.low))))
+    at_most = _misses_at_most(figures, prevalence, load.per)
     print_line("")
     print_prose(
         f"Per 1,000 items with {format_percent(prevalence)} defects (rates of {name}): "
@@ -183,6 +187,25 @@ def _print_load(split: tuple[str, SplitFigures], prevalence: float) -> None:
         f"{load.reviews:.1f} reviews, {load.rejects:.1f} rejects "
         f"of which {load.false_rejects:.1f} clean{cost}."
     )
+
+
+def _print_day(split: tuple[str, SplitFigures], prevalence: float, items: float) -> None:
+    _, figures = split
+    assert figures.load is not None
+    day = figures.load.of_items(items)
+    cost = "" if day.cost is None else f", cost {day.cost:,.0f}"
+    print_prose(
+        f"A day of {items:,.0f} items: {day.misses:,.0f} misses (at most "
+        f"{_misses_at_most(figures, prevalence, items):,.0f}), {day.reviews:,.0f} reviews, "
+        f"{day.rejects:,.0f} rejects of which {day.false_rejects:,.0f} clean{cost}."
+    )
+
+
+def _misses_at_most(figures: SplitFigures, prevalence: float, items: float) -> float:
+    """Return the one-sided bound, two digits, rounded up: it must not look tighter than it is."""
+    caught = figures.counts.recall(figures.confidence, sides=1)
+    digits = Context(prec=2, rounding=ROUND_CEILING)
+    return float(digits.create_decimal(repr(items * prevalence * (1 - caught.low))))
 
 
 def _print_meaning(point: OperatingPoint, claim: str) -> None:

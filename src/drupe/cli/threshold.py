@@ -32,6 +32,7 @@ EXAMPLES = examples(
     "drupe threshold drupe-store/runs/train/lite0/seed-42",
     "drupe threshold scores.csv --min-recall 0.995 --json",
     "drupe threshold RUN --review-budget 0.05 --prevalence 0.02 --costs 40,0.1,0.5",
+    "drupe threshold RUN --prevalence 0.02 --per-hour 36000   what a day brings",
     "drupe threshold RUN --cross-fit 5       more defects, approximate guarantee",
     "drupe threshold RUN --data fresh/crops  before going live",
     "drupe threshold RUN --cross-fit 5 --run-data /mnt/moved/crops",
@@ -75,10 +76,17 @@ Precision = Annotated[
     float | None,
     typer.Option(metavar="P", help="Share of defects among rejects, instead of a budget."),
 ]
+MOST_PER_HOUR = 1e9
+
 Prevalence = Annotated[
     float | None,
     typer.Option(metavar="P", help="Share of defects on the line: gives load per 1,000."),
 ]
+PerHour = Annotated[
+    float | None,
+    typer.Option(metavar="N", help="Items an hour: what a day brings, at --prevalence."),
+]
+Hours = Annotated[float, typer.Option(metavar="H", help="Hours a day, for --per-hour.")]
 CostTriple = Annotated[
     str | None, typer.Option(metavar="M,F,R", help="Cost of a miss, a false reject, a review.")
 ]
@@ -111,6 +119,8 @@ def threshold(
     review_budget: Budget = 0.0,
     reject_precision: Precision = None,
     prevalence: Prevalence = None,
+    per_hour: PerHour = None,
+    hours: Hours = 16,
     costs: CostTriple = None,
     cost: CostOfType = None,
     cross_fit: Folds = None,
@@ -130,6 +140,7 @@ def threshold(
     from drupe.evaluation.operating_point import Request, operating_point
 
     overall, of_types = _recalls(min_recall or [])
+    items_a_day = _items_a_day(per_hour, hours, prevalence)
     request = Request(
         min_recall=overall,
         confidence=confidence,
@@ -155,10 +166,25 @@ def threshold(
         store,
         labels,
     )
-    _answer(operating_point(model, request), source, as_json)
+    _answer(operating_point(model, request), source, as_json, items_a_day)
 
 
-def _answer(point: OperatingPoint, source: Path, as_json: bool) -> None:
+def _items_a_day(per_hour: float | None, hours: float, prevalence: float | None) -> float | None:
+    if per_hour is None:
+        return None
+    problems = []
+    if prevalence is None:
+        problems.append("--per-hour: needs --prevalence P, the share of defects on the line")
+    if not 0 < per_hour <= MOST_PER_HOUR:
+        problems.append(f"--per-hour: must be above 0, at most {MOST_PER_HOUR:g}, got {per_hour:g}")
+    if not 0 < hours <= 24:
+        problems.append(f"--hours: must be above 0, at most 24, got {hours:g}")
+    if problems:
+        raise InputError(problems)
+    return per_hour * hours
+
+
+def _answer(point: OperatingPoint, source: Path, as_json: bool, items_a_day: float | None) -> None:
     """Print what was found, keep its certificate in the run, and end with 1 where there is none."""
     from drupe.cli.operating_point import print_operating_point
     from drupe.evaluation.next_steps import next_steps
@@ -167,9 +193,13 @@ def _answer(point: OperatingPoint, source: Path, as_json: bool) -> None:
 
     steps = next_steps(point, str(source))
     if as_json:
-        print_json({**point.to_json(), "next_steps": [step.to_json() for step in steps]})
+        told = {**point.to_json(), "next_steps": [step.to_json() for step in steps]}
+        judged = point.test or point.calibration
+        if items_a_day is not None and judged and judged.load:
+            told["per_day"] = judged.load.of_items(items_a_day).to_json()
+        print_json(told)
     else:
-        print_operating_point(point, steps)
+        print_operating_point(point, steps, items_a_day)
     if point.certificate and point.model.seed is not None:
         with unless_read_only(source, "the certificate"):
             record_certificate(source, point.certified_figures())

@@ -145,9 +145,9 @@ def check_prevalence(prevalence: float) -> None:
 
 @dataclass(frozen=True)
 class LineLoad:
-    """Mistakes and reviews of 1,000 items of a line, were its lanes those of ``LaneCounts``.
+    """Mistakes and reviews of ``per`` items of a line, were its lanes those of ``LaneCounts``.
 
-    Point figures: expected items per 1,000; ``cost`` in the unit of :class:`Costs`.
+    Point figures: expected items; ``cost`` in the unit of :class:`Costs`.
     """
 
     prevalence: float
@@ -156,6 +156,7 @@ class LineLoad:
     rejects: float
     false_rejects: float
     cost: float | None
+    per: float = PER
 
     @classmethod
     def of(
@@ -191,9 +192,22 @@ class LineLoad:
             + reviews * costs.review,
         )
 
+    def of_items(self, items: float) -> LineLoad:
+        """Return the load of so many items."""
+        times = items / self.per
+        return LineLoad(
+            prevalence=self.prevalence,
+            misses=times * self.misses,
+            reviews=times * self.reviews,
+            rejects=times * self.rejects,
+            false_rejects=times * self.false_rejects,
+            cost=None if self.cost is None else times * self.cost,
+            per=items,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the figures and what they are per."""
-        return {"per": PER, **vars(self)}
+        return dict(vars(self))
 
 
 def _cost_of_misses(misses: int, costs: Costs, of_types: Mapping[str, int]) -> float:
