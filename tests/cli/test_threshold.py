@@ -247,6 +247,18 @@ def test_a_miss_of_a_type_may_cost_less(quick, tmp_path) -> None:
     assert "--cost: needs --costs M,F,R" in alone.stderr
 
 
+def test_a_promise_that_takes_anothers_place_says_so(quick, run) -> None:
+    quick("threshold", run, "--min-recall", "0.95")
+    again = quick("threshold", run, "--min-recall", "0.95")
+    assert "it was for" not in again.stderr
+    other = quick("threshold", run, "--min-recall", "0.9", "--json")
+    assert (
+        "The run's certificate is now for recall ≥ 90 % at 95 %; it was for recall ≥ 95 % at 95 %."
+        in " ".join(other.stderr.split())
+    )
+    json.loads(other.stdout)
+
+
 def test_a_day_on_the_line_is_counted(quick, run) -> None:
     asked = ("--low", "0.2", "--high", "0.6", "--prevalence", "0.02", "--costs", "40,0.1,0.5")
     day = ("--per-hour", "36000", "--hours", "8")

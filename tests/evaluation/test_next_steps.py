@@ -87,7 +87,7 @@ def test_labels_bring_what_certifying_without_the_lowest_defects_does() -> None:
     mean, error = drawn_yield(table.take(np.setdiff1d(np.arange(len(table)), lowest)), 0.98)
     assert step.clean_yield == pytest.approx(mean, abs=4 * error)
     assert step.what == (
-        f"if {table.paths[lowest[0]]} and 1 like it are labelled wrongly (drupe labels rank)"
+        f"if {table.paths[lowest[0]]} and 1 more are labelled wrongly (drupe labels rank)"
     )
 
 

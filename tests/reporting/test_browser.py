@@ -312,6 +312,14 @@ def test_a_crop_is_enlarged_and_its_channels_told_apart(chromium, small_syntheti
     first.click()
     assert page.is_visible("#look")
     assert page.inner_text("#look-path") == first.get_attribute("data-path")
+    frame, shown = (
+        "document.querySelector('.look-frame')",
+        "document.getElementById('look-picture')",
+    )
+    all_of_it = f"{shown}.offsetHeight <= {frame}.clientHeight"
+    page.wait_for_function(f"{shown}.offsetHeight > 200 && {all_of_it}")
+    page.fill("#look-zoom", "800")
+    assert not page.evaluate(all_of_it)
     page.select_option("#look-channel", "url(#only-red)")
     filtered = page.evaluate("getComputedStyle(document.getElementById('look-picture')).filter")
     assert "only-red" in filtered

@@ -17,7 +17,7 @@ from nbclient.exceptions import CellExecutionError
 from drupe.reporting.notebook import build_notebook, to_ipynb
 from drupe.study.definition.loading import load_study
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.slow
 
 SOURCES = Path(__file__).parents[2] / "src"
 OTHERS = ["EXP-002A", "EXP-002B", "EXP-003A", "EXP-003B"]

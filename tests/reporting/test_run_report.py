@@ -54,7 +54,7 @@ def test_a_run_answers_with_its_certificate_and_what_holds_it(run, tmp_path) -> 
 def test_what_holds_the_threshold_is_seen(run, tmp_path, monkeypatch) -> None:
     certify(run, Request(min_recall=0.95))
     drawn = "data:image/webp;base64,{}".format
-    monkeypatch.setattr(Pictures, "of", lambda self, path: drawn(path))
+    monkeypatch.setattr(Pictures, "whole", lambda self, path: drawn(path))
     monkeypatch.setattr(run_section, "SHOWN_HOLDERS", 2)
     report = build_run_report([run], None, tmp_path)
     (answer,) = report.answers

@@ -101,6 +101,8 @@ def _print_steps(steps: Sequence[NextStep]) -> None:
         if step.low is not None and step.high is not None:
             spread = format_interval(step.low, step.high, dash="-", sign="")
         print_prose(f"{figures:>7}  {spread:>9}  {_told(step)}", indent=" " * 20)
+        if step.caveat:
+            print_prose(f"{'':20}({step.caveat})", indent=" " * 20)
     print_prose(
         "What scores don't tell: more detail, views or several networks (docs/training.md: when "
         "clean yield is poor)."

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drupe.cli.console import print_json
+from drupe.cli.console import print_json, print_note
 from drupe.cli.options import (
     STORE,
     Defect,
@@ -24,6 +24,7 @@ from drupe.errors import InputError
 from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
+    from drupe.evaluation.certificate import Certificate
     from drupe.evaluation.lanes import Costs
     from drupe.evaluation.model_predictions import ModelPredictions
     from drupe.evaluation.operating_point import OperatingPoint
@@ -202,9 +203,26 @@ def _answer(point: OperatingPoint, source: Path, as_json: bool, items_a_day: flo
         print_operating_point(point, steps, items_a_day)
     if point.certificate and point.model.seed is not None:
         with unless_read_only(source, "the certificate"):
-            record_certificate(source, point.certified_figures())
+            _tell_replaced(record_certificate(source, point.certified_figures()), point.certificate)
     if point.refusal:
         raise typer.Exit(1)
+
+
+def _tell_replaced(before: dict[str, Any] | None, now: Certificate) -> None:
+    """Say which other promise the run's new certificate takes the place of."""
+    from drupe.evaluation.intervals import format_confidence, format_target
+
+    if before is None:
+        return
+    promises = [
+        f"recall ≥ {format_target(recall)} at {format_confidence(confidence)}"
+        for recall, confidence in (
+            (before["min_recall"], before["confidence"]),
+            (now.min_recall, now.confidence),
+        )
+    ]
+    if promises[0] != promises[1]:
+        print_note(f"The run's certificate is now for {promises[1]}; it was for {promises[0]}.")
 
 
 def _recalls(words: list[str]) -> tuple[float, tuple[tuple[str, float], ...]]:

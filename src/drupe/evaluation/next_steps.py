@@ -93,7 +93,7 @@ def _of_offer(offer: Offer, source: str) -> NextStep:
     """Return a step that changes the calibration set."""
     if offer.more:
         what = f"{offer.more:,} more labelled defects"
-        caveat = f"all {offer.defects:,} collected anew; or added to the data and trained anew"
+        caveat = f"{offer.defects:,} new ones with --data DIR; or so many more, and trained anew"
         return _step("crops", what, f"drupe threshold {source} --data DIR", caveat, offer)
     if "cross-fit" in offer.way:
         command = f"drupe threshold {source} --cross-fit {FOLDS}"
@@ -139,10 +139,10 @@ def _labels(
     if not offer:
         return
     first, others = holders.paths[0], len(holders.paths) - 1
-    which = f"{first} is" if not others else f"{first} and {others:,} like it are"
+    which = f"{first} is" if not others else f"{first} and {others:,} more are"
     what = f"if {which} labelled wrongly (drupe labels rank)"
     command = f"drupe labels rank --run {source}" if is_run else "look at them"
-    caveat = "the lowest-scored defects hold the threshold; look at many crops, not at these alone"
+    caveat = f"at most, as leaving out the lowest always helps; ranking trains {FOLDS} networks"
     yield _step("labels", what, command, caveat, offer[0])
 
 
@@ -174,4 +174,4 @@ def _review(table: Predictions, request: Request, now: NextStep, source: str) ->
     what = f"a person looks at {format_target(REVIEWED)} of the items (--review-budget)"
     command = f"drupe threshold {source} --review-budget {REVIEWED:g}"
     mix = "" if request.prevalence else "; at this set's share of defects (--prevalence)"
-    yield _step("review", what, command, f"if no clean one is rejected then{mix}", offer)
+    yield _step("review", what, command, f"if people reject no clean one{mix}", offer)

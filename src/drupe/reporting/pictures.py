@@ -23,6 +23,9 @@ SIDE = 112
 QUALITY = 72
 """Of WebP: a defect a few pixels wide is still to be seen."""
 
+WHOLE_SIDE = 256
+"""Pixels of the longer side of a picture that a person is to judge: kept without loss."""
+
 MOST_BYTES = 4_000_000
 """All pictures of a page together, before base64 adds a third."""
 
@@ -48,6 +51,20 @@ class Pictures:
         if path not in self._made:
             self._made[path] = self._make(path)
         return self._made[path]
+
+    def whole(self, path: str) -> str | None:
+        """Return a data URI as :meth:`of` does, with every pixel as it is in the file.
+
+        Only crops longer than :data:`WHOLE_SIDE` are shrunk to it.
+        """
+        file = self.file(path)
+        if file is None or self.room <= 0:
+            return None
+        try:
+            picture = _picture(read_file(file))
+        except UnreadableImageError:
+            return None
+        return self._encoded(picture, WHOLE_SIDE, lossless=True)
 
     def digest(self, path: str) -> str:
         """Return the SHA-256 (hex) of the file that :meth:`of` made a picture of, else nothing."""
@@ -75,10 +92,10 @@ class Pictures:
         self._digests[path] = hashlib.sha256(content).hexdigest()
         return self._encoded(picture)
 
-    def _encoded(self, picture: Image.Image) -> str:
-        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    def _encoded(self, picture: Image.Image, side: int = SIDE, *, lossless: bool = False) -> str:
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         content = io.BytesIO()
-        picture.save(content, "WEBP", quality=QUALITY, method=4)
+        picture.save(content, "WEBP", quality=QUALITY, method=4, lossless=lossless)
         data = content.getvalue()
         self.room -= len(data)
         return f"data:image/webp;base64,{base64.b64encode(data).decode()}"

@@ -140,7 +140,7 @@ def _holders(run: StudyRun, pictures: Pictures) -> tuple[ThresholdHolder, ...]:
     held = lowest[: min(certificate.misses_allowed + 1, SHOWN_HOLDERS)].tolist()
     return tuple(
         ThresholdHolder(
-            table.paths[place], float(table.scores[place]), pictures.of(table.paths[place])
+            table.paths[place], float(table.scores[place]), pictures.whole(table.paths[place])
         )
         for place in held
     )

@@ -254,16 +254,18 @@ class CertifiedFigures:
     slices: Tree | None = None
 
 
-def record_certificate(folder: Path, figures: CertifiedFigures) -> None:
+def record_certificate(folder: Path, figures: CertifiedFigures) -> dict[str, Any] | None:
     """Write the certificate, and the test figures at it, into the run's ``evaluation.json``.
 
     What was certified before is replaced, and withdrawn where ``figures`` hold no certificate: a
-    run has one operating point.
+    run has one operating point. Returns it, None where there was none.
     """
     document = read_evaluation(folder).to_json()
+    before: dict[str, Any] | None = document["certificate"]
     document["certificate"] = figures.certificate
     document["test"]["certified"] = figures.test
     document["test"]["distinct"]["certified"] = figures.distinct
     if "slices" in document["test"]["distinct"]:
         document["test"]["distinct"]["slices"]["certified"] = figures.slices
     Evaluation.model_validate(document).write(folder)
+    return before

@@ -6,6 +6,13 @@ function startPictures() {
   const part = (name) => document.getElementById(`look-${name}`);
   const heats = new Map(Object.entries(pageData.heats ?? {}));
   let looked;
+  const fit = () => {
+    // At 100 all of it is seen, whatever its shape.
+    const { clientWidth, clientHeight } = part("picture").parentElement;
+    const { naturalWidth, naturalHeight } = part("picture");
+    const most = Math.min(clientWidth / naturalWidth, clientHeight / naturalHeight) || 1;
+    part("picture").style.width = `${(most * naturalWidth * part("zoom").value) / 100}px`;
+  };
   const show = () => {
     const { path } = looked.dataset;
     const small = looked.querySelector("img").src;
@@ -14,7 +21,7 @@ function startPictures() {
       : small;
     part("picture").src = part("heat").checked ? heats.get(path) : plain;
     part("picture").style.filter = part("channel").value;
-    part("picture").style.width = `${part("zoom").value}%`;
+    fit();
   };
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button.look");
@@ -24,12 +31,13 @@ function startPictures() {
     part("zoom").value = "100";
     part("heat-choice").hidden = !heats.has(button.dataset.path);
     part("heat").checked = "heat" in button.dataset;
+    dialog.showModal(); // the frame has no size before
     show();
-    dialog.showModal();
   });
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close();
   });
   part("close").addEventListener("click", () => dialog.close());
+  part("picture").addEventListener("load", fit);
   for (const name of ["channel", "zoom", "heat"]) part(name).addEventListener("input", show);
 }
