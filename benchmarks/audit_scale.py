@@ -6,7 +6,7 @@
 Prints one JSON row from which the figure can be rebuilt. Inspecting, describing, comparing and
 confirming take time in proportion to the images; so does nominating beyond 8,192 images (each is
 compared with its cells, about 12,000 images, whatever the size of the set). The extrapolation to
-1,000,000 is therefore linear.
+1,000,000 is therefore linear; a million took 70 minutes on two busy cores.
 """
 
 from __future__ import annotations
