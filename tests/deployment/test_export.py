@@ -187,7 +187,7 @@ def test_what_is_refused(deployed, tmp_path) -> None:
     run, store, bundle = deployed
     with pytest.raises(InputError, match="must be new or empty"):
         export_run(run, bundle, store)
-    with pytest.raises(InputError, match=r"but has no run\.json"):
+    with pytest.raises(InputError, match=r"but it holds no run\.json"):
         export_run(tmp_path, tmp_path / "new", store)
 
 
