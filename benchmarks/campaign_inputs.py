@@ -24,7 +24,7 @@ OF_A_RUN: tuple[Words, ...] = (
     ("export", "run", "other.bundle"),
     ("train", "tiny.yaml", "--data", "crops", "--out", "run", "--resume"),
     ("ensemble", "run", "run", "--out", "both"),
-    ("labels", "rank", "crops", "--run", "run"),
+    ("labels", "rank", "--run", "run"),
 )
 OF_A_STUDY: tuple[Words, ...] = (
     ("study", "status", "small.yaml", "--data", "crops"),

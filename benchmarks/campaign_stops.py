@@ -57,6 +57,18 @@ WRITERS = (
         ["other/runs/small/*/seed-1/predictions/*", "other/runs/small/*/seed-1/model.safetensors"],
     ),
     Writer(("study", "report", "small.yaml", "--data", "crops"), []),
+    Writer(("study", "deliver", "small.yaml"), ["drupe-store/runs/small/*/*.onnx"]),
+    Writer(("report", "run", "--out", "run.html"), []),
+    Writer(("data", "audit", "crops", "--html", "audit.html"), []),
+    Writer(("labels", "rank", "--run", "run"), ["run/labels.csv"]),
+    Writer(("predict", "bundle", "crops/val", "--uncertified", "--log", "log"), []),
+    Writer(
+        (
+            *("certify", "bundle/fp32.onnx", "crops", "--unseen", "--min-recall", "0.8"),
+            *("--out", "theirs.bundle", "--run", "theirs"),
+        ),
+        ["theirs.bundle/*.onnx", "theirs/predictions/*"],
+    ),
 )
 
 

@@ -79,6 +79,7 @@ ANSWER_IS_NO = {
 
 NOT_THERE = {
     "int8.onnx": "takes --precision auto",
+    "heatmap-N.png": "takes --explain",
     "types.safetensors": "takes types of defects",
     "EXPERIMENT/seed-N-cross-fit-K/fold-k/": "takes calibration: {crossfit: K}",
     "EXPERIMENT/threshold.json": "takes an experiment of the kind threshold",
