@@ -128,6 +128,7 @@ def test_a_study_without_a_node_for_its_runs_gives_up(far_cluster, tmp_path, mon
         executor.ended(PATIENCE_SECONDS / 2)
 
 
+@pytest.mark.slow
 def test_a_node_dies_and_the_study_ends_as_on_one_machine(study, two_nodes, tmp_path) -> None:
     killed: list[dict[str, Outcome]] = []
 
@@ -172,6 +173,7 @@ def test_a_node_dies_and_the_study_ends_as_on_one_machine(study, two_nodes, tmp_
         assert len(packs) == 1, "the data is unpacked once per node"
 
 
+@pytest.mark.slow
 def test_a_stopped_study_keeps_its_epochs_and_goes_on(study, two_nodes, tmp_path) -> None:
     training = {"epochs": 40, "checkpoint_every": 1}
     data = {"root": str(study.configs["PLAIN"].data.root)}
