@@ -18,7 +18,7 @@ from drupe.runs.record import read_record
 from processes import all_gone, children_of
 
 pytestmark = [
-    pytest.mark.thorough,
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 
