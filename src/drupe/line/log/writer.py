@@ -29,8 +29,8 @@ from drupe.data.image_contract import RawPixel
 from drupe.deployment.runtime import Classifier
 from drupe.deployment.watcher import Examined
 from drupe.errors import DrupeError, InputError
+from drupe.exclusive import hold
 from drupe.files import replacing, write_json
-from drupe.line.exclusive import hold
 from drupe.line.log.lines import (
     FORMAT,
     HEAD,
@@ -47,7 +47,7 @@ from drupe.line.log.lines import (
     signature,
     time_text,
 )
-from drupe.line.periodic import Periodic
+from drupe.periodic import Periodic
 
 LINES_PER_FILE = 100_000
 SYNC_SECONDS = 1.0

@@ -19,9 +19,9 @@ from drupe.deployment.runtime import Classifier
 from drupe.deployment.watcher import Examined
 from drupe.errors import DrupeError, InputError
 from drupe.files import read_json, write_json
-from drupe.line.periodic import Periodic
 from drupe.line.watch.drift import DriftWatch, Intervals
 from drupe.line.watch.recall import RecallWatch
+from drupe.periodic import Periodic
 
 SCHEMA_VERSION = 1
 LOOK_SECONDS = 1.0
