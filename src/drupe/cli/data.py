@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -66,6 +66,10 @@ def synth(
     label_noise: Annotated[
         float, typer.Option(metavar="P", help="Share of crops with the wrong label.")
     ] = 0.0,
+    label_noise_kind: Annotated[
+        Literal["random", "lookalike"],
+        typer.Option(help="Those crops: any, or such that look like the label that they get."),
+    ] = "random",
     leaks: Annotated[int, typer.Option(metavar="N", help="Files of train copied into val.")] = 0,
     duplicates: Annotated[
         int, typer.Option(metavar="N", help="Files copied within their class and split.")
@@ -98,6 +102,7 @@ def synth(
         size=size,
         seed=seed,
         label_noise=label_noise,
+        label_noise_kind=label_noise_kind,
         leaks=leaks,
         duplicates=duplicates,
         near_duplicates=near_duplicates,

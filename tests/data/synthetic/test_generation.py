@@ -154,6 +154,26 @@ def test_label_noise_moves_files_and_leaves_the_pixels(tmp_path: Path) -> None:
     assert np.median(right_pits) > np.median(wrong_pits) + 30
 
 
+def test_lookalikes_are_spotted_clean_fruits_and_faint_pits(tmp_path: Path) -> None:
+    wanted = {"images": 400, "label_noise": 0.4, "val_share": 0.5}
+    sets = {
+        kind: synthesise(tmp_path / kind, **wanted, label_noise_kind=kind)
+        for kind in ("random", "lookalike")
+    }
+    assert sets["random"].label_noise == sets["lookalike"].label_noise
+    assert Truth.read(tmp_path / "lookalike" / TRUTH_FILE).label_noise_kind == "lookalike"
+
+    def redness(kind: str, label: str) -> float:
+        wrong = [path for path in sets[kind].label_noise if label in path]
+        middle = [pixels(tmp_path / kind / path)[56:72, 56:72].astype(float) for path in wrong]
+        return float(np.mean([(crop[..., 0] - crop[..., 2]).mean() for crop in middle]))
+
+    assert redness("lookalike", "clean") < redness("random", "clean") - 20  # they show pits
+    assert redness("lookalike", "pit") > redness("random", "pit") + 10  # they show clean fruits
+    with pytest.raises(InputError, match="lookalike needs the one type of defect"):
+        synthesise(tmp_path / "typed", types=2, label_noise_kind="lookalike")
+
+
 def test_bytes_depend_on_the_arguments_alone(tmp_path: Path, faulty: tuple[Path, Truth]) -> None:
     folder, truth = faulty
     again = synthesise(

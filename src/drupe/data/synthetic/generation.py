@@ -26,6 +26,7 @@ from drupe.data.synthetic.truth import (
     PAIR_FAULTS,
     RENDER_STREAM,
     TYPES,
+    NoiseKind,
     Plan,
     SlicePlan,
     Truth,
@@ -49,6 +50,7 @@ def synthesise(
     size: int = 128,
     seed: int = 0,
     label_noise: float = 0.0,
+    label_noise_kind: NoiseKind = "random",
     leaks: int = 0,
     duplicates: int = 0,
     near_duplicates: int = 0,
@@ -73,6 +75,7 @@ def synthesise(
         size: side of the crops in pixels.
         seed: the same arguments give the same bytes, another seed gives other fruits.
         label_noise: share of all files that lie in the folder of the wrong class.
+        label_noise_kind: lookalike: those that look like that class; random: any.
         leaks: and the other faults: how many pairs or files; :class:`Truth` describes each.
         val_share: share of all files that lie in ``val``.
         types: types of defects, 1 to 3.
@@ -98,7 +101,9 @@ def synthesise(
     )
     slices = SlicePlan(types, groups, bad_group)
     _check(images, size, seed, label_noise, val_share, faults, slices)
-    plan = plan_files(images, size, seed, label_noise, val_share, faults, slices)
+    if label_noise_kind == "lookalike" and types > 1:
+        raise InputError("label_noise_kind: lookalike needs the one type of defect, got types > 1")
+    plan = plan_files(images, size, seed, label_noise, val_share, faults, slices, label_noise_kind)
     try:
         if not _is_complete(folder, plan):
             _write(folder, plan, progress, workers or min(4, available_cores()))
@@ -171,11 +176,13 @@ def _write(folder: Path, plan: Plan, progress: Progress, workers: int) -> None:
     kinds = dict(plan.truth.corrupt) | dict.fromkeys(plan.truth.blanks, "blank")
     copied = {copy for _, copy in plan.exact_copies()}
     copied |= {copy for _, copy, _ in plan.truth.near_duplicates}
+    alike = plan.is_lookalike
 
     def write_batch(start: int) -> int:
         stop = min(start + _BATCH, len(plan.paths))
         rng = np.random.default_rng([plan.truth.seed, RENDER_STREAM, start])
-        crops = render_crops(plan.shows_pit[start:stop], plan.truth.size, rng)
+        some = slice(start, stop)
+        crops = render_crops(plan.shows_pit[some], plan.truth.size, rng, alike[some])
         written = 0
         for number, rendered in enumerate(crops, start):
             path, crop = plan.paths[number], _marked(plan, number, rendered)

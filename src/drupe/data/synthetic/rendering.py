@@ -32,6 +32,9 @@ SPOT_STRENGTHS: dict[bool, tuple[tuple[float, float, float], ...]] = {
 """By class (is it a pit?): (share, lowest, highest) strength of the red spot, where 0 is
 invisible and 1 pure red."""
 
+LOOKALIKE_PART = {True: 1, False: 0}
+"""By class: which of its parts of :data:`SPOT_STRENGTHS` looks like the other class."""
+
 DIMPLE_SHARES = {True: 0.3, False: 0.5}
 """By class: fruits with a bluish or dark dimple. The strengths' overlap and these shares bound what
 any classifier can reach from a single fruit: 96.4 % at 46 % pits."""
@@ -41,22 +44,31 @@ _ANGLES = 256
 _CHUNK = 16  # crops painted at a time, so that their arrays stay in the processor's cache
 
 
-def render_crops(is_defect: Bools, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def render_crops(
+    is_defect: Bools,
+    size: int,
+    rng: np.random.Generator,
+    is_lookalike: Bools | None = None,
+) -> NDArray[np.uint8]:
     """Render one crop for each entry of ``is_defect``.
 
     Args:
         is_defect: bool[N], whether the crop shows a pit.
         size: side S of the crops in pixels, at least 32.
         rng: the only source of chance; the same state gives the same pixels.
+        is_lookalike: bool[N], whether it looks like the other class: a faint pit, or a clean fruit
+            with a spot. None: left to chance.
 
     Returns:
         uint8[N, S, S, 3], RGB: background 0, green channel empty.
     """
     crops = np.zeros((len(is_defect), size, size, 3), dtype=np.uint8)
     is_pair = rng.random(len(is_defect)) < PAIR_SHARE
+    if is_lookalike is None:
+        is_lookalike = np.zeros(len(is_defect), np.bool_)
     for draw, members in ((_draw_singles, ~is_pair), (_draw_pairs, is_pair)):
         indices = np.flatnonzero(members)
-        scenes = draw(is_defect[indices], rng)
+        scenes = draw(is_defect[indices], is_lookalike[indices], rng)
         # Crops of like extent are painted together, in a window no wider than they need.
         by_extent = np.argsort(scenes.half.max(axis=1, initial=0), kind="stable")
         for start in range(0, len(indices), _CHUNK):
@@ -92,6 +104,7 @@ class _Scenes:
     outlines: tuple[Floats, ...]  # of each layer of fruits, [N, A]
     centres: tuple[Floats, ...]  # [N, 2]: (x, y) from the crop's middle
     has_pit: tuple[Bools, ...]  # [N]
+    is_lookalike: Bools  # [N]
 
     def take(self, chunk: NDArray[np.intp]) -> _Scenes:
         return _Scenes(
@@ -99,10 +112,11 @@ class _Scenes:
             tuple(outline[chunk] for outline in self.outlines),
             tuple(centre[chunk] for centre in self.centres),
             tuple(pit[chunk] for pit in self.has_pit),
+            self.is_lookalike[chunk],
         )
 
 
-def _draw_singles(has_pit: Bools, rng: np.random.Generator) -> _Scenes:
+def _draw_singles(has_pit: Bools, is_lookalike: Bools, rng: np.random.Generator) -> _Scenes:
     count = len(has_pit)
     outline = _draw_outlines(count, rng)
     low, high = _extent(outline)
@@ -115,10 +129,11 @@ def _draw_singles(has_pit: Bools, rng: np.random.Generator) -> _Scenes:
     low = low + depth * (side[:, None] == (0, 1))
     high = high - depth * (side[:, None] == (2, 3))
     middle = _floats((low + high) / 2)
-    return _Scenes(_floats((high - low) / 2), (outline,), (-middle,), (has_pit,))
+    half = _floats((high - low) / 2)
+    return _Scenes(half, (outline,), (-middle,), (has_pit,), is_lookalike)
 
 
-def _draw_pairs(has_pit: Bools, rng: np.random.Generator) -> _Scenes:
+def _draw_pairs(has_pit: Bools, is_lookalike: Bools, rng: np.random.Generator) -> _Scenes:
     count = len(has_pit)
     outline, other = _draw_outlines(count, rng), _draw_outlines(count, rng)
     offset = _touching_offset(outline, other, rng)
@@ -130,9 +145,8 @@ def _draw_pairs(has_pit: Bools, rng: np.random.Generator) -> _Scenes:
     high = high + seen * (np.maximum(high, other_high + offset) - high)
     middle = _floats((low + high) / 2)
     has_pits = (has_pit, has_pit & (rng.random(count) < 0.4))
-    return _Scenes(
-        _floats((high - low) / 2), (outline, other), (-middle, offset - middle), has_pits
-    )
+    half, centres = _floats((high - low) / 2), (-middle, offset - middle)
+    return _Scenes(half, (outline, other), centres, has_pits, is_lookalike)
 
 
 def _touching_offset(outline: Floats, other: Floats, rng: np.random.Generator) -> Floats:
@@ -197,7 +211,7 @@ def _paint(scenes: _Scenes, size: int, rng: np.random.Generator) -> Floats:
     for outline, centre, has_pit in zip(
         scenes.outlines, scenes.centres, scenes.has_pit, strict=True
     ):
-        red, blue, cover = _paint_fruits(outline, centre, has_pit, axis, rng)
+        red, blue, cover = _paint_fruits(outline, centre, has_pit, scenes.is_lookalike, axis, rng)
         cover *= free
         light[0] += red * cover
         light[1] += blue * cover
@@ -206,7 +220,12 @@ def _paint(scenes: _Scenes, size: int, rng: np.random.Generator) -> Floats:
 
 
 def _paint_fruits(
-    outline: Floats, centre: Floats, has_pit: Bools, axis: Floats, rng: np.random.Generator
+    outline: Floats,
+    centre: Floats,
+    has_pit: Bools,
+    is_lookalike: Bools,
+    axis: Floats,
+    rng: np.random.Generator,
 ) -> tuple[Floats, Floats, Floats]:
     """Return red and blue light and the cover (0 outside the fruit, 1 inside), float32[F, W, W]."""
     chance = _Chance(len(outline), rng)
@@ -241,7 +260,7 @@ def _paint_fruits(
     red[some] *= crease
     blue[some] *= crease
 
-    strength = _draw_spot_strengths(has_pit, rng)
+    strength = _draw_spot_strengths(has_pit, is_lookalike, rng)
     some = np.flatnonzero(strength)
     spot = _spots(x[some], y[some], middle[some], rng, offset=6, axes=(7, 12.5))
     spot *= strength[some, None, None]
@@ -250,12 +269,13 @@ def _paint_fruits(
     return red, blue, _smooth_step((depth + 2) / chance.uniform(4, 8))
 
 
-def _draw_spot_strengths(has_pit: Bools, rng: np.random.Generator) -> Floats:
-    """Draw float32[F] from :data:`SPOT_STRENGTHS`."""
+def _draw_spot_strengths(has_pit: Bools, is_lookalike: Bools, rng: np.random.Generator) -> Floats:
+    """Draw float32[F] from :data:`SPOT_STRENGTHS`, of lookalikes from that part of it."""
     strength = np.empty(len(has_pit), dtype=np.float32)
     for pit, parts in SPOT_STRENGTHS.items():
         shares, low, high = (np.array(column) for column in zip(*parts, strict=True))
         part = rng.choice(len(parts), p=shares, size=len(has_pit))
+        part[is_lookalike] = LOOKALIKE_PART[pit]
         drawn = rng.uniform(low[part], high[part])
         strength[has_pit == pit] = drawn[has_pit == pit]
     return strength

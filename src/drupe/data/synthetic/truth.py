@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ PLAN_STREAM, RENDER_STREAM, ALTER_STREAM, SLICE_STREAM, MARK_STREAM = range(5)
 """Each stage draws from random streams of its own, [seed, stage, ...]."""
 
 Pair = tuple[str, str]
+
+NoiseKind = Literal["random", "lookalike"]
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,18 @@ class Truth:
     """The camera that is out of focus."""
     shows: tuple[Pair, ...] = ()
     """What the files of ``label_noise`` show where there are types: (path, clean or the type)."""
+    label_noise_kind: NoiseKind = "random"
+    """``lookalike``: the files of ``label_noise`` look like the class whose folder they lie in,
+    pits faint, and clean fruits with a spot; ``random``: they look like any of theirs."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``truth.json`` holds, of JSON's own types.
 
-        Of types and groups it speaks only where there are any.
+        Of types and groups it speaks only where there are any, and of lookalikes likewise.
         """
         document: dict[str, Any] = _as_lists(asdict(self))
+        if self.label_noise_kind == "random":
+            del document["label_noise_kind"]
         for key in ("types", "groups", "bad_group", "shows"):
             if not document[key]:
                 del document[key]
@@ -132,6 +139,12 @@ class Plan:
         shows_pit: NDArray[np.bool_] = self.shows == 1
         return shows_pit
 
+    @property
+    def is_lookalike(self) -> NDArray[np.bool_]:
+        """Whether a file must look like the class whose folder it wrongly lies in."""
+        kind, noise = self.truth.label_noise_kind, set(self.truth.label_noise)
+        return np.array([kind == "lookalike" and path in noise for path in self.paths])
+
     def shown_type(self, number: int) -> str:
         """Return the type of defect that a file shows, '' for a clean fruit."""
         return TYPES[self.shows[number] - 1] if self.shows[number] else ""
@@ -156,6 +169,7 @@ def plan_files(
     val_share: float,
     faults: Mapping[str, int],
     slices: SlicePlan | None = None,
+    label_noise_kind: NoiseKind = "random",
 ) -> Plan:
     """Decide which file lies where, shows what and takes part in which fault.
 
@@ -167,6 +181,7 @@ def plan_files(
         val_share: share of ``images`` in val.
         faults: how many of each of :class:`Truth`'s faults but ``label_noise``; pairs count once.
         slices: types of defects and cameras; None: one type, no cameras.
+        label_noise_kind: as :class:`Truth` describes it.
 
     Raises:
         InputError: too few files of the split and class that a fault needs.
@@ -220,6 +235,7 @@ def plan_files(
             for number in flipped
             if slices.types > 1
         ),
+        label_noise_kind=label_noise_kind,
     )
     return Plan(truth, paths, shows, group_of)
 
