@@ -1,85 +1,144 @@
 """How many wrong labels ``drupe labels rank`` puts first, on synthetic crops where they are known.
 
-python benchmarks/labels_rank.py --store STORE --seeds 0 1 2
+python benchmarks/labels_rank.py --store STORE --cleanlab VENV/bin/python
 
-Each seed draws its own set, trains one quick network on it and ranks all labels. Prints one row
-(JSON) per seed. What a random order would find is the share that is looked at.
+Each kind and share of noise and each seed draws its own set, trains one small network on it and
+ranks all labels. Prints one row (JSON) per set. What a random order would find is the share that is
+looked at.
+
+cleanlab ranks the same scores beside it, in an interpreter of its own: it is under the AGPL, so
+Drupe neither needs nor installs it. ``python -m venv VENV && VENV/bin/pip install cleanlab`` does.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from drupe.data.synthetic.generation import synthesise
-from drupe.labels.run_ranking import rank_run
+from drupe.labels.ranking import RankedLabel
+from drupe.labels.run_ranking import Folds, rank_run
 from drupe.training.config import validate_experiment
 from drupe.training.run import train_run
 from provenance import circumstances
+
+SCRIPT = Path(__file__).with_name("labels_cleanlab.py")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--kinds", nargs="*", default=["random", "lookalike"])
+    parser.add_argument(
+        "--noise", type=float, nargs="*", default=[0.01, 0.03, 0.06], help="shares of wrong labels"
+    )
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--size", type=int, default=64, help="pixels")
-    parser.add_argument("--noise", type=float, default=0.03, help="share of wrong labels")
     parser.add_argument("--look-at", type=float, default=0.05, help="share of the ranking")
-    parser.add_argument("--architecture", default="efficientnet_lite0")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--architecture", default="test_resnet", help="from random weights")
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--networks", type=int, default=1, help="of each fold")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--cleanlab", type=Path, default=Path(sys.executable), help="a Python that has cleanlab"
+    )
     arguments = parser.parse_args()
-    for seed in arguments.seeds:
-        print(json.dumps(measure(seed, arguments), ensure_ascii=False), flush=True)
+    if subprocess.run(
+        [arguments.cleanlab, "-c", "import cleanlab"], capture_output=True
+    ).returncode:
+        print(f"{arguments.cleanlab} has no cleanlab: see the head of this file", file=sys.stderr)
+    for kind in arguments.kinds:
+        for noise in arguments.noise:
+            for seed in arguments.seeds:
+                row = measure(kind, noise, seed, arguments)
+                print(json.dumps(row, ensure_ascii=False), flush=True)
 
 
-def measure(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the row of one seed, of the set as of the network."""
+def measure(kind: str, noise: float, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the row of one set; ``seed`` is the set's as the network's."""
     head = circumstances("labels_rank.py", "torch", "timm")
-    folder = arguments.store / f"labels-{seed}"
+    folder = arguments.store / f"{kind}-{noise:g}-{seed}"
     truth = synthesise(
         folder / "crops",
         images=arguments.images,
         size=arguments.size,
         seed=seed,
-        label_noise=arguments.noise,
+        label_noise=noise,
+        label_noise_kind=kind,
     )
-    document = {
+    start = time.perf_counter()
+    config = validate_experiment(experiment(folder / "crops", seed, arguments), "labels_rank.py")
+    train_run(config, folder / "run", arguments.store, resume=True)
+    folds = Folds(arguments.folds, arguments.networks)
+    ranked = rank_run(folder / "run", folds, arguments.store)
+    seconds = time.perf_counter() - start
+    wrong = set(truth.label_noise)
+    looked_at = round(arguments.look_at * len(ranked.ranking))
+    paths = [one.path for one in ranked.ranking]
+    orders = by_cleanlab(ranked.ranking, folder / "scores.npz", arguments.cleanlab)
+    return head | {
+        "noise": kind,
+        "rate": noise,
+        "seed": seed,
+        "items": len(paths),
+        "wrong": len(wrong),
+        "looked_at": looked_at,
+        "found": found(paths, wrong, looked_at),
+        "found_in_as_many_as_wrong": found(paths, wrong, len(wrong)),
+        "found_by_cleanlab": {
+            name: found([paths[index] for index in order], wrong, looked_at)
+            for name, order in orders.items()
+        },
+        "auroc": round(ranked.auroc, 4),
+        "estimates": [one.to_json() for one in ranked.wrong],
+        "seconds": round(seconds, 1),
+    }
+
+
+def experiment(crops: Path, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
         "name": "labels",
         "seed": seed,
-        "model": {"architecture": arguments.architecture, "pretrained": True},
+        "model": {"architecture": arguments.architecture, "pretrained": False},
         "input": {"size": arguments.size, "range": "imagenet"},
-        "data": {"root": str(folder / "crops")},
+        "data": {"root": str(crops)},
         "training": {
             "epochs": arguments.epochs,
-            "batch_size": 64,
-            "learning_rate": 1e-3,
+            "batch_size": 32,
+            "learning_rate": 3e-3,
             "threads": arguments.threads,
             "precision": "fp32",  # not by timing: the same everywhere
         },
     }
-    start = time.perf_counter()
-    config = validate_experiment(document, "labels_rank.py")
-    train_run(config, folder / "run", arguments.store, resume=True)
-    found = rank_run(folder / "run", arguments.folds, arguments.store)
-    wrong = set(truth.label_noise)
-    looked_at = round(arguments.look_at * len(found.ranking))
-    return head | {
-        "seed": seed,
-        "items": len(found.ranking),
-        "wrong": len(wrong),
-        "looked_at": looked_at,
-        "found": sum(one.path in wrong for one in found.ranking[:looked_at]),
-        "found_in_as_many_as_wrong": sum(one.path in wrong for one in found.ranking[: len(wrong)]),
-        "auroc": round(found.auroc, 4),
-        "estimates": [one.to_json() for one in found.wrong],
-        "seconds": round(time.perf_counter() - start, 1),
-    }
+
+
+def found(paths: Sequence[str], wrong: set[str], looked_at: int) -> int:
+    return sum(path in wrong for path in paths[:looked_at])
+
+
+def by_cleanlab(
+    ranking: Sequence[RankedLabel], scores: Path, python: Path
+) -> Mapping[str, Sequence[int]]:
+    """Return each of cleanlab's orders, as places in ``ranking``; none where it isn't installed."""
+    own = np.array([one.self_confidence for one in ranking])
+    other = own - np.array([one.margin for one in ranking])
+    # Which class is which doesn't matter: that of the first item is called 0.
+    labels = np.array([int(one.label != ranking[0].label) for one in ranking])
+    probabilities = np.where(labels[:, None] == [[0, 1]], own[:, None], other[:, None])
+    np.savez(scores, labels=labels, probabilities=probabilities)
+    done = subprocess.run([python, SCRIPT, scores], capture_output=True, text=True)
+    orders: dict[str, list[int]] = json.loads(done.stdout) if done.returncode == 0 else {}
+    return orders
 
 
 if __name__ == "__main__":

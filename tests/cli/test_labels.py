@@ -81,11 +81,11 @@ def test_wrong_input_is_one_message(quick, tmp_path) -> None:
     absent = quick("labels", "rank", "--run", "absent")
     assert absent.code == 2
     assert "absent: must be a run directory, but it holds no run.json" in absent.stderr
-    ensemble = write_run(tmp_path / "both", members=("a", "b"))
-    refused = quick("labels", "rank", "--run", ensemble)
-    assert refused.code == 2
-    assert "rank labels with a single run that Drupe trained" in " ".join(refused.stderr.split())
-    folder = quick("labels", "rank", "--run", ensemble, "--out", ".")
+    alone = quick("labels", "rank", "--run", "absent", "--address", "somewhere:1")
+    assert alone.code == 2
+    assert "--address: needs --executor ray" in alone.stderr
+    run = write_run(tmp_path / "run")
+    folder = quick("labels", "rank", "--run", run, "--out", ".")
     assert folder.code == 2
     assert "Is a directory" in folder.stderr
     assert "fold" not in folder.stderr.replace("folder", "")

@@ -89,6 +89,18 @@ def test_labels_bring_what_certifying_without_the_lowest_defects_does() -> None:
     assert step.what == (
         f"if {table.paths[lowest[0]]} and 1 more are labelled wrongly (drupe labels rank)"
     )
+    assert step.command == "drupe labels rank --run RUN"
+    assert "ranking trains 5 networks" in step.caveat
+
+
+@pytest.mark.parametrize("seed", [1, None])
+def test_what_ranks_by_itself_trains_nothing(seed: int | None) -> None:
+    """Imported runs and ensembles do; of a CSV nothing can."""
+    point = operating_point(replace(model(), seed=seed, fit_items=0), REQUEST)
+    (step,) = steps_of(next_steps(point, "RUN"), "labels")
+    assert "networks" not in step.caveat
+    ranks = "drupe labels rank" in step.command and "drupe labels rank" in step.what
+    assert ranks == (seed is not None)
 
 
 def test_a_review_lane_saves_the_clean_items_that_people_see() -> None:

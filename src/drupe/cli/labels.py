@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,8 @@ import typer
 
 from drupe.cli import label_apply, label_review
 from drupe.cli.console import print_fitting, print_json, print_line, print_prose
-from drupe.cli.options import STORE, DataNow, Json, Store, examples, one_dataset
+from drupe.cli.executors import Address, ExecutorName, choose_executor
+from drupe.cli.options import STORE, DataNow, Json, Store, WeightsFolder, examples, one_dataset
 from drupe.errors import shortened
 from drupe.workbench.progress_display import progress_on
 
@@ -37,6 +39,7 @@ NO_CERTIFICATE = (
         "drupe labels rank --run drupe-store/runs/train/lite0/seed-42",
         "drupe labels rank --run RUN --top 50 --out labels.csv",
         "drupe labels rank --run RUN --folds 3 --json",
+        "drupe labels rank --run RUN --seeds 3 --executor ray --address HOST:PORT",
     )
 )
 def rank(
@@ -48,30 +51,56 @@ def rank(
             metavar="K", min=2, max=20, help="Train K networks, each on all folds but one."
         ),
     ] = 5,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, max=20, help="Networks of each fold, whose answers are averaged."
+        ),
+    ] = 1,
+    executor: ExecutorName = "local",
+    address: Address = None,
+    parallel: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Networks at once without a GPU (per node); else 1."),
+    ] = None,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="Items to show.")] = 20,
     out: Annotated[
         Path | None,
         typer.Option(metavar="CSV", help="Where all items go; default labels.csv in the run."),
     ] = None,
+    weights: WeightsFolder = None,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
     """Order all items by how little networks that never saw them agree with the label.
 
-    Trains K folds, or takes those that drupe threshold --cross-fit K has left.
+    Trains K folds, or takes those that drupe threshold --cross-fit K has left. Imported runs and
+    ensembles rank by themselves what they have never seen.
     """
     from drupe.files import check_replaceable, unless_read_only
     from drupe.labels.ranking import write_ranking
-    from drupe.labels.run_ranking import rank_run
+    from drupe.labels.run_ranking import Folds, rank_run
     from drupe.runs.layout import RunFolder
 
     path = RunFolder(run).label_ranking if out is None else out
     if out is not None:
         check_replaceable(path)
     root = one_dataset(data, store)
-    found = rank_run(run, folds, store, data_root=root, progress=progress_on())
+    chosen = choose_executor(executor, address, parallel, store, weights)
+    # A cluster prints what befalls its nodes; stdout is for the answer.
+    with redirect_stdout(StringIO()):
+        wanted = Folds(folds, seeds, chosen, weights)
+        found = rank_run(run, wanted, store, data_root=root, progress=progress_on())
     if as_json:
-        print_json({"run": str(run), "folds": folds, "csv": str(path), **found.to_json(top)})
+        print_json(
+            {
+                "run": str(run),
+                "folds": folds,
+                "seeds": seeds,
+                "csv": str(path),
+                **found.to_json(top),
+            }
+        )
     else:
         print_ranking(found, top, path)
     with nullcontext() if out is not None else unless_read_only(path, "the whole ranking (--out)"):

@@ -12,6 +12,7 @@ from drupe.evaluation.certificate import NotCertifiableError, certify_threshold
 from drupe.evaluation.holding import threshold_holders
 from drupe.evaluation.intervals import format_target
 from drupe.evaluation.lanes import LaneCounts, Thresholds, choose_high
+from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.operating_point import OperatingPoint, Request
 from drupe.evaluation.predictions import Predictions
 from drupe.evaluation.pricing import FOLDS, Offer, price
@@ -67,7 +68,7 @@ def next_steps(point: OperatingPoint, source: str) -> tuple[NextStep, ...]:
     found = [
         *(_of_offer(offer, source) for offer in offers[1:]),
         *_weaker(table, request, source),
-        *_labels(table, request, source, is_run=point.model.seed is not None),
+        *_labels(table, request, source, point.model),
         *_review(table, request, now, source),
     ]
     found.sort(key=lambda step: -1.0 if step.clean_yield is None else -step.clean_yield)
@@ -122,7 +123,7 @@ def _weaker(table: Predictions, request: Request, source: str) -> Iterator[NextS
 
 
 def _labels(
-    table: Predictions, request: Request, source: str, *, is_run: bool
+    table: Predictions, request: Request, source: str, model: ModelPredictions
 ) -> Iterator[NextStep]:
     """Yield what the lowest defects cost, if they turn out to be labelled wrongly."""
     try:
@@ -140,9 +141,12 @@ def _labels(
         return
     first, others = holders.paths[0], len(holders.paths) - 1
     which = f"{first} is" if not others else f"{first} and {others:,} more are"
-    what = f"if {which} labelled wrongly (drupe labels rank)"
+    is_run = model.seed is not None
+    what = f"if {which} labelled wrongly" + (" (drupe labels rank)" if is_run else "")
     command = f"drupe labels rank --run {source}" if is_run else "look at them"
-    caveat = f"at most, as leaving out the lowest always helps; ranking trains {FOLDS} networks"
+    caveat = "at most, as leaving out the lowest always helps"
+    if is_run and (model.fit_items or model.approximate):  # others rank by themselves
+        caveat += f"; ranking trains {FOLDS} networks"
     yield _step("labels", what, command, caveat, offer[0])
 
 

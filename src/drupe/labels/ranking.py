@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,8 @@ from drupe.errors import InputError, shortened
 from drupe.evaluation.predictions import finite_logits
 from drupe.files import write_text
 from drupe.labels.confident import confident_labels, normalised_margin, self_confidence
-from drupe.printable import spreadsheet_cell
+from drupe.labels.neighbours import NearItems
+from drupe.printable import from_spreadsheet_cell, spreadsheet_cell
 
 SHOWN = 10
 """Wrong lines named in a message before it only counts."""
@@ -33,6 +36,8 @@ class RankedLabel:
     ``score`` is the probability of a defect, ``self_confidence`` that of the item's own label, and
     ``margin`` that less the other class's. ``reason``: the scores are
     confident of the ``other class``, of none (``unsure``), or of the label (``agrees``).
+    ``near_own`` and ``near_other``: paths of the items that look most like it to a network, of its
+    own label and of the other; empty where they weren't looked for.
     """
 
     rank: int
@@ -43,10 +48,21 @@ class RankedLabel:
     self_confidence: float
     margin: float
     reason: str
+    near_own: tuple[str, ...] = ()
+    near_other: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return every field."""
         return asdict(self)
+
+    def to_row(self) -> dict[str, Any]:
+        """Return every field as a cell of a table: paths of neighbours as a JSON list."""
+        return {name: _cell(value) for name, value in asdict(self).items()}
+
+
+COLUMNS = tuple(field.name for field in fields(RankedLabel))
+NEIGHBOURS = ("near_own", "near_other")
+NO_NEIGHBOURS: Mapping[str, NearItems] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +90,18 @@ def class_probabilities(logits: NDArray[np.floating], temperature: float) -> NDA
     return np.exp(-np.logaddexp(0.0, np.column_stack([scaled, -scaled])))
 
 
-def rank_labels(items: ScoredLabels) -> tuple[RankedLabel, ...]:
-    """Return all items, the least self-confident first; ties by margin, then by path."""
+def rank_labels(
+    items: ScoredLabels, neighbours: Mapping[str, NearItems] = NO_NEIGHBOURS
+) -> tuple[RankedLabel, ...]:
+    """Return all items, the least self-confident first; ties by margin, then by path.
+
+    ``neighbours``: of those of the items, by path, for which they were looked for.
+    """
     own = self_confidence(items.probabilities, items.labels)
     margin = normalised_margin(items.probabilities, items.labels)
     found = confident_labels(items.probabilities, items.labels)
     order = np.lexsort((np.array(items.paths, object), margin, own))
+    near = [neighbours.get(path, NearItems()) for path in items.paths]
     return tuple(
         RankedLabel(
             rank=rank,
@@ -90,6 +112,8 @@ def rank_labels(items: ScoredLabels) -> tuple[RankedLabel, ...]:
             self_confidence=float(own[index]),
             margin=float(margin[index]),
             reason=_reason(int(found[index]), int(items.labels[index])),
+            near_own=near[index].own,
+            near_other=near[index].other,
         )
         for rank, index in enumerate(order.tolist(), 1)
     )
@@ -97,27 +121,22 @@ def rank_labels(items: ScoredLabels) -> tuple[RankedLabel, ...]:
 
 def write_ranking(path: Path, ranking: Sequence[RankedLabel]) -> None:
     """Write the ranking as CSV, atomically: a row per item, its columns the fields."""
-    columns = [field.name for field in fields(RankedLabel)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(
-        {
-            name: spreadsheet_cell(value) if isinstance(value, str) else value
-            for name, value in one.to_json().items()
-        }
-        for one in ranking
-    )
+    writer.writerows(one.to_row() for one in ranking)
     write_text(path, text.getvalue())
 
 
-def read_ranking(path: Path) -> tuple[RankedLabel, ...]:
+def read_ranking(path: Path, elsewhere: Container[str] = frozenset()) -> tuple[RankedLabel, ...]:
     """Read a ranking that :func:`write_ranking` wrote.
+
+    ``elsewhere``: paths outside the dataset's folder that a table names.
 
     Raises:
         InputError: a missing or damaged file, with every line that is wrong.
     """
-    columns = [field.name for field in fields(RankedLabel)]
+    columns = [name for name in COLUMNS if name not in NEIGHBOURS]  # which earlier versions lack
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -135,7 +154,7 @@ def read_ranking(path: Path) -> tuple[RankedLabel, ...]:
     try:
         for row in table:
             try:
-                ranking.append(_ranked(row))
+                ranking.append(_ranked(row, elsewhere))
             except ValueError as error:
                 problems.append(f"{path}, line {table.line_num}: {error}")
     except csv.Error as error:
@@ -145,11 +164,12 @@ def read_ranking(path: Path) -> tuple[RankedLabel, ...]:
     return tuple(ranking)
 
 
-def _ranked(row: dict[str, str]) -> RankedLabel:
+def _ranked(row: dict[str, str], elsewhere: Container[str]) -> RankedLabel:
     """Return a line of a ranking; ``ValueError`` where a figure is none, or a path leads out."""
-    if not is_inside(row["path"]):
+    path = from_spreadsheet_cell(row["path"])
+    if not is_inside(path) and path not in elsewhere:
         raise ValueError(
-            f"path: must be relative to the dataset folder and without '..', got {row['path']!r}"
+            f"path: must be relative to the dataset folder and without '..', got {path!r}"
         )
     score, own, margin = (float(row[name]) for name in ("score", "self_confidence", "margin"))
     if not np.isfinite([score, own, margin]).all():
@@ -158,14 +178,34 @@ def _ranked(row: dict[str, str]) -> RankedLabel:
         )
     return RankedLabel(
         rank=int(row["rank"]),
-        path=row["path"],
+        path=path,
         split=row["split"],
-        label=row["label"],
+        label=from_spreadsheet_cell(row["label"]),
         score=score,
         self_confidence=own,
         margin=margin,
         reason=row["reason"],
+        near_own=_paths(row, "near_own"),
+        near_other=_paths(row, "near_other"),
     )
+
+
+def _paths(row: dict[str, str], column: str) -> tuple[str, ...]:
+    """Return the paths in a cell; none where it is empty or there is no such column."""
+    text = row.get(column, "")
+    try:
+        found = json.loads(text) if text else []
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise ValueError(f"{column}: must be a JSON list of paths, got {text!r}")
+    return tuple(found)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return json.dumps(value, ensure_ascii=False) if value else ""
+    return spreadsheet_cell(value) if isinstance(value, str) else value
 
 
 def _reason(found: int, label: int) -> str:

@@ -5,6 +5,7 @@ These names stand nowhere else in the package::
     STORE/runs/STUDY/EXPERIMENT/
       seed-N/                      a run directory, which :class:`RunFolder` knows
       seed-N-cross-fit-K/fold-I/   the runs of a cross-fit, which score what they have left out
+      seed-N-cross-fit-K/fold-I-seed-M/   the same of further seeds
       seed-N-teachers/recipe-J/fold-I/   the runs whose scores of a fold of fit a student learns
       seed-N.yaml, seed-N.log      what a study asked of the run, and what it said
       bundle/                      what was exported of the experiment's first seed
@@ -111,9 +112,13 @@ class RunFolder:
         """Return the table of a split's predictions."""
         return self.path / "predictions" / f"{split}.csv"
 
-    def fold(self, number: int, folds: int) -> Path:
-        """Return the run directory that leaves fold ``number`` (from 0) of ``folds`` out."""
-        return self.path.parent / f"{self.path.name}-cross-fit-{folds}" / f"fold-{number}"
+    def fold(self, number: int, folds: int, seed: int | None = None) -> Path:
+        """Return the run directory that leaves fold ``number`` (from 0) of ``folds`` out.
+
+        ``seed``: None for the seed of this run itself.
+        """
+        name = f"fold-{number}" + ("" if seed is None else f"-seed-{seed}")
+        return self.path.parent / f"{self.path.name}-cross-fit-{folds}" / name
 
     def teacher(self, recipe: int, fold: int) -> Path:
         """Return the run directory of a teacher that hasn't seen ``fold`` (from 0) of fit."""

@@ -60,6 +60,11 @@ class Seen(BaseModel):
         return None
 
     @property
+    def test_unseen(self) -> bool:
+        """Whether it is known, or said, that it has learnt from no test item."""
+        return self.unseen or (self.trained_on is not None and not self.trained_on.test)
+
+    @property
     def caveats(self) -> tuple[str, ...]:
         """The reasons why its test figures are optimistic, for whoever reads them."""
         found = []

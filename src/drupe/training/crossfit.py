@@ -6,6 +6,8 @@ killed, they resume; done, they are kept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,45 @@ from drupe.training.saved import load_network
 
 CERTIFY_INSTEAD = "certify it on newly collected crops (--data DIR)"
 """What to do about a run that no folds can be trained for, when a threshold is wanted."""
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """A run that leaves ``fold`` (from 0) out: its configuration, and the directory it fills."""
+
+    fold: int
+    config: ExperimentConfig
+    folder: Path
+
+
+def fold_runs(
+    run: Path,
+    folds: int,
+    seeds: int = 1,
+    *,
+    run_data: Path | None = None,
+    option: str = "--run-data",
+) -> tuple[FoldRun, ...]:
+    """Return the runs that score all training items of ``run`` out of fold, trained or not.
+
+    ``seeds``: of each fold so many, that of ``run`` and those that follow it. The folds are the
+    same for all.
+
+    Raises:
+        InputError: as :func:`score_out_of_fold`.
+    """
+    config = _require_foldable(run, run_data, option)
+    found = []
+    for further in range(seeds):
+        seed = config.seed + further
+        for fold in range(folds):
+            left_out = configure_fold(config, fold, folds)
+            if further:
+                name = f"{left_out.name}-seed-{seed}"
+                left_out = left_out.model_copy(update={"seed": seed, "name": name})
+            folder = RunFolder(run).fold(fold, folds, seed if further else None)
+            found.append(FoldRun(fold, left_out, folder))
+    return tuple(found)
 
 
 def calibrate_on_folds(
@@ -76,9 +117,9 @@ def score_out_of_fold(
     store: Path,
     *,
     data_fingerprint: str,
+    seeds: int = 1,
     run_data: Path | None = None,
     option: str = "--run-data",
-    instead: str = CERTIFY_INSTEAD,
     progress: Progress = silent,
 ) -> JudgedSplit:
     """Return out-of-fold predictions of all training items of ``run``, sorted by path.
@@ -88,38 +129,43 @@ def score_out_of_fold(
     certified would use them twice.
 
     Args:
+        seeds: networks of each fold, whose logits are averaged.
         run_data: where the data of the run lies now; None: where it was trained.
         option: the option that gives it, for the message of data that isn't found.
-        instead: what to do about a run that no folds can be trained for, for its message.
 
     Raises:
         InputError: the run is itself a fold, an ensemble or imported, or its data has changed.
     """
-    config = _require_foldable(run, run_data, option, instead)
-    parts = []
-    for fold in range(folds):
-        fold_config = configure_fold(config, fold, folds)
-        prepared = prepare_data(fold_config, store, progress)
-        require_same_data(config.data.root, data_fingerprint, prepared.dataset.fingerprint)
-        folder = RunFolder(run).fold(fold, folds)
-        with progress(f"fold {fold + 1} of {folds}", 1, "runs") as tracker:
-            train_run(fold_config, folder, store, resume=True, progress=progress)
+    runs = fold_runs(run, folds, seeds, run_data=run_data, option=option)
+    tables: dict[int, list[Predictions]] = {fold: [] for fold in range(folds)}
+    data = None
+    for number, one in enumerate(runs, 1):
+        data = prepare_data(one.config, store, progress)
+        require_same_data(one.config.data.root, data_fingerprint, data.dataset.fingerprint)
+        with progress(f"fold {number} of {len(runs)}", 1, "runs") as tracker:
+            train_run(one.config, one.folder, store, resume=True, progress=progress)
             tracker.advance()
-        record = read_record(folder)
+        record = read_record(one.folder)
         assert record is not None
-        parts.append((read_own_predictions(folder, record, "calibration"), prepared))
-    return _pool(parts, load_network(run)[1].temperature)
+        tables[one.fold].append(read_own_predictions(one.folder, record, "calibration"))
+    assert data is not None
+    averaged = [_averaged(several) for several in tables.values()]
+    return _pool(averaged, data, load_network(run)[1].temperature)
 
 
-def _require_foldable(
-    run: Path, run_data: Path | None, option: str, instead: str
-) -> ExperimentConfig:
+def _averaged(tables: Sequence[Predictions]) -> Predictions:
+    """Return the same items with the mean of the tables' logits."""
+    logits = np.array([table.logits for table in tables], np.float64)
+    return replace(tables[0], logits=logits.mean(axis=0).astype(np.float32))
+
+
+def _require_foldable(run: Path, run_data: Path | None, option: str) -> ExperimentConfig:
     """Return the configuration of ``run``, for which folds must be trainable."""
     record = read_record(run)
     if record and record.imported:
         raise InputError(
             f"{run}: was imported, and how it was trained isn't known, so no folds can be trained "
-            f"like it: {instead}"
+            f"like it: {CERTIFY_INSTEAD}"
         )
     if record:
         require_same_splits(run, record)
@@ -127,7 +173,7 @@ def _require_foldable(
         raise InputError(
             f"{run}: is an ensemble of {len(record.members)} runs, which share their own "
             "calibration (drupe threshold RUN certifies it on that): no folds are trained for it; "
-            f"{instead}"
+            f"{CERTIFY_INSTEAD}"
         )
     config = recorded_config(run, run_data, option=option)
     if config.calibration.left_out is not None:
@@ -155,12 +201,11 @@ def _keep(run: Path, model: ModelPredictions, pooled: JudgedSplit, reason: str) 
         record.write(run)
 
 
-def _pool(parts: list[tuple[Predictions, PreparedData]], temperature: float) -> JudgedSplit:
+def _pool(parts: Sequence[Predictions], data: PreparedData, temperature: float) -> JudgedSplit:
     """Return the folds' calibration items as one split, sorted by path as datasets are."""
-    first, data = parts[0]
-    paths = np.concatenate([np.array(table.paths, object) for table, _ in parts])
-    logits = np.concatenate([table.logits for table, _ in parts if table.logits is not None])
-    defects = np.concatenate([table.is_defect for table, _ in parts])
+    paths = np.concatenate([np.array(table.paths, object) for table in parts])
+    logits = np.concatenate([table.logits for table in parts if table.logits is not None])
+    defects = np.concatenate([table.is_defect for table in parts])
     order = np.argsort(paths)
 
     def pooled(told: list[tuple[str, ...] | None]) -> tuple[str, ...] | None:
@@ -173,8 +218,8 @@ def _pool(parts: list[tuple[Predictions, PreparedData]], temperature: float) -> 
         is_defect=defects[order],
         logits=logits[order],
         scores=scores_from_logits(logits[order], temperature),
-        classes=first.classes,
-        types=pooled([table.types for table, _ in parts]),
-        groups=pooled([table.groups for table, _ in parts]),
+        classes=parts[0].classes,
+        types=pooled([table.types for table in parts]),
+        groups=pooled([table.groups for table in parts]),
     )
     return JudgedSplit(table, np.array([group_of[path] for path in table.paths], np.int32))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from drupe.errors import TrainingDivergedError
 from drupe.evaluation.document import evaluation_document
@@ -17,7 +18,7 @@ from drupe.evaluation.predictions import Predictions, scores_from_logits
 from drupe.evaluation.predictions_csv import write_predictions
 from drupe.evaluation.temperature import fit_temperature
 from drupe.models.ensemble import AnyNetwork
-from drupe.models.type_head import FeatureTap, TypeHead
+from drupe.models.type_head import FeatureTap, TypeHead, networks_of
 from drupe.progress import Progress, silent
 from drupe.runs.evaluation_file import Evaluation
 from drupe.runs.layout import RunFolder
@@ -42,6 +43,20 @@ def defect_logits(
             parts.append(network.defect_logit(images).float().cpu().numpy())
             tracker.advance(len(chosen))
     return np.concatenate(parts).astype(np.float32, copy=False)
+
+
+def pooled_features(
+    network: AnyNetwork, source: ImageSource, items: NDArray[np.intp], progress: Progress, what: str
+) -> tuple[NDArray[np.float32], ...]:
+    """Return the features of ``items``, float32 [n, F] of each member, means over views.
+
+    Raises:
+        NoFeaturesError: the network has none; see :class:`~drupe.models.type_head.FeatureTap`.
+    """
+    network.to(memory_format=torch.channels_last)  # raw bytes already lie that way
+    with FeatureTap(network, [nn.Identity() for _ in networks_of(network)]) as tap:
+        defect_logits(network, source, items, progress, what)
+    return tuple(features.numpy() for features in tap.take(len(items)))
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, Field
-from torch import nn
 
 from drupe.configuration import validate
 from drupe.errors import InputError
 from drupe.models.ensemble import AnyNetwork
 from drupe.models.network import Network
 from drupe.models.type_head import (
-    FeatureTap,
     NoFeaturesError,
     TypeHead,
     last_layer,
@@ -34,7 +31,7 @@ from drupe.runs.layout import RunFolder
 from drupe.runs.record import read_record
 from drupe.runs.results import require_own
 from drupe.training.image_batches import ImageSource
-from drupe.training.judgement import defect_logits
+from drupe.training.judgement import pooled_features
 from drupe.training.preparation import PreparedData
 from drupe.training.softmax_regression import fit_softmax
 from drupe.training.tensor_file import Tensors, load_tensors, prefixed, save_tensors, under
@@ -81,7 +78,7 @@ def fit_types(
         items = items[np.linspace(0, len(items) - 1, MOST_ITEMS).astype(np.intp)]
         names = sorted({types[item] for item in items})
     try:
-        features = _features(network, source, items, progress)
+        (features,) = pooled_features(network, source, items, progress, "features of types")
     except NoFeaturesError as error:
         return FittedTypes(None, (f"types of defects can't be told: {error}",))
     if not np.isfinite(features).all():  # whoever judges the network refuses it
@@ -116,17 +113,6 @@ def _never_learnt(
         f"types that the network can't name, because there are none to learn from (fit): "
         f"{'; '.join(told)}; their defects are called one of {', '.join(names)}",
     )
-
-
-def _features(
-    network: Network, source: ImageSource, items: NDArray[np.intp], progress: Progress
-) -> NDArray[np.float32]:
-    """Return the features of ``items``, float32 [n, F], means over views."""
-    network.to(memory_format=torch.channels_last)  # raw bytes already lie that way
-    with FeatureTap(network, [nn.Identity()]) as tap:
-        defect_logits(network, source, items, progress, "features of types")
-    (features,) = tap.take(len(items))
-    return features.numpy()
 
 
 def notes_on_types(notes: Sequence[str]) -> list[str]:

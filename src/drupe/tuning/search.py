@@ -22,7 +22,7 @@ from drupe.runs.record import read_record
 from drupe.study.definition.plan import Task
 from drupe.study.execution.executor import Ended, Executor
 from drupe.study.execution.scheduler import LOST_TRIES, WAIT_SECONDS
-from drupe.study.execution.work import last_lines, training_job
+from drupe.study.execution.work import is_trained, last_lines, training_job
 from drupe.training.claim import check_store, exclusive
 from drupe.training.config import ExperimentConfig
 from drupe.training.preparation import prepare_data
@@ -209,7 +209,7 @@ class _Loop:
         while True:
             place = len(one.scores)
             task = self._task(one, place)
-            if not self._is_done(task):
+            if not is_trained(task, self.fingerprint):
                 self.open[task.name] = one
                 job = training_job(task, self.store, self.weights_folder, self.executor.threads)
                 self.executor.start(job)
@@ -221,12 +221,6 @@ class _Loop:
         config = one.folds[fold]
         folder = self.folder.fold(one.trial.number, fold)
         return Task(config.name, "train", config.name, "gpu", folder, config.seed, config)
-
-    def _is_done(self, task: Task) -> bool:
-        assert task.config is not None
-        record = read_record(task.folder)
-        same = record is not None and record.identity == task.config.identity(self.fingerprint)
-        return same and record is not None and record.status == "done"
 
     def _judge(self, one: _Open, task: Task) -> bool:
         """Score a finished fold; return whether that ends the trial."""
@@ -268,7 +262,7 @@ class _Loop:
     def _take(self, ended: Ended) -> None:
         """Take in how a run ended."""
         task, one = ended.task, self.open.pop(ended.task.name)
-        if ended.exit_code == 0 and self._is_done(task):
+        if ended.exit_code == 0 and is_trained(task, self.fingerprint):
             self.failed = one.killed = one.lost = 0
             if not self._judge(one, task):
                 self._next_fold(one)

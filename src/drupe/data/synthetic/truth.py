@@ -199,12 +199,7 @@ def plan_files(
     flipped = parts.draw_any(round(label_noise * images), "label_noise")
     turns = rng.choice(TURNS, size=len(pairs["near_duplicates"])).tolist()
     type_of, group_of = slices.draw(is_defect, pairs, seed)
-    digits = max(5, len(str(images - 1)))
-    places = zip(in_val.tolist(), type_of.tolist(), group_of.tolist(), strict=True)
-    paths = tuple(
-        "/".join((SPLITS[val], *slices.folders(of_type, group), f"{number:0{digits}d}.png"))
-        for number, (val, of_type, group) in enumerate(places)
-    )
+    paths = _paths(in_val, type_of, group_of, slices)
     shows = type_of.copy()
     shows[flipped] = np.where(
         type_of[flipped] > 0, 0, 1 + np.array(flipped, np.intp) % slices.types
@@ -238,6 +233,21 @@ def plan_files(
         label_noise_kind=label_noise_kind,
     )
     return Plan(truth, paths, shows, group_of)
+
+
+def _paths(
+    in_val: NDArray[np.bool_],
+    type_of: NDArray[np.intp],
+    group_of: NDArray[np.intp],
+    slices: SlicePlan,
+) -> tuple[str, ...]:
+    """Return each file's path: split, folders of its class and camera, number."""
+    digits = max(5, len(str(len(in_val) - 1)))
+    places = zip(in_val.tolist(), type_of.tolist(), group_of.tolist(), strict=True)
+    return tuple(
+        "/".join((SPLITS[val], *slices.folders(of_type, group), f"{number:0{digits}d}.png"))
+        for number, (val, of_type, group) in enumerate(places)
+    )
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,7 @@ class Work:
             return self._is_made(task)
         if task.config is None:
             return self.answer(task.experiment, task.kind) is not None
-        record = read_record(task.folder)
-        same = record is not None and record.identity == task.config.identity(self.fingerprint)
-        return same and record is not None and record.status == "done"
+        return is_trained(task, self.fingerprint)
 
     def _is_made(self, task: Task) -> bool:
         """Return whether an ensemble is there, of its members as they are now."""
@@ -262,6 +260,15 @@ class Work:
 
     def _raw_answer(self, task: Task) -> Path:
         return self.folder / task.experiment / f".{task.kind}.answer.json"
+
+
+def is_trained(task: Task, fingerprint: str) -> bool:
+    """Return whether a training task's run is done, as it is configured now and on these data."""
+    assert task.config is not None
+    record = read_record(task.folder)
+    if record is None or record.status != "done":
+        return False
+    return record.identity == task.config.identity(fingerprint)
 
 
 def training_job(task: Task, store: Path, weights_folder: Path | None, threads: int | None) -> Job:
