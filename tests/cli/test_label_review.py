@@ -82,6 +82,25 @@ def test_from_a_review_to_labels_and_back(quick, crops, tmp_path) -> None:
     assert "0 relabelled" in quick("data", "fixes", "crops").stdout
 
 
+def test_a_table_is_reviewed_and_mended(quick, crops, tmp_path) -> None:
+    lines = [
+        f"crops/{path.parent.name}/{path.name};{path.parent.name}"
+        for path in sorted(crops.rglob("*.png"))
+    ]
+    (tmp_path / "week46.csv").write_text("\n".join(["path;label", *lines]) + "\n")
+    words = ("labels", "review", "week46.csv", "--out", "look", "--controls", "99")
+    page = quick(*words, "--html", "ann.html", "--reviewer", "ann")
+    assert page.code == 0, page.stderr
+    assert page.stdout == "36 pictures for ann: ann.html\n"
+    say(tmp_path / "look", "ann", turned=2)
+    done = json.loads(quick("labels", "apply", "look", "--json").stdout)
+    assert (done["folder"], done["relabelled"]) == (str(tmp_path / "week46.csv"), 2)
+    listed = json.loads(quick("data", "fixes", "week46.csv", "--json").stdout)["honoured"]
+    assert {one["origin"]["cause"] for one in listed} == {"all"}
+    history = json.loads(quick("labels", "history", "week46.csv", "--json").stdout)["revisions"]
+    assert [one["relabelled"] for one in history] == [0, 2]
+
+
 def test_wrong_input_is_one_message(quick, crops) -> None:
     for arguments, words in (
         (("labels", "review", "absent", "--out", "x"), "got nothing there"),

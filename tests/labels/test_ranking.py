@@ -1,10 +1,19 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 
-from drupe.labels.ranking import ScoredLabels, class_probabilities, rank_labels, write_ranking
+from drupe.labels.neighbours import NearItems
+from drupe.labels.ranking import (
+    ScoredLabels,
+    class_probabilities,
+    is_ranking,
+    rank_labels,
+    read_ranking,
+    write_ranking,
+)
 
 CLASSES = ("clean", "pit")
 
@@ -61,7 +70,29 @@ def test_the_file_has_a_row_per_item(tmp_path) -> None:
     with (tmp_path / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(ranking[0].to_json())
+    assert rows[0]["near_own"] == ""
     assert [row["path"] for row in rows] == [one.path for one in ranking]
     assert [float(row["self_confidence"]) for row in rows] == [
         one.self_confidence for one in ranking
     ]
+
+
+def test_neighbours_and_odd_names_come_back_as_they_were(tmp_path) -> None:
+    near = {"0.png": NearItems(("a, b.png", 'say "x".png'), ("c.png",))}
+    ranking = rank_labels(scored([-3, 3, -1], [0, 0, 1]), near)
+    ranking = (replace(ranking[0], path="=1+1.png"), *ranking[1:])
+    write_ranking(tmp_path / "labels.csv", ranking)
+    assert (tmp_path / "labels.csv").read_text().count("'=1+1.png") == 1
+    assert read_ranking(tmp_path / "labels.csv") == ranking
+    assert is_ranking(tmp_path / "labels.csv")
+
+
+def test_rankings_of_earlier_versions_have_no_neighbours(tmp_path) -> None:
+    ranking = rank_labels(scored([-3, 3, -1], [0, 0, 1]))
+    write_ranking(tmp_path / "labels.csv", ranking)
+    lines = (tmp_path / "labels.csv").read_text().splitlines()
+    short = "\n".join(
+        line.removesuffix(",near_own,near_other").removesuffix(",,") for line in lines
+    )
+    (tmp_path / "labels.csv").write_text(short + "\n")
+    assert read_ranking(tmp_path / "labels.csv") == ranking

@@ -17,18 +17,23 @@ from drupe.workbench.progress_display import progress_on
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from drupe.labels.review.pictures import ReviewPictures
     from drupe.labels.review.queue import ReviewQueue, Showing
 
 EXAMPLES = examples(
     "drupe labels review RUN/labels.csv --out review",
     "drupe labels review RUN/labels.csv --out review --reviewer ann --type pit --type stem",
     "drupe labels review crops --out review --controls 300   random pictures alone",
+    "drupe labels review week46/crops.csv --out review       those that a table names",
     "drupe labels review RUN/labels.csv --out review --reviewer eve --third-look",
     "drupe labels review RUN/labels.csv --out review --html for-bob.html --reviewer bob",
 )
 
 Source = Annotated[
-    Path, typer.Argument(metavar="DATA|RANKING", help="A folder of crops, or a ranking of them.")
+    Path,
+    typer.Argument(
+        metavar="DATA|RANKING", help="A folder or table of crops, or a ranking of them."
+    ),
 ]
 Out = Annotated[
     Path, typer.Option(metavar="DIR", help="The review's folder: its queue, and all answers.")
@@ -94,13 +99,14 @@ def review(
     """
     from drupe.data.naming import Naming
     from drupe.labels.review.answers import check_reviewer, read_all_answers
-    from drupe.labels.review.preparation import data_folder, open_queue, ranking_digest
+    from drupe.labels.review.pictures import ReviewPictures
+    from drupe.labels.review.preparation import open_queue, ranking_digest, reviewed_data
     from drupe.labels.review.queue import ReviewRequest, order_for
     from drupe.labels.review.votes import third_look as disputed
 
     name = _user() if reviewer is None else reviewer
     check_reviewer(name)
-    root, ranking, naming = data_folder(source, data)
+    root, ranking, naming = reviewed_data(source, data)
     if defect or good:
         naming = Naming(defect, tuple(good or ()))
     request = ReviewRequest(
@@ -117,10 +123,11 @@ def review(
         order = disputed(queue, read_all_answers(out, queue), name)
     else:
         order = order_for(queue, name)
+    pictures = ReviewPictures.of(root, naming)
     if html is None:
-        _serve(queue, order, name, root, out, port, no_open, third_look)
+        _serve(queue, order, name, pictures, out, port, no_open, third_look)
     else:
-        _write_page(queue, order, name, root, html, third_look)
+        _write_page(queue, order, name, pictures, html, third_look)
 
 
 def _user() -> str:
@@ -134,7 +141,7 @@ def _write_page(
     queue: ReviewQueue,
     order: Sequence[Showing],
     name: str,
-    root: Path,
+    pictures: ReviewPictures,
     html: Path,
     is_third: bool,
 ) -> None:
@@ -142,7 +149,7 @@ def _write_page(
     from drupe.labels.review.page import lone_page
 
     check_replaceable(html)
-    write_text(html, lone_page(queue, order, name, root, progress_on(), is_third=is_third))
+    write_text(html, lone_page(queue, order, name, pictures, progress_on(), is_third=is_third))
     print_line(f"{len(order):,} pictures for {name}: {html}")
 
 
@@ -150,7 +157,7 @@ def _serve(
     queue: ReviewQueue,
     order: Sequence[Showing],
     name: str,
-    root: Path,
+    pictures: ReviewPictures,
     out: Path,
     port: int,
     no_open: bool,
@@ -166,7 +173,7 @@ def _serve(
     listener = server.listening_socket(port)
     with listener, open_log(out, name) as log:
         given = read_answers(answers_file(out, name), queue)
-        session = ReviewSession(queue, order, name, root, log, given, now, is_third=is_third)
+        session = ReviewSession(queue, order, name, pictures, log, given, now, is_third=is_third)
         token = server.new_token()
         where = server.address(listener, token)
         stderr().print("Stop with Ctrl-C; the same command goes on.", markup=False)

@@ -128,6 +128,12 @@ def write_ranking(path: Path, ranking: Sequence[RankedLabel]) -> None:
     write_text(path, text.getvalue())
 
 
+def is_ranking(path: Path) -> bool:
+    """Return whether the file at ``path`` is meant as a ranking: by the name of a column."""
+    with path.open("rb") as file:
+        return b"self_confidence" in file.readline()
+
+
 def read_ranking(path: Path, elsewhere: Container[str] = frozenset()) -> tuple[RankedLabel, ...]:
     """Read a ranking that :func:`write_ranking` wrote.
 

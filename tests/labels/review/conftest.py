@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from drupe.labels.review.answers import answers_file, open_log, read_answers
+from drupe.labels.review.pictures import ReviewPictures
 from drupe.labels.review.queue import ReviewQueue, order_for
 from drupe.labels.review.server import address, listening_socket, new_token, review_server
 from drupe.labels.review.session import ReviewSession
@@ -21,7 +22,7 @@ def served(queue: ReviewQueue, root: Path, folder: Path, reviewer: str = "ann") 
     with listening_socket(0) as listener, open_log(folder, reviewer) as log:
         given = read_answers(answers_file(folder, reviewer), queue)
         order = order_for(queue, reviewer)
-        session = ReviewSession(queue, order, reviewer, root, log, given, now)
+        session = ReviewSession(queue, order, reviewer, ReviewPictures(root), log, given, now)
         token = new_token()
         server = review_server(session, listener, token)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -284,3 +284,18 @@ def test_wrong_input_is_named(review, tmp_path) -> None:
         apply_review(folder, "majority", store, data=tmp_path / "moved")
     with pytest.raises(InputError, match="--threshold: must be in"):
         reviewed_rates(folder, "majority", 2.0)
+
+
+def test_a_review_of_a_table_becomes_fixes_of_the_table(review) -> None:
+    queue, folder, root, store = review
+    table = root / "crops.csv"
+    rows = [
+        f"{path.relative_to(root).as_posix()},{path.parent.name}"
+        for path in sorted(root.rglob("*.png"))
+    ]
+    table.write_text("\n".join(["path,label", *rows]) + "\n")
+    say(queue, folder, "ann", {0: other(queue, 0)})
+    done = apply_review(folder, "majority", store, data=table)
+    assert [fix.path for fix in done.changes.fixes] == [queue.items[0].path]
+    assert [fix.path for fix, _ in find_fixes(table, store).honoured] == [queue.items[0].path]
+    assert len(read_history(history_folder(table, store))) == 2

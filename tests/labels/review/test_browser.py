@@ -20,6 +20,7 @@ from drupe.labels.ranking import RankedLabel, write_ranking
 from drupe.labels.review.answers import answers_file, read_answers, standing
 from drupe.labels.review.application import apply_review
 from drupe.labels.review.page import lone_page
+from drupe.labels.review.pictures import ReviewPictures
 from drupe.labels.review.preparation import open_queue
 from drupe.labels.review.queue import ReviewQueue, draw_queue, order_for
 from review_files import nominees, request, small_queue, write_crops
@@ -211,7 +212,7 @@ def test_the_lone_file_keeps_and_exports_answers(tmp_path, open_page) -> None:
     root = tmp_path / "crops"
     queue = hostile_queue(root)
     file = tmp_path / "review.html"
-    text = lone_page(queue, order_for(queue, "bob"), "bob", root)
+    text = lone_page(queue, order_for(queue, "bob"), "bob", ReviewPictures(root))
     for secret in ("suspect", 'onerror="document', "is_repeat", "0.5,"):
         assert secret not in text.partition('id="data"')[2].partition("</script>")[0]
     file.write_text(text, encoding="utf-8")
@@ -284,7 +285,9 @@ def test_nothing_overflows_and_axe_finds_nothing_serious(
 def test_data_in_the_page_ends_no_element(tmp_path) -> None:
     root = tmp_path / "crops"
     queue = hostile_queue(root)
-    text = lone_page(queue, order_for(queue, "</script><script>alert(1)"), "</script>x", root)
+    text = lone_page(
+        queue, order_for(queue, "</script><script>alert(1)"), "</script>x", ReviewPictures(root)
+    )
     data = text.partition('id="data">')[2].partition("</script>")[0]
     assert json.loads(data)["reviewer"] == "</script>x"
     assert text.count("</script>") == 2

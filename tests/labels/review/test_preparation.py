@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 
+from drupe.data.decode import UnreadableImageError
 from drupe.data.fixes import Fix, write_fix_list
 from drupe.data.naming import Naming
 from drupe.data.overlay import apply_fixes
 from drupe.errors import InputError
 from drupe.labels.ranking import RankedLabel, write_ranking
-from drupe.labels.review.preparation import data_folder, open_queue, ranking_digest
+from drupe.labels.review.pictures import ReviewPictures
+from drupe.labels.review.preparation import open_queue, ranking_digest, reviewed_data
 from review_files import request, write_crops
 
 
@@ -75,6 +78,72 @@ def test_neighbours_give_no_label_away(tmp_path, crops) -> None:
     assert 0 < sum(firsts) < len(firsts)
 
 
+def test_neighbours_are_those_of_the_ranking_where_it_has_as_many_of_each_label(
+    tmp_path, crops
+) -> None:
+    root, paths = crops
+    clean = [path for path in paths if path.startswith("clean/")]
+    pits = [path for path in paths if path.startswith("pit/")]
+    near = {
+        clean[0]: ((clean[7], clean[8]), (pits[6], pits[9])),
+        clean[1]: ((clean[7],), (pits[6], pits[9])),  # one more of the other label goes
+        pits[0]: ((), (clean[8],)),  # unequal: by file name
+        pits[1]: ((pits[5], pits[6]), (pits[7], clean[8])),  # that one is a pit by now
+        pits[2]: ((pits[5], pits[6]), (clean[7], "clean/gone.png")),
+    }
+    rows = [
+        replace(one, near_own=own, near_other=other)
+        for one, (own, other) in zip(ranked(list(near)), near.values(), strict=True)
+    ]
+    write_ranking(tmp_path / "labels.csv", rows)
+    queue = open_queue(
+        tmp_path / "review", root, tmp_path / "labels.csv", request(5, 0), tmp_path / "s"
+    )
+    shown = {item.path: set(item.neighbours) for item in queue.items}
+    assert shown[clean[0]] == {clean[7], clean[8], pits[6], pits[9]}
+    assert shown[clean[1]] == {clean[7], pits[6]}
+    plain = open_queue(tmp_path / "plain", root, None, request(0, 99), tmp_path / "s")
+    by_name = {item.path: set(item.neighbours) for item in plain.items}
+    for path in pits[:3]:
+        assert shown[path] == by_name[path]
+
+
+@pytest.fixture
+def table(tmp_path, crops):
+    """A table that names the crops, the last of them from another folder, and all their paths."""
+    root, paths = crops
+    away = tmp_path / "away" / "pit.png"
+    away.parent.mkdir()
+    (root / paths[-1]).rename(away)
+    named = [*paths[:-1], away.as_posix()]
+    lines = [f"{path},{'clean' if 'clean/' in path else 'pit'}" for path in named]
+    (root / "table.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    return root / "table.csv", named
+
+
+def test_a_table_is_reviewed(tmp_path, table) -> None:
+    file, named = table
+    store = tmp_path / "store"
+    away = next(path for path in named if path.startswith("/"))
+    rows = ranked(named, label="clean")
+    rows = [replace(one, label="pit" if "pit" in one.path else "clean") for one in rows]
+    write_ranking(tmp_path / "labels.csv", rows)
+    write_fix_list(tmp_path / "fixes.csv", [Fix(named[0], "exclude")])
+    apply_fixes(file, store, tmp_path / "fixes.csv")
+    queue = open_queue(tmp_path / "review", file, tmp_path / "labels.csv", request(0, 99), store)
+    assert {item.path for item in queue.items} == set(named[1:])
+    assert queue.root == str(file)
+    pictures = ReviewPictures.of(file, Naming())
+    assert all(pictures.read_drawn(item) for item in queue.items)
+    assert pictures.read(away)
+    with pytest.raises(UnreadableImageError, match="not inside"):
+        pictures.read((tmp_path / "labels.csv").as_posix())
+    with pytest.raises(UnreadableImageError, match="not inside"):
+        ReviewPictures.of(file.parent, Naming()).read(away)
+    by_itself = open_queue(tmp_path / "plain", file, None, request(0, 99), store)
+    assert {item.path for item in by_itself.items} == set(named[1:])
+
+
 def test_splits_can_be_chosen(tmp_path, crops) -> None:
     root, paths = crops
     rows = ranked(paths[:10]) + ranked(paths[10:], split="test")
@@ -103,6 +172,8 @@ def test_a_ranking_of_other_labels_is_refused(tmp_path, crops) -> None:
         ("path", "../secret.png", "without '..'"),
         ("score", "nan", "must be finite"),
         ("rank", "first", "invalid literal"),
+        ("near_own", "[1]", "near_own: must be a JSON list of paths"),
+        ("near_other", "a.png", "near_other: must be a JSON list of paths"),
     ],
 )
 def test_a_damaged_ranking_is_refused(tmp_path, crops, column, value, words) -> None:
@@ -123,24 +194,28 @@ def test_where_the_pictures_lie(tmp_path, crops) -> None:
     root, paths = crops
     file = tmp_path / "labels.csv"
     write_ranking(file, ranked(paths))
-    assert data_folder(root, None) == (root, None, Naming())
-    assert data_folder(file, root) == (root, file, Naming())
+    assert reviewed_data(root, None) == (root, None, Naming())
+    assert reviewed_data(file, root) == (root, file, Naming())
     (tmp_path / "config.yaml").write_text("data: {root: crops, good: [clean]}")
-    assert data_folder(file, root) == (root, file, Naming(good=("clean",)))
-    (tmp_path / "config.yaml").write_text(f"data: {{root: {file}}}")
-    with pytest.raises(InputError, match="must be a folder of crops to be reviewed, got a file"):
-        data_folder(file, None)
+    assert reviewed_data(file, root) == (root, file, Naming(good=("clean",)))
+    table = tmp_path / "table.csv"
+    table.write_text("path,label\n")
+    (tmp_path / "config.yaml").write_text(f"data: {{root: {table}}}")
+    assert reviewed_data(file, None) == (table, file, Naming())
+    assert reviewed_data(table, None) == (table, None, Naming())
     (tmp_path / "config.yaml").write_text("data: {root: [a, b]}")
     with pytest.raises(InputError, match=r"config\.yaml"):
-        data_folder(file, None)
+        reviewed_data(file, None)
     (tmp_path / "config.yaml").unlink()
     assert ranking_digest(None) is None
     with pytest.raises(InputError, match="lies in no run"):
-        data_folder(file, None)
-    with pytest.raises(InputError, match="is a folder already"):
-        data_folder(root, root)
+        reviewed_data(file, None)
+    with pytest.raises(InputError, match="is a dataset already"):
+        reviewed_data(root, root)
+    with pytest.raises(InputError, match="is a dataset already"):
+        reviewed_data(table, root)
     with pytest.raises(InputError, match="got nothing there"):
-        data_folder(tmp_path / "absent", None)
+        reviewed_data(tmp_path / "absent", None)
 
 
 def test_a_fix_to_a_label_that_is_gone_is_named(tmp_path, crops) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from drupe.data.decode import UnreadableImageError
 from drupe.errors import InputError
 from drupe.labels.review.answers import answers_file, open_log, read_answers
+from drupe.labels.review.pictures import ReviewPictures
 from drupe.labels.review.queue import draw_queue, order_for, read_queue
 from drupe.labels.review.session import RefusedAnswerError, ReviewSession
 from review_files import AT, CLASSES, answer, nominees, request, small_queue, write_crops
@@ -29,7 +30,13 @@ def start(tmp_path):
         log = logs[-1].__enter__()
         given = read_answers(answers_file(tmp_path, "ann"), queue)
         return ReviewSession(
-            queue, order_for(queue, "ann"), "ann", tmp_path / "crops", log, given, lambda: AT
+            queue,
+            order_for(queue, "ann"),
+            "ann",
+            ReviewPictures(tmp_path / "crops"),
+            log,
+            given,
+            lambda: AT,
         )
 
     begin.queue, begin.folder = queue, tmp_path
@@ -94,7 +101,14 @@ def test_a_third_look_is_kept_as_one(start) -> None:
     with open_log(folder, "eve") as log:
         order = order_for(queue, "eve")[:1]
         session = ReviewSession(
-            queue, order, "eve", folder / "crops", log, (), lambda: AT, is_third=True
+            queue,
+            order,
+            "eve",
+            ReviewPictures(folder / "crops"),
+            log,
+            (),
+            lambda: AT,
+            is_third=True,
         )
         look_and_say(session)
     (one,) = read_answers(answers_file(folder, "eve"), queue)
@@ -189,7 +203,9 @@ def test_50_000_pictures_are_answered_as_fast_as_50(tmp_path) -> None:
         )
         started = time.perf_counter()
         given = read_answers(answers_file(tmp_path, "ann"), queue)
-        session = ReviewSession(queue, order, "ann", tmp_path / "crops", log, given, lambda: AT)
+        session = ReviewSession(
+            queue, order, "ann", ReviewPictures(tmp_path / "crops"), log, given, lambda: AT
+        )
         assert session.state()["answered"] == 45_000
         assert time.perf_counter() - started < 10
         times = []

@@ -1,4 +1,4 @@
-"""Applying a review: its decisions become fixes of the dataset folder that can be taken back."""
+"""Applying a review: its decisions become fixes of the dataset that can be taken back."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drupe.data.discover import discover
 from drupe.data.file_digests import file_digests
+from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
 from drupe.data.overlay import Applied, active_fixes, add_fixes, match_fixes
 from drupe.errors import InputError
@@ -80,7 +80,7 @@ def apply_review(
     dry_run: bool = False,
     progress: Progress = silent,
 ) -> AppliedReview:
-    """Add what the review in ``folder`` found to the fixes of its dataset folder.
+    """Add what the review in ``folder`` found to the fixes of its dataset.
 
     ``data``: where that lies now; ``further``: answers files from elsewhere.
 
@@ -94,15 +94,15 @@ def apply_review(
         raise InputError(f"{folder}: must hold answers, got none: drupe labels review takes them")
     root = Path(queue.root) if data is None else data
     if not root.exists():
-        raise InputError(f"{root}: no such folder; say where the pictures lie now: --data DIR")
+        raise InputError(f"{root}: no such dataset; say where the pictures lie now: --data DIR")
     naming = Naming(None if queue.good else queue.classes[1], queue.good)
-    listing = discover(root, naming)
+    listing = list_dataset(root, naming)
     if listing.classes != queue.classes:
         raise InputError(
             f"{root}: the classes (clean, defect) must be {', '.join(queue.classes)}, as when the "
             f"review was drawn, got {', '.join(listing.classes)}"
         )
-    found = file_digests(root, listing.paths, store=store, progress=progress).digests
+    found = file_digests(listing.root, listing.paths, store=store, progress=progress).digests
     matched = match_fixes(active_fixes(root, store), listing.paths, found)
     label_of: dict[str, str | None] = {**labels_of(listing, matched.fixes)}
     label_of |= dict.fromkeys(matched.fixes.exclude & label_of.keys())

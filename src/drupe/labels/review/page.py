@@ -8,14 +8,13 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
-from pathlib import Path
 
 from markupsafe import Markup
 
 import drupe
 from drupe.data.decode import UnreadableImageError
 from drupe.labels.review.answers import WORDS, Judgement
-from drupe.labels.review.pictures import picture_png, read_drawn, read_inside
+from drupe.labels.review.pictures import ReviewPictures, picture_png
 from drupe.labels.review.queue import ReviewQueue, Showing
 from drupe.progress import Progress, silent
 from drupe.templates import policy_hash, template_environment
@@ -43,7 +42,7 @@ def lone_page(
     queue: ReviewQueue,
     order: Sequence[Showing],
     reviewer: str,
-    root: Path,
+    files_of: ReviewPictures,
     progress: Progress = silent,
     *,
     is_third: bool = False,
@@ -60,11 +59,11 @@ def lone_page(
             item = queue.items[showing.item]
             names = [item.sha256]
             if item.sha256 not in pictures:
-                pictures[item.sha256] = _data_uri(partial(read_drawn, root, item))
+                pictures[item.sha256] = _data_uri(partial(files_of.read_drawn, item))
             for path in item.neighbours:
                 name = hashlib.sha256(f"{queue.id} {path}".encode()).hexdigest()[:20]
                 if name not in pictures:
-                    pictures[name] = _data_uri(partial(read_inside, root, path))
+                    pictures[name] = _data_uri(partial(files_of.read, path))
                 names.append(name)
             showings.append({"id": showing.id, "seen": names[0], "strip": names[1:]})
             tracker.advance()

@@ -1,4 +1,4 @@
-"""From a dataset folder, or a ranking of its labels, to the queue of a review."""
+"""From a dataset, or a ranking of its labels, to the queue of a review."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel
 
 from drupe.configuration import read_yaml, validate
-from drupe.data.discover import Listing, discover
+from drupe.data.discover import Listing
 from drupe.data.file_digests import file_digests
-from drupe.data.fixes import Fixes
+from drupe.data.fixes import Fixes, outside
+from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
-from drupe.data.overlay import active_fixes, match_fixes
+from drupe.data.overlay import Overlay, active_fixes, match_fixes
 from drupe.errors import InputError, shortened
-from drupe.labels.ranking import RankedLabel, read_ranking
+from drupe.labels.ranking import RankedLabel, is_ranking, read_ranking
 from drupe.labels.review.queue import (
     QUEUE_FILE,
     Nominee,
@@ -33,24 +34,24 @@ NEIGHBOURS_PER_CLASS = 2
 SHOWN = 10
 
 
-def data_folder(source: Path, data: Path | None) -> tuple[Path, Path | None, Naming]:
-    """Return the dataset folder, the ranking, and how class names are read, as far as known.
+def reviewed_data(source: Path, data: Path | None) -> tuple[Path, Path | None, Naming]:
+    """Return the dataset, the ranking, and how class names are read, as far as known.
 
-    ``source`` is a dataset folder or a ranking; ``data`` says where the ranked pictures lie, which
-    a ranking in its run's folder knows by itself.
+    ``source`` is a dataset folder, a table, or a ranking; ``data`` says where the ranked pictures
+    lie, which a ranking in its run's folder knows by itself.
 
     Raises:
         InputError: neither is there, or it can't be told where the pictures lie.
     """
-    if source.is_dir():
-        if data is not None:
-            raise InputError(f"--data: goes with a ranking; {source} is a folder already")
-        return source, None, Naming()
-    naming = Naming()
     if not source.exists():
         raise InputError(
-            f"{source}: must be a dataset folder or a ranking (CSV), got nothing there"
+            f"{source}: must be a dataset folder, a table or a ranking, got nothing there"
         )
+    if source.is_dir() or not is_ranking(source):
+        if data is not None:
+            raise InputError(f"--data: goes with a ranking; {source} is a dataset already")
+        return source, None, Naming()
+    naming = Naming()
     config = RunFolder(source.parent).config
     if config.exists():
         known = validate(_DataKeys, read_yaml(config).get("data") or {}, str(config))
@@ -58,9 +59,7 @@ def data_folder(source: Path, data: Path | None) -> tuple[Path, Path | None, Nam
     if data is None:
         raise InputError(f"{source}: lies in no run, so say where its pictures are: --data DIR")
     if not data.exists():
-        raise InputError(f"{data}: no such folder; say where the pictures lie now: --data DIR")
-    if not data.is_dir():
-        raise InputError(f"{data}: must be a folder of crops to be reviewed, got a file")
+        raise InputError(f"{data}: no such dataset; say where the pictures lie now: --data DIR")
     return data, source, naming
 
 
@@ -110,8 +109,9 @@ def open_queue(
             )
         return queue
     naming = naming or Naming()
-    listing = discover(root, naming)
-    nominees = _nominees(listing, ranking, request.splits, store, progress)
+    listing = list_dataset(root, naming)
+    fixes = active_fixes(root, store)
+    nominees = _nominees(listing, fixes, ranking, request.splits, store, progress)
     where = str(root.absolute())
     queue = draw_queue(nominees, where, listing.classes, request, naming.good)
     queue.write(folder)
@@ -125,6 +125,7 @@ def ranking_digest(ranking: Path | None) -> str | None:
 
 def _nominees(
     listing: Listing,
+    overlay: Overlay | None,
     ranking: Path | None,
     splits: Sequence[str],
     store: Path,
@@ -132,9 +133,12 @@ def _nominees(
 ) -> list[Nominee]:
     """Return the distinct pictures that may be shown, the most suspect first."""
     found = file_digests(listing.root, listing.paths, store=store, progress=progress).digests
-    fixes = match_fixes(active_fixes(listing.root, store), listing.paths, found).fixes
+    fixes = match_fixes(overlay, listing.paths, found).fixes
     label_of = labels_of(listing, fixes)
-    ranked = _plain(listing, label_of) if ranking is None else list(read_ranking(ranking))
+    if ranking is None:
+        ranked = _plain(listing, label_of)
+    else:
+        ranked = list(read_ranking(ranking, outside(listing.paths)))
     digest_of = dict(zip(listing.paths, found, strict=True))
     _check_ranked(ranked, ranking, listing, label_of)
     known = {one.split for one in ranked}
@@ -157,7 +161,7 @@ def _nominees(
                 sha256=digest,
                 score=one.score if ranking else None,
                 reason=one.reason if ranking else "",
-                neighbours=strips.beside(one.path),
+                neighbours=_in_no_order(_near(one, label_of)) or strips.beside(one.path),
             ),
         )
     return list(nominees.values())
@@ -219,6 +223,24 @@ def _check_ranked(
         raise InputError(shortened(problems, SHOWN))
 
 
+def _near(one: RankedLabel, label_of: dict[str, str]) -> list[str]:
+    """Return what the ranking says looks most like ``one``: equally many of each label, or nothing.
+
+    Otherwise, or with labels that have been mended since, they would give the label away.
+    """
+    pairs = list(zip(one.near_own, one.near_other, strict=False))[:NEIGHBOURS_PER_CLASS]
+    is_as_ranked = all(
+        label_of.get(own) == one.label and label_of.get(other, one.label) != one.label
+        for own, other in pairs
+    )
+    return [path for pair in pairs for path in pair] if is_as_ranked else []
+
+
+def _in_no_order(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths in an order that says nothing of their labels."""
+    return tuple(sorted(paths, key=lambda one: hashlib.sha256(one.encode()).digest()))
+
+
 class _Strips:
     """Finds the pictures that lie nearest by file name: cameras number them as they come.
 
@@ -249,7 +271,7 @@ class _Strips:
             middle = place if own else place - 0.5
             others = [(abs(at - middle), other) for at, (_, other) in around if other != path]
             chosen += [other for _, other in sorted(others)[:NEIGHBOURS_PER_CLASS]]
-        return tuple(sorted(chosen, key=lambda one: hashlib.sha256(one.encode()).digest()))
+        return _in_no_order(chosen)
 
 
 _Key = tuple[tuple[int, int, str], ...]

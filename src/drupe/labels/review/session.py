@@ -10,7 +10,6 @@ import hashlib
 import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from drupe.errors import InputError
@@ -20,7 +19,7 @@ from drupe.labels.review.answers import (
     ReviewAnswer,
     standing,
 )
-from drupe.labels.review.pictures import picture_png, read_drawn, read_inside
+from drupe.labels.review.pictures import ReviewPictures, picture_png
 from drupe.labels.review.queue import ReviewQueue, Showing
 
 RECENT = 20
@@ -40,7 +39,7 @@ class RefusedAnswerError(InputError):
 class ReviewSession:
     """Leads ``reviewer`` through ``order``; ``log`` keeps the answers, ``given`` came before.
 
-    ``root``: where the pictures lie; ``now``: gives the time in UTC (ISO 8601); ``is_third``: this
+    ``now``: gives the time in UTC (ISO 8601); ``is_third``: this
     is the third look at what others disagree on.
     """
 
@@ -49,15 +48,15 @@ class ReviewSession:
         queue: ReviewQueue,
         order: Sequence[Showing],
         reviewer: str,
-        root: Path,
+        pictures: ReviewPictures,
         log: AnswerLog,
         given: Sequence[ReviewAnswer],
         now: Callable[[], str],
         *,
         is_third: bool = False,
     ) -> None:
-        self._queue, self._order, self._reviewer, self._root = queue, tuple(order), reviewer, root
-        self._log, self._now, self._is_third = log, now, is_third
+        self._queue, self._order, self._reviewer = queue, tuple(order), reviewer
+        self._pictures, self._log, self._now, self._is_third = pictures, log, now, is_third
         self._places = {one.id: place for place, one in enumerate(self._order)}
         held = standing(given).items()  # in the order of answering
         self._held = {name: one for name, one in held if name in self._places}
@@ -152,18 +151,18 @@ class ReviewSession:
             if place is None:
                 return None
             item = self._queue.items[self._order[place].item]
-            return picture_png(read_drawn(self._root, item))
+            return picture_png(self._pictures.read_drawn(item))
         current = self._order[self._place]
         item = self._queue.items[current.item]
         if name == current.id:
-            content = picture_png(read_drawn(self._root, item))
+            content = picture_png(self._pictures.read_drawn(item))
             self._seen[name] = item.sha256
             return content
         names = neighbour_ids(self._queue, current)
         if name not in names:
             return None
         path = item.neighbours[names.index(name)]
-        return picture_png(read_inside(self._root, path))
+        return picture_png(self._pictures.read(path))
 
     def revealed(self) -> dict[str, Any] | None:
         """Return, at the end alone, how the answers differ from the labels; None before it."""
