@@ -43,6 +43,7 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--size", type=int, default=64, help="pixels")
+    parser.add_argument("--crop", type=int, default=48, help="pixels, which hold the fruits whole")
     parser.add_argument("--look-at", type=float, default=0.05, help="share of the ranking")
     parser.add_argument("--architecture", default="test_resnet", help="from random weights")
     parser.add_argument("--epochs", type=int, default=20)
@@ -110,7 +111,7 @@ def experiment(crops: Path, seed: int, arguments: argparse.Namespace) -> dict[st
         "name": "labels",
         "seed": seed,
         "model": {"architecture": arguments.architecture, "pretrained": False},
-        "input": {"size": arguments.size, "range": "imagenet"},
+        "input": {"size": arguments.size, "crop": arguments.crop, "range": "imagenet"},
         "data": {"root": str(crops)},
         "training": {
             "epochs": arguments.epochs,
