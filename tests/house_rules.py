@@ -70,8 +70,8 @@ FORBIDDEN: dict[str, set[str]] = {
     **{
         f"deployment.{name}": TORCH | {"scipy", "polars", "onnx"}
         for name in (
-            *("backends", "bench", "bundle", "drift", "explain", "graph_file", "manifest"),
-            *("predict", "runtime", "subjects", "timing", "watcher"),
+            *("backends", "bench", "bundle", "capture", "drift", "explain", "graph_file"),
+            *("manifest", "predict", "runtime", "subjects", "timing", "watcher"),
         )
     },
     "labels.review": TORCH,  # whoever looks at pictures needs no network
@@ -95,6 +95,8 @@ READS_CLOCK = {
     "leftovers",  # how old is what another machine has left?
     "data.file_digests",  # a file changed just now is hashed again next time
     "data.label_history",  # when the labels were changed
+    "deployment.capture.writer",  # when a picture was kept
+    "labels.capture.collection",  # waits for the line to finish thinning
     "deployment.watcher",  # how long a decision took, where something watches
     "workbench.progress_display",  # rates and time left
     "deployment.timing",  # measures latency

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from drupe.errors import DrupeError, InputError
 
 if TYPE_CHECKING:
+    from drupe.deployment.capture.writer import Capture
     from drupe.deployment.runtime import Classifier, load
     from drupe.evaluation.certificate import (
         Certificate,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Candidate",
+    "Capture",
     "Certificate",
     "Classifier",
     "Comparison",
@@ -63,6 +65,7 @@ __version__ = "0.2.0"
 
 _LOADED_WHEN_USED = {
     "Candidate": "evaluation.comparison",
+    "Capture": "deployment.capture.writer",
     "Certificate": "evaluation.certificate",
     "Classifier": "deployment.runtime",
     "Comparison": "evaluation.comparison",

@@ -28,6 +28,7 @@ from drupe.deployment.backends import (
     require_scores,
     runs_here,
 )
+from drupe.deployment.capture.writer import Capture
 from drupe.deployment.drift import CalibrationScores, read_calibration
 from drupe.deployment.explain import Explanation, explain
 from drupe.deployment.frames import FrameCheck, read_frames
@@ -343,6 +344,7 @@ def load(
     threads: int | None = None,
     callers: int = 1,
     uncertified: bool = False,
+    capture: str | Path | None = None,
 ) -> Classifier:
     """Verify the bundle in ``path``, choose a function, warm it up and return it.
 
@@ -366,6 +368,9 @@ def load(
         How many threads will call at once. More may; with OpenVINO they then wait for each other.
     uncertified
         Also take a function whose thresholds nothing proves.
+    capture
+        A folder that keeps every *review* and a thousandth of all else, for people to look at;
+        :class:`drupe.Capture` with other shares and bounds.
 
     Raises
     ------
@@ -393,7 +398,10 @@ def load(
         if frames:
             frames.faults(blank)
     digest = read_digest(bundle)
-    return Classifier(manifest, function, session, threads, calibration, frames, order, digest)
+    loaded = Classifier(manifest, function, session, threads, calibration, frames, order, digest)
+    if capture is not None:
+        Capture(loaded, capture)
+    return loaded
 
 
 def open_function(

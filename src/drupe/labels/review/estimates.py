@@ -16,6 +16,8 @@ from drupe.labels.review.decisions import ReviewDecision
 from drupe.labels.review.queue import ReviewQueue, ReviewStratum
 
 TEST = "test"
+ACCEPTED = "accepted"
+"""The split of pictures that the line let pass."""
 UNSETTLED = ("unclear", "undecided", "waiting")
 
 
@@ -62,6 +64,9 @@ class ReviewedRates:
             "recall": self.recall.to_json(),
             "clean_yield": self.clean_yield.to_json(),
         }
+
+
+Test = Callable[[ReviewDecision], bool]
 
 
 def estimate_noise(
@@ -115,10 +120,44 @@ def estimate_rates(
             "--threshold: needs a review of a ranking with test pictures, whose scores are the "
             "run's own; this one has none"
         )
+    recall, clean_yield = _rates(
+        queue, decisions, (strata, strata), lambda one: _below(one, threshold), confidence
+    )
+    return ReviewedRates(threshold, recall, clean_yield)
+
+
+def estimate_line(
+    queue: ReviewQueue, decisions: Sequence[ReviewDecision], confidence: float = 0.95
+) -> tuple[DesignRate, DesignRate]:
+    """Estimate recall and clean yield of all that the line decided while it kept pictures.
+
+    Raises:
+        InputError: a review of other pictures.
+    """
+    if not queue.is_captured:
+        raise InputError(
+            f"review {queue.id}: must be of pictures that the line has kept (drupe capture "
+            "collect), got one of a dataset"
+        )
+    passed = [one for one in queue.strata if one.split == ACCEPTED]
+    stopped = [one for one in queue.strata if one.split != ACCEPTED]
+    return _rates(
+        queue, decisions, (passed, stopped), lambda one: one.item.split == ACCEPTED, confidence
+    )
+
+
+def _rates(
+    queue: ReviewQueue,
+    decisions: Sequence[ReviewDecision],
+    sides: tuple[Sequence[ReviewStratum], Sequence[ReviewStratum]],
+    is_accepted: Test,
+    confidence: float,
+) -> tuple[DesignRate, DesignRate]:
+    """Return recall and clean yield, of the strata where items may be accepted, and be stopped."""
 
     def total(outcome: str, accepted: bool) -> list[DrawnStratum]:
         def is_side(one: ReviewDecision) -> bool:
-            return _below(one, threshold) == accepted
+            return is_accepted(one) == accepted
 
         counted = _counts(
             queue,
@@ -126,20 +165,16 @@ def estimate_rates(
             lambda one: one.outcome == outcome and is_side(one),
             lambda one: one.outcome in UNSETTLED and is_side(one),
         )
-        return [counted[one] for one in strata]
+        return [counted[one] for one in sides[not accepted]]
 
-    return ReviewedRates(
-        threshold,
-        recall=design_rate(total("defect", False), total("defect", True), confidence),
-        clean_yield=design_rate(total("good", True), total("good", False), confidence),
+    return (
+        design_rate(total("defect", False), total("defect", True), confidence),
+        design_rate(total("good", True), total("good", False), confidence),
     )
 
 
 def _below(one: ReviewDecision, threshold: float) -> bool:
     return one.item.score is not None and one.item.score < threshold
-
-
-Test = Callable[[ReviewDecision], bool]
 
 
 def _counts(
@@ -155,7 +190,7 @@ def _counts(
     return {
         stratum: DrawnStratum(
             certain_yes=counts["suspect"][0],
-            certain_open=counts["suspect"][1],
+            certain_open=counts["suspect"][1] + stratum.lost,
             others=stratum.others,
             drawn=stratum.controls,
             yes=counts["control"][0],

@@ -7,10 +7,10 @@ its other items a simple random sample without replacement: the controls.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -69,6 +69,7 @@ class ReviewStratum(_Part):
     """A split and label: how many distinct pictures it has, and how many of them are in the queue.
 
     Of the ``items`` less ``suspects`` others, each was drawn with the same known probability.
+    ``lost``: further pictures that were drawn and nobody can see.
     """
 
     split: str
@@ -76,6 +77,7 @@ class ReviewStratum(_Part):
     items: int = Field(ge=0)
     suspects: int = Field(ge=0)
     controls: int = Field(ge=0)
+    lost: int = Field(default=0, ge=0)
 
     @property
     def others(self) -> int:
@@ -91,6 +93,13 @@ class ReviewStratum(_Part):
     def is_whole(self) -> bool:
         """Whether every picture of it is in the queue."""
         return self.controls == self.others
+
+
+class LaneSize(NamedTuple):
+    """How many decisions of the line a split's pictures are a sample of; how many were lost."""
+
+    seen: int
+    lost: int
 
 
 class Showing(_Part):
@@ -117,7 +126,8 @@ class ReviewQueue(_Part):
     """The content of ``queue.json``; ``id`` names it in every answer.
 
     ``classes`` are (clean, defect), ``root`` the dataset folder as it was called then; ``good``:
-    its clean classes, where every other one is a type of defect.
+    its clean classes, where every other one is a type of defect; is_captured: whether the pictures
+    are a sample of the line's decisions, whose lanes are the splits.
     """
 
     schema_version: int = SCHEMA
@@ -125,6 +135,7 @@ class ReviewQueue(_Part):
     root: str
     classes: tuple[str, str]
     good: tuple[str, ...] = ()
+    is_captured: bool = False
     request: ReviewRequest
     strata: tuple[ReviewStratum, ...]
     items: tuple[ReviewItem, ...]
@@ -167,6 +178,7 @@ def draw_queue(
     classes: tuple[str, str],
     request: ReviewRequest,
     good: tuple[str, ...] = (),
+    lanes: Mapping[tuple[str, str], LaneSize] | None = None,
 ) -> ReviewQueue:
     """Draw the queue: the same nominees and request give the same one.
 
@@ -176,6 +188,7 @@ def draw_queue(
         classes: (clean, defect).
         request: how many of each kind; more than there are means all.
         good: the clean classes, where defects have types.
+        lanes: (split, label) → what the pictures are a sample of, where the line has kept them.
 
     Raises:
         InputError: nothing would be shown, or there are fewer than two pictures to draw from.
@@ -183,7 +196,7 @@ def draw_queue(
     random = np.random.default_rng([request.seed, 16])
     suspects = list(nominees[: request.suspects])
     others = nominees[request.suspects :]
-    strata_keys = sorted({(one.split, one.label) for one in nominees})
+    strata_keys = sorted({(one.split, one.label) for one in nominees} | set(lanes or ()))
     members = {key: [one for one in others if (one.split, one.label) == key] for key in strata_keys}
     counts = _allocate(request.controls, [len(members[key]) for key in strata_keys])
     controls: list[Nominee] = []
@@ -192,13 +205,15 @@ def draw_queue(
         drawn = random.permutation(len(members[key]))[:count].tolist()
         controls += [members[key][index] for index in sorted(drawn)]
         held = sum((one.split, one.label) == key for one in suspects)
+        size = lanes[key] if lanes else LaneSize(len(members[key]) + held, 0)
         strata.append(
             ReviewStratum(
                 split=key[0],
                 label=key[1],
-                items=len(members[key]) + held,
+                items=size.seen - size.lost,
                 suspects=held,
                 controls=count,
+                lost=size.lost,
             )
         )
     if not suspects and not controls:
@@ -223,6 +238,7 @@ def draw_queue(
         root=root,
         classes=classes,
         good=good,
+        is_captured=lanes is not None,
         request=request,
         strata=tuple(strata),
         items=tuple(items),

@@ -1,0 +1,1 @@
+"""From the line's pictures to labels: collected, looked at, and what they prove."""
