@@ -19,6 +19,7 @@ import typer
 
 from drupe import __version__
 from drupe.cli import (
+    capture,
     certify,
     challenge,
     compare,
@@ -116,6 +117,7 @@ app.command(epilog=predict.PREDICT_EXAMPLES)(predict.predict)
 app.command(epilog=predict.BENCH_EXAMPLES)(predict.bench)
 app.command(epilog=challenge.EXAMPLES)(challenge.challenge)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.add_typer(capture.app, name="capture")
 app.add_typer(data.app, name="data")
 app.add_typer(labels.app, name="labels")
 app.add_typer(log.app, name="log")
