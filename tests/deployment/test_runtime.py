@@ -287,3 +287,12 @@ def test_one_score_that_is_no_number_is_an_error(classifier, crops) -> None:
 
 def test_a_classifier_names_its_classes(classifier) -> None:
     assert classifier.classes == ("cherry_clean", "cherry_pit")
+
+
+def test_a_line_that_is_asked_to_keeps_pictures(bundle, crops, tmp_path) -> None:
+    classifier = load(bundle, order="rgb", capture=tmp_path / "captured")
+    classifier.decide(crops[:3])
+    (capture,) = classifier.watchers._all
+    capture.close()
+    (counts,) = (tmp_path / "captured").glob("*/counts.json")
+    assert sum(json.loads(counts.read_text())["seen"].values()) == 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from getpass import getuser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from drupe.labels.review.pictures import ReviewPictures
+    from drupe.labels.review.preparation import ReviewedData
     from drupe.labels.review.queue import ReviewQueue, Showing
 
 EXAMPLES = examples(
@@ -25,14 +26,19 @@ EXAMPLES = examples(
     "drupe labels review RUN/labels.csv --out review --reviewer ann --type pit --type stem",
     "drupe labels review crops --out review --controls 300   random pictures alone",
     "drupe labels review week46/crops.csv --out review       those that a table names",
+    "drupe labels review week-48 --out review-48             what the line has kept",
     "drupe labels review RUN/labels.csv --out review --reviewer eve --third-look",
     "drupe labels review RUN/labels.csv --out review --html for-bob.html --reviewer bob",
 )
 
+SUSPECTS = CONTROLS = 100
+"""Pictures of each kind that a review of a dataset shows, where nobody says otherwise."""
+
 Source = Annotated[
     Path,
     typer.Argument(
-        metavar="DATA|RANKING", help="A folder or table of crops, or a ranking of them."
+        metavar="DATA|RANKING",
+        help="A folder or table of crops, a ranking of them, or what the line has kept.",
     ),
 ]
 Out = Annotated[
@@ -45,10 +51,16 @@ Reviewer = Annotated[
     str | None, typer.Option(metavar="NAME", help="Who looks; default the user's name.")
 ]
 Suspects = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Most suspect pictures of the ranking to show.")
+    int | None,
+    typer.Option(metavar="N", min=0, help="Most suspect pictures of the ranking to show; 100."),
 ]
 Controls = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Others, drawn at random in each split and class.")
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Others, drawn at random in each split and class; 100, or all that the line has kept.",
+    ),
 ]
 Repeats = Annotated[
     int, typer.Option(metavar="N", min=0, help="Pictures to show twice: is the reviewer steady?")
@@ -79,8 +91,8 @@ def review(
     out: Out,
     data: Data = None,
     reviewer: Reviewer = None,
-    suspects: Suspects = 100,
-    controls: Controls = 100,
+    suspects: Suspects = None,
+    controls: Controls = None,
     repeats: Repeats = 20,
     split: Splits = None,
     kinds: Types = None,
@@ -97,7 +109,6 @@ def review(
 
     Every answer is kept at once; the same command goes on where it was stopped (Ctrl-C).
     """
-    from drupe.data.naming import Naming
     from drupe.labels.review.answers import check_reviewer, read_all_answers
     from drupe.labels.review.pictures import ReviewPictures
     from drupe.labels.review.preparation import open_queue, ranking_digest, reviewed_data
@@ -106,19 +117,21 @@ def review(
 
     name = _user() if reviewer is None else reviewer
     check_reviewer(name)
-    root, ranking, naming = reviewed_data(source, data)
-    if defect or good:
-        naming = Naming(defect, tuple(good or ()))
+    asked = _asked(reviewed_data(source, data), suspects, controls, split, defect, good)
+    root, ranking, naming, kept = asked.data
     request = ReviewRequest(
         ranking=ranking_digest(ranking),
         splits=tuple(split or ()),
-        suspects=suspects if ranking else 0,
-        controls=controls,
+        suspects=asked.suspects,
+        controls=asked.controls,
         repeats=repeats,
         seed=seed,
         types=tuple(dict.fromkeys(kinds or ())),
     )
-    queue = open_queue(out, root, ranking, request, store, naming=naming, progress=progress_on())
+    sizes = kept.sizes if kept else None
+    queue = open_queue(
+        out, root, ranking, request, store, naming=naming, lanes=sizes, progress=progress_on()
+    )
     if third_look:
         order = disputed(queue, read_all_answers(out, queue), name)
     else:
@@ -128,6 +141,44 @@ def review(
         _serve(queue, order, name, pictures, out, port, no_open, third_look)
     else:
         _write_page(queue, order, name, pictures, html, third_look)
+
+
+class _Asked(NamedTuple):
+    data: ReviewedData
+    suspects: int
+    controls: int
+
+
+def _asked(
+    data: ReviewedData,
+    suspects: int | None,
+    controls: int | None,
+    split: list[str] | None,
+    defect: str | None,
+    good: list[str] | None,
+) -> _Asked:
+    """Return what is to be shown, with what nobody said filled in.
+
+    Raises:
+        InputError: what would make of the line's pictures no random sample, or is known of them.
+    """
+    from drupe.data.naming import Naming
+
+    if data.kept is None:
+        if defect or good:
+            data = data._replace(naming=Naming(defect, tuple(good or ())))
+        most = (SUSPECTS if suspects is None else suspects) if data.ranking else 0
+        return _Asked(data, most, CONTROLS if controls is None else controls)
+    for option, value in (("--split", split), ("--defect", defect), ("--good", good)):
+        if value:
+            raise InputError(f"{option}: doesn't go with pictures that the line has kept")
+    if suspects:
+        raise InputError(
+            f"--suspects: must be 0 for pictures that the line has kept, got {suspects}: they are "
+            "a random sample; --controls says how many to show"
+        )
+    whole = sum(lane.kept for lane in data.kept.lanes.values())
+    return _Asked(data, 0, whole if controls is None else controls)
 
 
 def _user() -> str:

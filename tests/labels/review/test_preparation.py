@@ -12,7 +12,7 @@ from drupe.data.overlay import apply_fixes
 from drupe.errors import InputError
 from drupe.labels.ranking import RankedLabel, write_ranking
 from drupe.labels.review.pictures import ReviewPictures
-from drupe.labels.review.preparation import open_queue, ranking_digest, reviewed_data
+from drupe.labels.review.preparation import ReviewedData, open_queue, ranking_digest, reviewed_data
 from review_files import request, write_crops
 
 
@@ -194,15 +194,15 @@ def test_where_the_pictures_lie(tmp_path, crops) -> None:
     root, paths = crops
     file = tmp_path / "labels.csv"
     write_ranking(file, ranked(paths))
-    assert reviewed_data(root, None) == (root, None, Naming())
-    assert reviewed_data(file, root) == (root, file, Naming())
+    assert reviewed_data(root, None) == ReviewedData(root, None, Naming())
+    assert reviewed_data(file, root) == ReviewedData(root, file, Naming())
     (tmp_path / "config.yaml").write_text("data: {root: crops, good: [clean]}")
-    assert reviewed_data(file, root) == (root, file, Naming(good=("clean",)))
+    assert reviewed_data(file, root) == ReviewedData(root, file, Naming(good=("clean",)))
     table = tmp_path / "table.csv"
     table.write_text("path,label\n")
     (tmp_path / "config.yaml").write_text(f"data: {{root: {table}}}")
-    assert reviewed_data(file, None) == (table, file, Naming())
-    assert reviewed_data(table, None) == (table, None, Naming())
+    assert reviewed_data(file, None) == ReviewedData(table, file, Naming())
+    assert reviewed_data(table, None) == ReviewedData(table, None, Naming())
     (tmp_path / "config.yaml").write_text("data: {root: [a, b]}")
     with pytest.raises(InputError, match=r"config\.yaml"):
         reviewed_data(file, None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
@@ -18,9 +19,17 @@ from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
 from drupe.data.overlay import Overlay, active_fixes, match_fixes
 from drupe.errors import InputError, shortened
+from drupe.labels.capture.collection import (
+    CAPTURE_FILE,
+    CROPS,
+    RANKING_FILE,
+    Collection,
+    read_collection,
+)
 from drupe.labels.ranking import RankedLabel, is_ranking, read_ranking
 from drupe.labels.review.queue import (
     QUEUE_FILE,
+    LaneSize,
     Nominee,
     ReviewQueue,
     ReviewRequest,
@@ -34,15 +43,33 @@ NEIGHBOURS_PER_CLASS = 2
 SHOWN = 10
 
 
-def reviewed_data(source: Path, data: Path | None) -> tuple[Path, Path | None, Naming]:
-    """Return the dataset, the ranking, and how class names are read, as far as known.
+class ReviewedData(NamedTuple):
+    """A dataset, its ranking, and how class names are read, as far as known.
 
-    ``source`` is a dataset folder, a table, or a ranking; ``data`` says where the ranked pictures
-    lie, which a ranking in its run's folder knows by itself.
+    ``kept``: what is known of them where they are the line's pictures.
+    """
+
+    root: Path
+    ranking: Path | None = None
+    naming: Naming = Naming()
+    kept: Collection | None = None
+
+
+def reviewed_data(source: Path, data: Path | None) -> ReviewedData:
+    """Return what is to be reviewed.
+
+    ``source`` is a dataset folder, a table, a ranking, or a collection of the line's pictures;
+    ``data`` says where the ranked pictures lie, which a ranking in its run's folder knows by itself.
 
     Raises:
         InputError: neither is there, or it can't be told where the pictures lie.
     """
+    if (source / CAPTURE_FILE).exists():
+        if data is not None:
+            raise InputError(f"--data: goes with a ranking; {source} has its pictures in itself")
+        kept = read_collection(source)
+        naming = Naming(kept.source.classes[1])
+        return ReviewedData(source / CROPS, source / RANKING_FILE, naming, kept)
     if not source.exists():
         raise InputError(
             f"{source}: must be a dataset folder, a table or a ranking, got nothing there"
@@ -50,7 +77,7 @@ def reviewed_data(source: Path, data: Path | None) -> tuple[Path, Path | None, N
     if source.is_dir() or not is_ranking(source):
         if data is not None:
             raise InputError(f"--data: goes with a ranking; {source} is a dataset already")
-        return source, None, Naming()
+        return ReviewedData(source)
     naming = Naming()
     config = RunFolder(source.parent).config
     if config.exists():
@@ -60,7 +87,7 @@ def reviewed_data(source: Path, data: Path | None) -> tuple[Path, Path | None, N
         raise InputError(f"{source}: lies in no run, so say where its pictures are: --data DIR")
     if not data.exists():
         raise InputError(f"{data}: no such dataset; say where the pictures lie now: --data DIR")
-    return data, source, naming
+    return ReviewedData(data, source, naming)
 
 
 class _DataKeys(BaseModel):
@@ -86,9 +113,12 @@ def open_queue(
     store: Path,
     *,
     naming: Naming | None = None,
+    lanes: Mapping[tuple[str, str], LaneSize] | None = None,
     progress: Progress = silent,
 ) -> ReviewQueue:
     """Return the queue in the review's ``folder``, or draw it and write it there.
+
+    ``lanes``: as for :func:`drupe.labels.review.queue.draw_queue`.
 
     Raises:
         InputError: the folder holds the queue of another request, or the data or the ranking is
@@ -112,8 +142,10 @@ def open_queue(
     listing = list_dataset(root, naming)
     fixes = active_fixes(root, store)
     nominees = _nominees(listing, fixes, ranking, request.splits, store, progress)
+    if not lanes:  # of a sample of the line, equal pictures are that many decisions
+        nominees = list({one.sha256: one for one in reversed(nominees)}.values())[::-1]
     where = str(root.absolute())
-    queue = draw_queue(nominees, where, listing.classes, request, naming.good)
+    queue = draw_queue(nominees, where, listing.classes, request, naming.good, lanes)
     queue.write(folder)
     return queue
 
@@ -131,7 +163,7 @@ def _nominees(
     store: Path,
     progress: Progress,
 ) -> list[Nominee]:
-    """Return the distinct pictures that may be shown, the most suspect first."""
+    """Return the pictures that may be shown, the most suspect first."""
     found = file_digests(listing.root, listing.paths, store=store, progress=progress).digests
     fixes = match_fixes(overlay, listing.paths, found).fixes
     label_of = labels_of(listing, fixes)
@@ -147,13 +179,12 @@ def _nominees(
             f"--split: must be one of {', '.join(sorted(known))}, got {', '.join(unknown)}"
         )
     strips = _Strips(listing)
-    nominees: dict[str, Nominee] = {}
+    nominees = []
     for one in ranked:
         digest = digest_of[one.path]
         if one.path in fixes.exclude or (splits and one.split not in splits) or not digest:
             continue
-        nominees.setdefault(
-            digest,
+        nominees.append(
             Nominee(
                 path=one.path,
                 split=one.split,
@@ -164,7 +195,7 @@ def _nominees(
                 neighbours=_in_no_order(_near(one, label_of)) or strips.beside(one.path),
             ),
         )
-    return list(nominees.values())
+    return nominees
 
 
 def labels_of(listing: Listing, fixes: Fixes) -> dict[str, str]:

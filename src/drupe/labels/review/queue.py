@@ -7,6 +7,7 @@ its other items a simple random sample without replacement: the controls.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,22 +201,9 @@ def draw_queue(
     members = {key: [one for one in others if (one.split, one.label) == key] for key in strata_keys}
     counts = _allocate(request.controls, [len(members[key]) for key in strata_keys])
     controls: list[Nominee] = []
-    strata = []
     for key, count in zip(strata_keys, counts, strict=True):
         drawn = random.permutation(len(members[key]))[:count].tolist()
         controls += [members[key][index] for index in sorted(drawn)]
-        held = sum((one.split, one.label) == key for one in suspects)
-        size = lanes[key] if lanes else LaneSize(len(members[key]) + held, 0)
-        strata.append(
-            ReviewStratum(
-                split=key[0],
-                label=key[1],
-                items=size.seen - size.lost,
-                suspects=held,
-                controls=count,
-                lost=size.lost,
-            )
-        )
     if not suspects and not controls:
         raise InputError("labels review: nothing to show: --suspects and --controls are both 0")
     items = [_item(one, "suspect") for one in suspects] + [
@@ -240,10 +228,35 @@ def draw_queue(
         good=good,
         is_captured=lanes is not None,
         request=request,
-        strata=tuple(strata),
+        strata=_strata(nominees, suspects, dict(zip(strata_keys, counts, strict=True)), lanes),
         items=tuple(items),
         showings=showings,
     )
+
+
+def _strata(
+    nominees: Sequence[Nominee],
+    suspects: Sequence[Nominee],
+    controls: Mapping[tuple[str, str], int],
+    lanes: Mapping[tuple[str, str], LaneSize] | None,
+) -> tuple[ReviewStratum, ...]:
+    """Return how many pictures each split and label has, and how many of them are shown."""
+    held = Counter((one.split, one.label) for one in suspects)
+    here = Counter((one.split, one.label) for one in nominees)
+    found = []
+    for key, count in controls.items():
+        size = lanes[key] if lanes else LaneSize(here[key], 0)
+        found.append(
+            ReviewStratum(
+                split=key[0],
+                label=key[1],
+                items=size.seen - size.lost,
+                suspects=held[key],
+                controls=count,
+                lost=size.lost,
+            )
+        )
+    return tuple(found)
 
 
 def order_for(queue: ReviewQueue, reviewer: str) -> tuple[Showing, ...]:
