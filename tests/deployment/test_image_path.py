@@ -14,9 +14,10 @@ from PIL import Image
 from bundle_files import change
 from drupe.data.synthetic.generation import synthesise
 from drupe.deployment.export import export_run
+from drupe.deployment.intake import ChannelOrderWarning
 from drupe.deployment.model_card import CARD_FILE
 from drupe.deployment.predict import find_images, predict
-from drupe.deployment.runtime import ChannelOrderWarning, load
+from drupe.deployment.runtime import load
 from drupe.errors import InputError
 from drupe.evaluation.operating_point import Request
 from drupe.evaluation.predictions_csv import read_predictions

@@ -8,7 +8,6 @@ Letters: N images; H × W pixels and C channels of an image, as ``bundle.json`` 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +15,6 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.data.decode import UnreadableImageError
 from drupe.data.image_contract import Channels, RawPixel
 from drupe.deployment.backends import (
     LEAST,
@@ -32,6 +30,7 @@ from drupe.deployment.capture.writer import Capture
 from drupe.deployment.drift import CalibrationScores, read_calibration
 from drupe.deployment.explain import Explanation, explain
 from drupe.deployment.frames import FrameCheck, read_frames
+from drupe.deployment.intake import Intake
 from drupe.deployment.manifest import Function, Manifest, read_digest, read_files, read_manifest
 from drupe.deployment.watcher import Examined, Watcher, Watchers, require_names
 from drupe.errors import InputError
@@ -69,11 +68,7 @@ class Classifier:
         self.calibration, self.frames = calibration, frames
         self.digest, self.watchers = digest, Watchers()
         self._session = session
-        self._contract = manifest.input.contract
-        self._shape, self._type = self._contract.shape, self._contract.dtype
-        self._is_mono = self._contract.is_mono
-        self._must_ask = order is None and not self._is_mono
-        self._is_turned = order not in (None, self._contract.channels)
+        self._intake = Intake(manifest.input.contract, order)
         # Scores are compared as float32, the type that they were certified in.
         self._low, self._high = float(np.float32(function.low)), float(np.float32(function.high))
 
@@ -109,7 +104,7 @@ class Classifier:
                 empty batch; an image that can't be read or is a fault (see :meth:`examine`); a
                 score that isn't a number.
         """
-        one, batch = self._batch(images)
+        one, batch = self._intake.batch(images)
         for place, fault in enumerate(self._faults(batch)):
             if fault is not None:
                 raise InputError(f"image{'' if one else f' {place}'}: has no score: {fault}")
@@ -129,7 +124,7 @@ class Classifier:
         if self.watchers.any:
             one, found = self._watched(images, items)
             return str(found.decisions[0]) if one else found.decisions
-        one, batch = self._batch(images)
+        one, batch = self._intake.batch(images)
         if not one:
             return self.examine_ready(batch).decisions
         # Plain floats: for one score, NumPy's arrays of strings take longer than all else here.
@@ -168,7 +163,7 @@ class Classifier:
                 "types: the bundle tells none: export a run whose data has types of defects "
                 "(data.good or data.classes)"
             )
-        one, batch = self._batch(images)
+        one, batch = self._intake.batch(images)
         found = self._examined(batch).types
         assert found is not None
         return str(found[0]) if one else found
@@ -177,7 +172,7 @@ class Classifier:
         """Return whether one image was given, and what is found, once all watchers were told."""
         names = [items] if isinstance(items, str) else items
         try:
-            one, batch = self._batch(images)
+            one, batch = self._intake.batch(images)
             require_names(names, len(batch))
         except InputError as error:
             self.watchers.refused(names, str(error), None)
@@ -190,7 +185,7 @@ class Classifier:
         Raises:
             InputError: what :meth:`decide` raises, or several images.
         """
-        one, batch = self._batch(image)
+        one, batch = self._intake.batch(image)
         if not one:
             raise InputError("image: must be one image, got several")
         return explain(self._scores, batch[0])
@@ -246,93 +241,6 @@ class Classifier:
         scores = self._session(batch)
         require_scores(scores)
         return scores
-
-    def _batch(self, images: Any) -> tuple[bool, NDArray[RawPixel]]:
-        """Return whether one image was given, and all as the graph takes them: [N, H, W, C]."""
-        if isinstance(images, np.ndarray):
-            if self._is_mono:
-                images = _with_channel(images)
-            if images.dtype == self._type:
-                if images.shape == self._shape:
-                    return True, self._turned(images[np.newaxis], "image")
-                if images.ndim == 4 and images.shape[1:] == self._shape and len(images):
-                    return False, self._turned(images)
-        if isinstance(images, (str, Path)):
-            return True, self._read(images)[np.newaxis]
-        if isinstance(images, np.ndarray) and images.ndim != 4:
-            return True, self._checked(images)[np.newaxis]
-        if not isinstance(images, (np.ndarray, Sequence)):
-            raise InputError(
-                f"images: must be a path, a {self._type} array or a sequence of them, got "
-                f"{type(images).__name__}"
-            )
-        if len(images) == 0:
-            raise InputError("images: must hold at least one, got none")
-        named = ((image, f"image {place}") for place, image in enumerate(images))
-        return False, np.stack([self._checked(image, where) for image, where in named])
-
-    def _checked(self, image: Any, where: str = "image") -> NDArray[RawPixel]:
-        """Return one image as the graph takes it, [H, W, C]; ``where`` names it."""
-        if isinstance(image, (str, Path)):
-            return self._read(image)
-        if not isinstance(image, np.ndarray):
-            got = type(image).__name__
-            raise InputError(f"{where}: must be a path or a {self._type} array, got {got}")
-        given, takes_any = image.shape, self._contract.sizes != "refuse"
-        if self._is_mono and image.ndim == 2:
-            image = image[..., np.newaxis]
-        height, width, channels = self._shape
-        shaped = image.ndim == 3 and image.shape[2] == channels and 0 not in image.shape
-        if image.dtype != self._type or not (shaped if takes_any else image.shape == self._shape):
-            sides = "H, W" if takes_any else f"{height}, {width}"
-            wanted = f"[{sides}]" if self._is_mono else f"[{sides}, {channels}]"
-            raise InputError(
-                f"{where}: must be {self._type} {wanted}, got {image.dtype} {list(given)}"
-            )
-        return self._contract.of_array(self._turned(image, where))
-
-    def _read(self, path: str | Path) -> NDArray[RawPixel]:
-        try:
-            return self._contract.of_file(path)
-        except UnreadableImageError as error:
-            raise InputError(f"{path}: can't be read ({error.reason})") from None
-
-    def _turned(self, images: NDArray[RawPixel], where: str = "") -> NDArray[RawPixel]:
-        """Return the caller's array(s) [..., C] with channels in the order of the graph.
-
-        ``where``: the name of one image; left out, several are named by their place.
-
-        Raises:
-            InputError: a pixel of them lies above the white level.
-        """
-        if (highest := self._contract.too_bright(images)) is not None:
-            brightest = images.reshape(len(images), -1).max(1).argmax()
-            where = where or f"image {brightest}"
-            raise InputError(
-                f"{where}: pixel value {highest:,}, must be at most the white level "
-                f"{self._contract.white_level:,}"
-            )
-        if self._must_ask:
-            self._must_ask = False
-            order = self._contract.channels
-            warnings.warn(
-                f"arrays are taken as {order.upper()}, because load() wasn't told their order: say "
-                f'order="{order}", or order="{"bgr" if order == "rgb" else "rgb"}" (OpenCV reads '
-                "BGR)",
-                ChannelOrderWarning,
-                stacklevel=4,
-            )
-        return np.ascontiguousarray(images[..., ::-1]) if self._is_turned else images
-
-
-def _with_channel(images: NDArray[RawPixel]) -> NDArray[RawPixel]:
-    """Return mono arrays [H, W] or [N, H, W] with the axis that channels have in the graph."""
-    lacks_it = images.ndim == 2 or (images.ndim == 3 and images.shape[2] != 1)
-    return images[..., np.newaxis] if lacks_it else images
-
-
-class ChannelOrderWarning(UserWarning):
-    """Nobody said in which order the channels of arrays are, and a wrong one accepts defects."""
 
 
 def load(
