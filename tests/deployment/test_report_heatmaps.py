@@ -59,10 +59,20 @@ def test_a_bundle_explains_what_it_decides_wrongly_some_of_each_kind(deployed, r
     assert kinds[:2] == [True, False]
     for one in heatmaps.shown:
         assert (one.score < function.low) == one.is_miss
-    assert report.page_data()["heats"] == {one.path: one.heat for one in heatmaps.shown}
+    held = [one for answer in report.answers for one in answer.holders if one.heat]
+    shown = {one.path: one.heat for one in (*held, *heatmaps.shown)}
+    assert report.page_data()["heats"] == shown
     html = " ".join(render(report).split())
     assert f"{len(kinds)} of {heatmaps.wrong} crops of this page that it decides wrongly" in html
-    assert html.count(" data-heat ") == len(kinds)
+    assert html.count(" data-heat ") == len(kinds) + len(held)
+
+
+def test_the_crops_that_hold_the_threshold_are_explained_too(report) -> None:
+    (answer,) = report.answers
+    assert answer.holders
+    assert all(one.heat for one in answer.holders[: module.MOST_HOLDERS])
+    assert drawn(answer.holders[0].heat).shape[-1] == 3
+    assert "Orange places speak for a defect" in render(report).partition("Next steps")[0]
 
 
 def test_a_run_is_explained_by_its_own_network(deployed, heatmaps):
@@ -145,7 +155,7 @@ def test_the_heatmap_of_an_enlarged_crop_is_switched_on_and_off(
     page.goto(file.as_uri())
     first = heatmaps.shown[0]
     shown = "document.getElementById('look-picture').src"
-    page.locator("button.look[data-heat]").first.click()
+    page.locator("#errors button.look[data-heat]").first.click()
     assert page.is_checked("#look-heat")
     assert page.evaluate(shown) == first.heat
     page.uncheck("#look-heat")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -18,10 +18,14 @@ from drupe.deployment.timing import until
 from drupe.evaluation.metrics import ARGMAX_THRESHOLD
 from drupe.reporting.gallery import Gallery, Mistake
 from drupe.reporting.pictures import Pictures
+from drupe.reporting.run_section import ThresholdHolder
 from drupe.reporting.study_files import StudyRun
 
 MOST_OF_A_KIND = 4
 """Misses explained, and false rejects explained: each takes about 900 decisions."""
+
+MOST_HOLDERS = 8
+"""Of the crops that hold a threshold, those explained."""
 
 SECONDS = 60.0
 """No further crop is begun after this time: a large network may take half a minute for one."""
@@ -56,14 +60,20 @@ class Heatmaps:
 
 
 @dataclass(frozen=True)
-class _Explainer:
+class Explainer:
+    """A function, by name, and what says where its score of a file comes from."""
+
     name: str
     explain: Callable[[Path], Explanation]
     is_bgr: bool = False
 
     @classmethod
-    def of(cls, source: Path) -> _Explainer:
-        """Take the function that a bundle prefers, or a run's own network."""
+    def of(cls, source: Path) -> Explainer:
+        """Take the function that a bundle prefers, or a run's own network.
+
+        Raises:
+            InputError: a damaged bundle, or a run without its network.
+        """
         if (source / MANIFEST).is_file():
             classifier = load(source, uncertified=True)
             is_bgr = classifier.manifest.input.channels == "bgr"
@@ -72,22 +82,15 @@ class _Explainer:
 
 
 def find_heatmaps(
-    run: StudyRun, place: int, source: Path, gallery: Gallery, pictures: Pictures
+    run: StudyRun, place: int, explainer: Explainer, gallery: Gallery, pictures: Pictures
 ) -> Heatmaps:
-    """Explain mistakes of ``run``, whose place among the gallery's runs is ``place``.
-
-    ``source``: the bundle or the run directory whose function decides.
-
-    Raises:
-        InputError: a damaged bundle, or a run without its network.
-    """
+    """Explain mistakes of ``run``, whose place among the gallery's runs is ``place``."""
     threshold = run.certificate.threshold if run.certificate else ARGMAX_THRESHOLD
     wrong = [one for one in gallery.mistakes if _is_wrong(one, place, threshold)]
     misses = [one for one in wrong if one.is_defect][:MOST_OF_A_KIND]
     others = [one for one in wrong if not one.is_defect][:MOST_OF_A_KIND]
     # In turns: where time runs out there are some of both.
     chosen = [one for one in chain.from_iterable(zip_longest(misses, others)) if one]
-    explainer = _Explainer.of(source)
     found = (_heatmap(one, place, explainer, pictures) for one in until(SECONDS, chosen))
     return Heatmaps(
         run=run.name,
@@ -99,23 +102,27 @@ def find_heatmaps(
     )
 
 
+def explain_holders(
+    holders: Sequence[ThresholdHolder], explainer: Explainer, pictures: Pictures
+) -> tuple[ThresholdHolder, ...]:
+    """Return the ``holders``, the first of them with what speaks for a defect in them."""
+    found = [
+        replace(one, heat=_heat(one.path, explainer, pictures))
+        for one in until(SECONDS, holders[:MOST_HOLDERS])
+    ]
+    return (*found, *holders[len(found) :])
+
+
 def _is_wrong(mistake: Mistake, place: int, threshold: float) -> bool:
     is_rejected = np.float32(mistake.scores[place]) >= np.float32(threshold)
     return bool(is_rejected != mistake.is_defect)
 
 
 def _heatmap(
-    mistake: Mistake, place: int, explainer: _Explainer, pictures: Pictures
+    mistake: Mistake, place: int, explainer: Explainer, pictures: Pictures
 ) -> Heatmap | None:
     """Return the heatmap of a mistake, None where its file isn't there or can't be read."""
-    file = pictures.file(mistake.path)
-    if file is None:
-        return None
-    try:
-        found = explainer.explain(file)
-    except UnreadableImageError:
-        return None
-    heat = pictures.draw(found.overlay(explainer.is_bgr))
+    heat = _heat(mistake.path, explainer, pictures)
     if heat is None:
         return None
     return Heatmap(
@@ -127,3 +134,15 @@ def _heatmap(
         picture=mistake.picture,
         heat=heat,
     )
+
+
+def _heat(path: str, explainer: Explainer, pictures: Pictures) -> str | None:
+    """Return the picture of where a crop's score comes from, None where there can be none."""
+    file = pictures.file(path)
+    if file is None:
+        return None
+    try:
+        found = explainer.explain(file)
+    except UnreadableImageError:
+        return None
+    return pictures.draw(found.overlay(explainer.is_bgr))

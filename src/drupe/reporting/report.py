@@ -35,7 +35,7 @@ from drupe.reporting.charts import (
 from drupe.reporting.data_section import DataSection, data_section
 from drupe.reporting.explorer import ExplorerRun, explorer_runs, lower_bound_tables
 from drupe.reporting.gallery import Gallery, find_mistakes
-from drupe.reporting.heatmaps import Heatmaps, find_heatmaps
+from drupe.reporting.heatmaps import Explainer, Heatmaps, explain_holders, find_heatmaps
 from drupe.reporting.history import training_charts
 from drupe.reporting.page_parts import page_parts
 from drupe.reporting.pictures import Pictures
@@ -117,6 +117,12 @@ class Report:
         """Every chart of the page."""
         return (*self.comparison, *self.training)
 
+    @property
+    def _heats(self) -> dict[str, str]:
+        """Return path → where the decision on a crop comes from."""
+        held = {one.path: one.heat for answer in self.answers for one in answer.holders if one.heat}
+        return held | {one.path: one.heat for one in (self.heatmaps.shown if self.heatmaps else ())}
+
     def page_data(self) -> dict[str, Any]:
         """Return what the page's scripts read."""
         return {
@@ -124,7 +130,7 @@ class Report:
             "runs": [run.to_json() for run in self.explorer],
             "lowerBounds": lower_bound_tables(self.explorer),
             "scored": list(self.gallery.run_names),
-            "heats": {one.path: one.heat for one in self.heatmaps.shown} if self.heatmaps else {},
+            "heats": self._heats,
             "charts": [chart.to_json() for chart in self.charts if not chart.missing],
             "mistakes": [
                 {
@@ -197,8 +203,10 @@ def build_run_report(
     change = before_after(study, common, pictures) if len(runs) > 1 else None
     heatmaps = None
     if explain:
-        last = len(runs) - 1
-        heatmaps = find_heatmaps(study.runs[last], last, explain, report.gallery, pictures)
+        last, explainer = len(runs) - 1, Explainer.of(explain)
+        held = explain_holders(answers[last].holders, explainer, pictures)
+        answers = (*answers[:last], replace(answers[last], holders=held))
+        heatmaps = find_heatmaps(study.runs[last], last, explainer, report.gallery, pictures)
     return replace(report, answers=answers, change=change, heatmaps=heatmaps)
 
 
@@ -207,7 +215,8 @@ def _explained(report: Report, study: StudyFiles, folder: Path, data: Path | Non
     key = report.explorer[0].key
     place = [run.key for run in study.runs].index(key)
     pictures = _pictures(_reachable(study, data))
-    found = find_heatmaps(study.runs[place], place, folder / key, report.gallery, pictures)
+    explainer = Explainer.of(folder / key)
+    found = find_heatmaps(study.runs[place], place, explainer, report.gallery, pictures)
     return replace(report, heatmaps=found)
 
 

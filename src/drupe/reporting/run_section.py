@@ -28,11 +28,15 @@ SHOWN_HOLDERS = 24
 
 @dataclass(frozen=True)
 class ThresholdHolder:
-    """A calibration defect that a threshold rests on; picture: None where there is none."""
+    """A calibration defect that a threshold rests on; picture: None where there is none.
+
+    heat: where its score comes from, where that was asked for.
+    """
 
     path: str
     score: float
     picture: str | None
+    heat: str | None = None
 
 
 @dataclass(frozen=True)

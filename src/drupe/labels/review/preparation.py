@@ -59,7 +59,7 @@ def reviewed_data(source: Path, data: Path | None) -> ReviewedData:
     """Return what is to be reviewed.
 
     ``source`` is a dataset folder, a table, a ranking, or a collection of the line's pictures;
-    ``data`` says where the ranked pictures lie, which a ranking in its run's folder knows by itself.
+    ``data`` says where the ranked pictures lie, which a ranking in its run's folder knows itself.
 
     Raises:
         InputError: neither is there, or it can't be told where the pictures lie.
