@@ -161,7 +161,7 @@ def test_the_heatmap_of_an_enlarged_crop_is_switched_on_and_off(
     page.uncheck("#look-heat")
     assert page.evaluate(shown) == first.picture
     page.keyboard.press("Escape")
-    page.locator(".pair button.look:not([data-heat])").first.click()
+    page.locator("#errors .pair button.look:not([data-heat])").first.click()
     assert not page.is_checked("#look-heat")
     page.check("#look-heat")
     assert page.evaluate(shown) == first.heat
