@@ -102,6 +102,7 @@ READS_CLOCK = {
     "deployment.timing",  # measures latency
     "line.challenge",  # when it was made
     "line.log.writer",  # when a decision was made
+    "line.station.clock",  # how late an item is, how long ago a challenge
     "line.watch.monitor",  # begins a bet an hour, saves once a minute
     "study.execution.local",  # gives what it has interrupted some seconds to end
     "study.check",  # times a few steps, to say how long a study will take

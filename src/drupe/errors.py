@@ -34,6 +34,12 @@ class TrainingDivergedError(DrupeError):
     """The loss became NaN or infinite."""
 
 
+def one_line(error: BaseException, most: int = 300) -> str:
+    """Return type and message in one line of at most ``most`` characters."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def shortened(lines: Sequence[str], limit: int, rest: str = "more") -> list[str]:
     """Return the first ``limit`` of ``lines``, and "… and 7 more" where there are others.
 

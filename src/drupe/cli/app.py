@@ -33,13 +33,14 @@ from drupe.cli import (
     log,
     predict,
     report,
+    run,
     study,
     threshold,
     train,
     tune,
 )
 from drupe.cli.console import print_line, show_notices, stdout
-from drupe.cli.crash import one_line, write_crash_report
+from drupe.cli.crash import write_crash_report
 from drupe.cli.options import examples
 from drupe.cli.stopping import stop_signals, stopping_signal
 from drupe.cli.streams import (
@@ -52,7 +53,7 @@ from drupe.cli.streams import (
     say_on_stderr,
 )
 from drupe.cli.usage import TellingGroup
-from drupe.errors import DrupeError, InputError, MissingExtraError
+from drupe.errors import DrupeError, InputError, MissingExtraError, one_line
 from drupe.host import share_cores
 
 INPUT_IS_WRONG = 2
@@ -63,12 +64,16 @@ ENDED_BY_SIGNAL = 128
 """What a shell adds to a signal's number."""
 
 EXTRA_OF = {
+    "asyncua": "opcua",
+    "cv2": "video",
     "mlflow": "mlflow",
     "nbformat": "notebook",
     "openvino": "openvino",
     "optuna": "tune",
+    "paho": "mqtt",
     "polars": "evidence",
     "prometheus_client": "line",
+    "pymodbus": "modbus",
     "ray": "ray",
     "scipy": "evidence",
     "tensorboard": "tensorboard",
@@ -115,6 +120,7 @@ app.command(epilog=export.EXAMPLES)(export.export)
 app.command(epilog=report.EXAMPLES)(report.report)
 app.command(epilog=predict.PREDICT_EXAMPLES)(predict.predict)
 app.command(epilog=predict.BENCH_EXAMPLES)(predict.bench)
+app.command(epilog=run.EXAMPLES)(run.run)
 app.command(epilog=challenge.EXAMPLES)(challenge.challenge)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(capture.app, name="capture")

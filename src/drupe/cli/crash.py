@@ -31,12 +31,6 @@ def write_crash_report(error: BaseException) -> Path | None:
     return Path(name)
 
 
-def one_line(error: BaseException, most: int = 300) -> str:
-    """Return type and message in one line of at most ``most`` characters."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= most else f"{text[:most]}…"
-
-
 def _report(error: BaseException) -> str:
     installed = {(one.metadata["Name"] or "").lower(): one.version for one in distributions()}
     versions = [f"{name} {installed[name]}" for name in LIBRARIES if name in installed]

@@ -1,0 +1,1 @@
+"""What answers go to: files, MQTT, Modbus TCP, OPC UA."""
