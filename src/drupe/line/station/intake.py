@@ -19,7 +19,7 @@ MOST_WAITING = 10_000
 class Arrival:
     """An item in the queue; at: when it came, by the clock that only goes on."""
 
-    found: LineItem
+    item: LineItem
     at: float
 
 
@@ -71,7 +71,7 @@ class Intake:
             if not self._waiting:
                 return None
             first = self._waiting.popleft()
-            self._images -= first.found.image is not None
+            self._images -= first.item.image is not None
             self._changed.notify_all()
             return first
 
@@ -116,8 +116,8 @@ class Intake:
             if found.image is not None and self._images >= self._size:
                 self.overruns += 1
                 late = f"late: {self._images:,} images waited already, for {self._busy_with()}"
-                arrival = replace(arrival, found=found._replace(image=None, fault=late))
-            self._images += arrival.found.image is not None
+                arrival = replace(arrival, item=found._replace(image=None, fault=late))
+            self._images += arrival.item.image is not None
             self._waiting.append(arrival)
             self._changed.notify_all()
 

@@ -153,13 +153,13 @@ class Keeper:
         self._fault = None
 
     def _die(self, error: Exception) -> None:
-        was_alive = self._fault is None
-        self._fault = reason_of(error)
+        before, reason = self._fault, reason_of(error)
+        self._fault = reason
         self._try_at = self._clock.now() + self._retry_s
-        if was_alive:
-            self.deaths += 1
-            notice(f"{self.sink.name}: {self._fault}")
+        self.deaths += before is None
+        if before != reason:
+            notice(f"{self.sink.name}: {reason}")
         try:
             self.sink.close(None)
         except Exception as failure:  # it is dead already
-            self._fault += f"; {reason_of(failure)}" if was_alive else ""
+            notice(f"{self.sink.name}: couldn't be let go of ({reason_of(failure)})")

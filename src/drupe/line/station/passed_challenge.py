@@ -19,7 +19,7 @@ class PassedChallenge:
         self._settings, self._clock = settings, clock
         self._changed: int | None = None
         self._passed_at: float | None = None
-        self._problem: str | None = None
+        self._problem = ""
 
     def fault(self) -> str | None:
         """Return why nothing may be accepted; None where the last challenge was passed lately."""
@@ -31,7 +31,7 @@ class PassedChallenge:
         if changed != self._changed:
             self._read()
             self._changed = changed
-        if self._problem is not None or self._passed_at is None:
+        if self._passed_at is None:
             return f"challenge: {self._problem}"
         age = self._clock.wall() - self._passed_at
         if age > self._settings.within_hours * HOUR_S:
@@ -42,10 +42,14 @@ class PassedChallenge:
         return None
 
     def _read(self) -> None:
+        self._passed_at = None
         try:
             records = read_records(self._settings.records)
-            last = records[-1] if records else None
-            self._problem = None if last and last["passed"] else "the last one was failed"
-            self._passed_at = datetime.fromisoformat(last["time"]).timestamp() if last else None
+            if not records:
+                self._problem = "none was made yet"
+            elif not records[-1]["passed"]:
+                self._problem = "the last one was failed"
+            else:
+                self._passed_at = datetime.fromisoformat(records[-1]["time"]).timestamp()
         except (DrupeError, OSError, ValueError) as error:
             self._problem = str(error)

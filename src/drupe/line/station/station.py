@@ -144,7 +144,7 @@ class Station:
 
     def _answer(self, arrival: Arrival, fault: str | None = None) -> None:
         """Number, decide and deliver one item; ``fault``: it isn't decided any more."""
-        found, self._busy_since = arrival.found, self._clock.now()
+        found, self._busy_since = arrival.item, self._clock.now()
         if fault is not None and found.fault is None:
             found = found._replace(image=None, fault=fault)
         number, refused = self._begin(found.name, found.stamp)

@@ -1,0 +1,354 @@
+"""Brokers and PLCs that are killed and come back, and a line that is: nothing accepted unseen.
+
+What the receiving side was told is counted there, and held against the log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from drupe.line.log.verify import verify_log
+from drupe.line.station.opening import make_sink, run_line
+from drupe.line.station.sinks.sink import SinkError
+from line_parts import ACCEPTED, REJECTED, line_config, wait_for
+from line_servers import NODE, Server, needs
+from line_stand_in import images, stand_in
+
+pytestmark = pytest.mark.thorough
+
+KINDS = ("mqtt", "modbus", "opcua")
+KILLS = 2
+
+
+def settings(server: Server) -> dict:
+    return {
+        "mqtt": {"mqtt": {"host": "127.0.0.1", "port": server.port, "topic": "line"}},
+        "modbus": {"modbus": {"host": "127.0.0.1", "port": server.port, "address": 8}},
+        "opcua": {"opcua": {"url": f"opc.tcp://127.0.0.1:{server.port}/", "node": NODE}},
+    }[server.kind]
+
+
+class Listener:
+    """A subscriber that comes back whenever the broker does, and notes what it hears."""
+
+    def __init__(self, port: int) -> None:
+        import paho.mqtt.client as library
+
+        self.answers: list[dict] = []
+        self.states: list[dict] = []
+        self.is_there = threading.Event()
+        self._client = client = library.Client(library.CallbackAPIVersion.VERSION2)
+        client.reconnect_delay_set(0.05, 0.1)
+        client.on_connect = lambda *given: client.subscribe("line/#", qos=1)
+        client.on_subscribe = lambda *given: self.is_there.set()
+        client.on_message = self._hear
+        client.connect_async("127.0.0.1", port)
+        client.loop_start()
+
+    def _hear(self, client, data, message) -> None:
+        kept = self.answers if message.topic.endswith("answer") else self.states
+        kept.append(json.loads(message.payload))
+
+    def stop(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture(params=KINDS)
+def server(request, tmp_path) -> Iterator[Server]:
+    needs(request.param)
+    made = Server(request.param, tmp_path).start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def receiver(server) -> Iterator[Listener | None]:
+    """What hears the broker; a PLC notes what it is told itself."""
+    if server.kind != "mqtt":
+        yield None
+        return
+    listener = Listener(server.port)
+    assert listener.is_there.wait(10)
+    yield listener
+    listener.stop()
+
+
+def accepted_there(server: Server, receiver: Listener | None) -> list[int]:
+    """Return the numbers that the receiving side was told to accept, in their order."""
+    if receiver is not None:
+        return [one["number"] for one in receiver.answers if one["lane"] == "accept"]
+    told = [one for one in server.answers() if "number" in one]
+    assert all(one["number"] == one["again"] for one in told)
+    return [one["number"] for one in told if one["lane"] == 1]
+
+
+class Belt:
+    """A generator of pieces, every second one clean, until it is stopped."""
+
+    def __init__(self) -> None:
+        self.stop, self.count = threading.Event(), 0
+
+    def __call__(self):
+        while not self.stop.wait(0.01):
+            self.count += 1
+            score = ACCEPTED if self.count % 2 else REJECTED
+            yield f"piece-{self.count}", images(score)[0]
+
+
+@pytest.fixture
+def belt(monkeypatch) -> Belt:
+    import types
+
+    module, made = types.ModuleType("belt"), Belt()
+    module.pieces = made
+    monkeypatch.setitem(sys.modules, "belt", module)
+    return made
+
+
+def test_a_receiver_that_is_killed_and_comes_back(tmp_path, server, receiver, belt) -> None:
+    config = line_config(
+        tmp_path,
+        source={"generator": {"function": "belt:pieces", "order": "rgb"}, "piece": r"piece-(\d+)"},
+        sinks=[{"jsonl": {"path": str(tmp_path / "answers.jsonl")}}, settings(server)],
+        log={"folder": str(tmp_path / "log")},
+        timing={"heartbeat_ms": 20, "retry_ms": 50, "deadline_ms": 2000},
+    )
+    stations, ended = [], []
+    line = threading.Thread(
+        target=lambda: ended.append(
+            run_line(
+                config,
+                threading.Event(),
+                began=stations.append,
+                opened=lambda config, source: stand_in(),
+            )
+        )
+    )
+    line.start()
+    wait_for(lambda: stations)
+    try:
+        for _ in range(KILLS):
+            before = len(accepted_there(server, receiver))
+            wait_for(lambda before=before: len(accepted_there(server, receiver)) > before + 10)
+            server.kill()
+            wait_for(lambda: stations[0].reasons())
+            at_death = belt.count
+            wait_for(lambda at_death=at_death: belt.count > at_death + 10)
+            server.start()
+        before = len(accepted_there(server, receiver))
+        wait_for(lambda: len(accepted_there(server, receiver)) > before + 10)
+    finally:
+        belt.stop.set()
+        line.join()
+    (summary,) = ended
+    check_counts(tmp_path, summary, accepted_there(server, receiver))
+    assert summary["sinks"][1]["deaths"] == KILLS
+    if receiver is not None:
+        wait_for(lambda: receiver.states[-1]["state"] == "stopped")
+        assert receiver.states[-1]["valid"] is False
+    else:
+        last = server.answers()[-1]
+        assert (last["valid"], last["lane"]) == (0, 3)
+
+
+def check_counts(tmp_path, summary: dict, accepted: list[int]) -> None:
+    """Hold what the receiving side accepted against the file of answers and the log."""
+    lines = [json.loads(one) for one in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    written = {one["number"] for one in lines if one["lane"] == "accept"}
+    withdrawn = {one["number"] for one in lines if one["is_withdrawal"]}
+    decided: list[dict] = []
+    assert verify_log(tmp_path / "log", each=decided.append).problems == []
+    logged = {one["item"] for one in decided if one.get("lane") == "accept"}
+    names = {one["number"]: one["item"] for one in lines}
+    assert len(set(accepted)) == len(accepted)
+    assert set(accepted) <= written  # nothing is accepted that this side hasn't written down
+    assert {names[one] for one in accepted} <= logged
+    assert written - withdrawn <= set(accepted)  # what stands as accepted here arrived there
+    assert summary["accept"] == len(written - withdrawn)
+    assert summary["undelivered"] > 0
+    assert summary["accept"] + summary["review"] + summary["reject"] == summary["items"]
+
+
+def test_sinks_are_tried_out_without_being_told_anything(tmp_path, server) -> None:
+    config = line_config(tmp_path, sinks=[settings(server)])
+    sink = make_sink(config.sinks[0], config)
+    said = sink.probe()
+    words = {
+        "mqtt": "the broker lets us in",
+        "modbus": "holding registers 8 to 19 can be read",
+        "opcua": "9 variables are there",
+    }
+    assert said == words[server.kind]
+    assert server.answers() == []
+    server.kill()
+    with pytest.raises((SinkError, OSError)):
+        sink.probe()
+
+
+def refused(tmp_path, server: Server, **changes) -> str:
+    """Return what a sink says of settings that the server can't meet."""
+    (how,) = settings(server).values()
+    config = line_config(tmp_path, sinks=[{server.kind: how | changes}])
+    with pytest.raises(Exception, match=r".") as raised:
+        make_sink(config.sinks[0], config).probe()
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("server", ["modbus"], indirect=True)
+def test_registers_that_are_not_there(tmp_path, server) -> None:
+    assert "the server refuses" in refused(tmp_path, server, address=60)
+
+
+@pytest.mark.parametrize("server", ["opcua"], indirect=True)
+def test_variables_that_are_not_there_or_of_another_type(tmp_path, server, monkeypatch) -> None:
+    assert "BadNodeIdUnknown" in refused(tmp_path, server, node="ns=2;s=Other")
+    monkeypatch.setitem(
+        __import__("drupe.line.station.sinks.opcua", fromlist=["VARIABLES"]).VARIABLES,
+        "Lane",
+        "Int32",
+    )
+    assert "Drupe.Lane: must be of type Int32, got UInt16" in refused(tmp_path, server)
+
+
+@pytest.mark.parametrize("server", ["opcua", "mqtt"], indirect=True)
+def test_who_logs_in(tmp_path, server) -> None:
+    (tmp_path / "password").write_text("secret")
+    login = {"user": "line", "password_file": str(tmp_path / "password")}
+    (how,) = settings(server).values()
+    config = line_config(tmp_path, sinks=[{server.kind: how | login}])
+    if server.kind == "mqtt":  # a broker that lets anybody in
+        assert make_sink(config.sinks[0], config).probe() == "the broker lets us in"
+    else:
+        make_sink(config.sinks[0], config).probe()
+
+
+@pytest.mark.parametrize("server", ["mqtt"], indirect=True)
+def test_an_answer_that_nobody_hears_is_not_taken(tmp_path, server) -> None:
+    from drupe.line.station.answers import Beat
+
+    config = line_config(tmp_path, sinks=[settings(server)])
+    sink = make_sink(config.sinks[0], config)
+    with pytest.raises(SinkError, match="line/status: nobody subscribes to it"):
+        sink.open(Beat(1, 0))
+    sink.close(None)
+
+
+@pytest.mark.parametrize("server", ["mqtt"], indirect=True)
+def test_encryption_that_the_broker_does_not_have(tmp_path, server) -> None:
+    assert refused(tmp_path, server, tls=True)
+
+
+LINE = """
+from line_stand_in import stand_in
+import drupe.line.station.opening as opening
+
+opening.load = lambda *given, **options: stand_in()
+from drupe.cli.app import main
+
+main()
+"""
+
+
+class Process:
+    """``drupe run`` in a process of its own, over a folder, with a stand-in for the network."""
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        self.folder = folder
+        document = {
+            "bundle": "none",
+            "state": "state",
+            "source": {
+                "folder": {"path": "in", "settle_ms": 0, "look_ms": 5},
+                "piece": r"piece-(\d+)",
+            },
+            "sinks": [{"jsonl": {"path": "answers.jsonl"}}, settings(server)],
+            "log": {"folder": "log"},
+            "timing": {"heartbeat_ms": 20, "retry_ms": 50},
+        }
+        (folder / "line.yaml").write_text(yaml.safe_dump(document))
+        (folder / "in").mkdir()
+        self.running: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        tests = str(Path(__file__).parents[2])
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([tests, *sys.path])}
+        self.running = subprocess.Popen(
+            [sys.executable, "-c", LINE, "run", "line.yaml"], cwd=self.folder, env=environment
+        )
+
+    def end(self, number: int) -> int:
+        assert self.running is not None
+        self.running.send_signal(number)
+        return self.running.wait(30)
+
+    def put(self, number: int, score: float) -> None:
+        temporary = self.folder / f".{number}.png"
+        Image.fromarray(images(score)[0]).save(temporary)
+        temporary.rename(self.folder / "in" / f"piece-{number}.png")
+
+    def answers(self) -> list[dict]:
+        file = self.folder / "answers.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [json.loads(one) for one in lines if one.endswith("}")]
+
+
+@pytest.mark.parametrize("server", ["modbus"], indirect=True)
+def test_a_line_that_is_killed_again_and_again(tmp_path, server) -> None:
+    line = Process(tmp_path, server)
+    number = 0
+    for kill in range(4):
+        line.start()
+        wait_for(lambda: any(one.get("valid") for one in server.answers()[-3:]), 60)
+        until = time.monotonic() + 0.4
+        while time.monotonic() < until:
+            number += 1
+            line.put(number, ACCEPTED)
+            time.sleep(0.004)
+        if kill < 3:
+            assert line.end(signal.SIGKILL) == -signal.SIGKILL
+    last = f"piece-{number}.png"
+    wait_for(lambda: last in {one["item"] for one in line.answers()}, 60)
+    assert line.end(signal.SIGTERM) == 128 + signal.SIGTERM
+    told = [one for one in server.answers() if one.get("number")]
+    accepted = [one["piece"] for one in told if one["lane"] == 1]
+    assert len(set(accepted)) == len(accepted)  # never twice
+    by_item: dict[str, list[dict]] = {}
+    for one in line.answers():
+        by_item.setdefault(one["item"], []).append(one)
+    assert len(by_item) == number  # never lost
+    for answers in by_item.values():
+        assert len({one["number"] for one in answers}) == 1
+        assert sum(not one["is_withdrawal"] for one in answers) <= 1
+    accepts = {one["piece"] for one in line.answers() if one["lane"] == "accept"}
+    assert set(accepted) <= accepts
+    decided: list[dict] = []
+    assert verify_log(tmp_path / "log", each=decided.append).problems == []
+    logged = {one["item"] for one in decided if one.get("lane") == "accept"}
+    assert {f"piece-{one}.png" for one in accepted} <= logged
+    assert 0 < len(accepted) < number
+    assert (server.answers()[-1]["valid"], server.answers()[-1]["lane"]) == (0, 3)
+
+
+@pytest.mark.parametrize("server", ["mqtt"], indirect=True)
+def test_the_broker_speaks_the_last_will_of_a_line_that_is_killed(
+    tmp_path, server, receiver
+) -> None:
+    line = Process(tmp_path, server)
+    line.start()
+    wait_for(lambda: receiver.states and receiver.states[-1]["valid"], 60)
+    line.end(signal.SIGKILL)
+    wait_for(lambda: receiver.states[-1]["state"] == "dead")
+    assert receiver.states[-1]["valid"] is False
