@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from drupe.line.station.answers import Beat, LineAnswer
 from drupe.line.station.clock import Clock
 from drupe.line.station.configuration import LineConfig
@@ -14,9 +16,22 @@ from drupe.line.station.journal import LineJournal
 from drupe.line.station.sinks.sink import SinkError
 from drupe.line.station.sources.source import LineItem, Unremembered
 from drupe.line.station.station import Station
+from line_servers import MOSQUITTO
 from line_stand_in import images, stand_in
 
 ACCEPTED, REJECTED = 0.1, 0.9
+
+
+def needs(kind: str) -> None:
+    """Skip where a part is missing."""
+    if kind == "mqtt":
+        if MOSQUITTO is None:
+            pytest.skip("mosquitto not found: apt install mosquitto")
+        pytest.importorskip("paho.mqtt", reason="needs drupe[mqtt]")
+    elif kind == "modbus":
+        pytest.importorskip("pymodbus", reason="needs drupe[modbus]")
+    else:
+        pytest.importorskip("asyncua", reason="needs drupe[opcua]")
 
 
 class Hands:

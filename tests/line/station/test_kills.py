@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,48 +23,14 @@ from PIL import Image
 from drupe.line.log.verify import verify_log
 from drupe.line.station.opening import make_sink, run_line
 from drupe.line.station.sinks.sink import SinkError
-from line_parts import ACCEPTED, REJECTED, line_config, wait_for
-from line_servers import NODE, Server, needs
+from drupe.line.station.station import Station
+from line_parts import ACCEPTED, REJECTED, line_config, needs, wait_for
+from line_servers import KINDS, Listener, Server, accepted_there, settings
 from line_stand_in import images, stand_in
 
 pytestmark = pytest.mark.thorough
 
-KINDS = ("mqtt", "modbus", "opcua")
 KILLS = 2
-
-
-def settings(server: Server) -> dict:
-    return {
-        "mqtt": {"mqtt": {"host": "127.0.0.1", "port": server.port, "topic": "line"}},
-        "modbus": {"modbus": {"host": "127.0.0.1", "port": server.port, "address": 8}},
-        "opcua": {"opcua": {"url": f"opc.tcp://127.0.0.1:{server.port}/", "node": NODE}},
-    }[server.kind]
-
-
-class Listener:
-    """A subscriber that comes back whenever the broker does, and notes what it hears."""
-
-    def __init__(self, port: int) -> None:
-        import paho.mqtt.client as library
-
-        self.answers: list[dict] = []
-        self.states: list[dict] = []
-        self.is_there = threading.Event()
-        self._client = client = library.Client(library.CallbackAPIVersion.VERSION2)
-        client.reconnect_delay_set(0.05, 0.1)
-        client.on_connect = lambda *given: client.subscribe("line/#", qos=1)
-        client.on_subscribe = lambda *given: self.is_there.set()
-        client.on_message = self._hear
-        client.connect_async("127.0.0.1", port)
-        client.loop_start()
-
-    def _hear(self, client, data, message) -> None:
-        kept = self.answers if message.topic.endswith("answer") else self.states
-        kept.append(json.loads(message.payload))
-
-    def stop(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
 
 
 @pytest.fixture(params=KINDS)
@@ -84,15 +51,6 @@ def receiver(server) -> Iterator[Listener | None]:
     assert listener.is_there.wait(10)
     yield listener
     listener.stop()
-
-
-def accepted_there(server: Server, receiver: Listener | None) -> list[int]:
-    """Return the numbers that the receiving side was told to accept, in their order."""
-    if receiver is not None:
-        return [one["number"] for one in receiver.answers if one["lane"] == "accept"]
-    told = [one for one in server.answers() if "number" in one]
-    assert all(one["number"] == one["again"] for one in told)
-    return [one["number"] for one in told if one["lane"] == 1]
 
 
 class Belt:
@@ -118,41 +76,51 @@ def belt(monkeypatch) -> Belt:
     return made
 
 
-def test_a_receiver_that_is_killed_and_comes_back(tmp_path, server, receiver, belt) -> None:
+@contextmanager
+def running(tmp_path, server, belt, **changes) -> Iterator[tuple[Station, list[dict]]]:
+    """Run a line meanwhile; yield it, and a list that holds its summary at the end."""
     config = line_config(
         tmp_path,
         source={"generator": {"function": "belt:pieces", "order": "rgb"}, "piece": r"piece-(\d+)"},
         sinks=[{"jsonl": {"path": str(tmp_path / "answers.jsonl")}}, settings(server)],
         log={"folder": str(tmp_path / "log")},
-        timing={"heartbeat_ms": 20, "retry_ms": 50, "deadline_ms": 2000},
+        timing={"heartbeat_ms": 20, "retry_ms": 50, "deadline_ms": 300} | changes,
     )
-    stations, ended = [], []
-    line = threading.Thread(
-        target=lambda: ended.append(
-            run_line(
-                config,
-                threading.Event(),
-                began=stations.append,
-                opened=lambda config, source: stand_in(),
-            )
-        )
-    )
+    stations: list[Station] = []
+    ended: list[dict] = []
+
+    def work() -> None:
+        classifier = stand_in()
+        stop = threading.Event()
+        opened = {"began": stations.append, "opened": lambda config, source: classifier}
+        ended.append(run_line(config, stop, **opened))
+
+    line = threading.Thread(target=work)
     line.start()
     wait_for(lambda: stations)
     try:
-        for _ in range(KILLS):
-            before = len(accepted_there(server, receiver))
-            wait_for(lambda before=before: len(accepted_there(server, receiver)) > before + 10)
-            server.kill()
-            wait_for(lambda: stations[0].reasons())
-            at_death = belt.count
-            wait_for(lambda at_death=at_death: belt.count > at_death + 10)
-            server.start()
-        before = len(accepted_there(server, receiver))
-        wait_for(lambda: len(accepted_there(server, receiver)) > before + 10)
+        yield stations[0], ended
     finally:
         belt.stop.set()
         line.join()
+
+
+def go_on(server: Server, receiver: Listener | None) -> None:
+    """Wait until the receiving side was told ten more accepts."""
+    before = len(accepted_there(server, receiver))
+    wait_for(lambda: len(accepted_there(server, receiver)) > before + 10)
+
+
+def test_a_receiver_that_is_killed_and_comes_back(tmp_path, server, receiver, belt) -> None:
+    with running(tmp_path, server, belt, deadline_ms=2000) as (station, ended):
+        for _ in range(KILLS):
+            go_on(server, receiver)
+            server.kill()
+            wait_for(station.reasons)
+            at_death = belt.count
+            wait_for(lambda at_death=at_death: belt.count > at_death + 10)
+            server.start()
+        go_on(server, receiver)
     (summary,) = ended
     check_counts(tmp_path, summary, accepted_there(server, receiver))
     assert summary["sinks"][1]["deaths"] == KILLS
@@ -162,6 +130,23 @@ def test_a_receiver_that_is_killed_and_comes_back(tmp_path, server, receiver, be
     else:
         last = server.answers()[-1]
         assert (last["valid"], last["lane"]) == (0, 3)
+
+
+def test_a_receiver_that_hangs_and_wakes_up(tmp_path, server, receiver, belt) -> None:
+    with running(tmp_path, server, belt) as (station, ended):
+        go_on(server, receiver)
+        server.freeze()
+        wait_for(station.reasons)
+        time.sleep(0.5)
+        server.thaw()
+        go_on(server, receiver)
+    (summary,) = ended
+    check_counts(tmp_path, summary, accepted_there(server, receiver))
+    if receiver is not None:  # an accept that hung in the broker is withdrawn there, too
+        withdrawn = {one["number"] for one in receiver.answers if one["is_withdrawal"]}
+        lines = [json.loads(one) for one in (tmp_path / "answers.jsonl").read_text().splitlines()]
+        here = {one["number"] for one in lines if one["is_withdrawal"]}
+        assert here & set(accepted_there(server, receiver)) <= withdrawn
 
 
 def check_counts(tmp_path, summary: dict, accepted: list[int]) -> None:
@@ -244,6 +229,33 @@ def test_an_answer_that_nobody_hears_is_not_taken(tmp_path, server) -> None:
     with pytest.raises(SinkError, match="line/status: nobody subscribes to it"):
         sink.open(Beat(1, 0))
     sink.close(None)
+
+
+@pytest.mark.parametrize("server", ["mqtt"], indirect=True)
+def test_a_broker_that_says_nothing(tmp_path, server) -> None:
+    from drupe.line.station.answers import Beat
+
+    (how,) = settings(server).values()
+    quick = {"needs_listener": False, "timeout_ms": 200}
+    config = line_config(tmp_path, sinks=[{"mqtt": how | quick}])
+    sink = make_sink(config.sinks[0], config)
+    sink.open(Beat(1, 0))
+    server.freeze()
+    with pytest.raises(SinkError, match="the broker didn't confirm within 200 ms"):
+        sink.beat(Beat(2, 0))
+    sink.close(None)
+    with pytest.raises(SinkError, match="the broker doesn't answer"):
+        sink.probe()
+    server.thaw()
+
+
+def test_a_broker_that_does_not_know_us(tmp_path) -> None:
+    needs("mqtt")
+    server = Server("mqtt", tmp_path, anybody=False).start()
+    try:
+        assert refused(tmp_path, server) == "the broker refuses: Not authorized"
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("server", ["mqtt"], indirect=True)

@@ -16,8 +16,8 @@ from drupe.errors import InputError
 from drupe.line.log.verify import verify_log
 from drupe.line.station.configuration import LineConfig
 from drupe.line.station.opening import make_sink, open_source, run_line, try_line
-from line_parts import ACCEPTED, REJECTED, Hands, line_config
-from line_servers import free_port, needs
+from line_parts import ACCEPTED, REJECTED, Hands, line_config, needs
+from line_servers import free_port
 from line_stand_in import images, stand_in
 
 

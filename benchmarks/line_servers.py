@@ -10,17 +10,18 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-
-import pytest
 
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 UP_WITHIN_S = 20.0
 NODE = "ns=2;s=Drupe"
+KINDS = ("mqtt", "modbus", "opcua")
 
 
 def free_port() -> int:
@@ -29,31 +30,23 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def needs(kind: str) -> None:
-    """Skip where a part is missing."""
-    if kind == "mqtt":
-        if MOSQUITTO is None:
-            pytest.skip("mosquitto not found: apt install mosquitto")
-        pytest.importorskip("paho.mqtt", reason="needs drupe[mqtt]")
-    elif kind == "modbus":
-        pytest.importorskip("pymodbus", reason="needs drupe[modbus]")
-    else:
-        pytest.importorskip("asyncua", reason="needs drupe[opcua]")
-
-
 class Server:
     """A server of ``kind`` (mqtt, modbus, opcua) on a port that it keeps over its deaths."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    def __init__(self, kind: str, folder: Path, anybody: bool = True) -> None:
         self.kind, self.port = kind, free_port()
+        self._anybody = "true" if anybody else "false"
         self.seen = folder / f"{kind}-{self.port}.jsonl"
         self._said = (folder / f"{kind}-{self.port}.log").open("wb")
         self._config = folder / f"{kind}-{self.port}.conf"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
+        """Start it, again too, and wait until it listens."""
         if self.kind == "mqtt":
-            self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+            self._config.write_text(
+                f"listener {self.port} 127.0.0.1\nallow_anonymous {self._anybody}\n"
+            )
             words = [str(MOSQUITTO), "-c", str(self._config)]
         else:
             words = [sys.executable, __file__, self.kind, str(self.port), str(self.seen)]
@@ -67,12 +60,24 @@ class Server:
         raise TimeoutError(f"{self.kind} doesn't listen")
 
     def kill(self) -> None:
+        """Kill it, as a power cut would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
+    def freeze(self) -> None:
+        """Let it hang: its connections stay, and it says nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
+        """Kill it for good."""
         self.kill()
         self._said.close()
 
@@ -80,6 +85,51 @@ class Server:
         """Return what was written to a PLC so far."""
         text = self.seen.read_text() if self.seen.exists() else ""
         return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+
+def settings(server: Server) -> dict:
+    """Return the sink of a line that speaks to ``server``."""
+    return {
+        "mqtt": {"mqtt": {"host": "127.0.0.1", "port": server.port, "topic": "line"}},
+        "modbus": {"modbus": {"host": "127.0.0.1", "port": server.port, "address": 8}},
+        "opcua": {"opcua": {"url": f"opc.tcp://127.0.0.1:{server.port}/", "node": NODE}},
+    }[server.kind]
+
+
+class Listener:
+    """A subscriber that comes back whenever the broker does, and notes what it hears."""
+
+    def __init__(self, port: int) -> None:
+        import paho.mqtt.client as library
+
+        self.answers: list[dict] = []
+        self.states: list[dict] = []
+        self.is_there = threading.Event()
+        self._client = client = library.Client(library.CallbackAPIVersion.VERSION2)
+        client.reconnect_delay_set(0.05, 0.1)
+        client.on_connect = lambda *given: client.subscribe("line/#", qos=1)
+        client.on_subscribe = lambda *given: self.is_there.set()
+        client.on_message = self._hear
+        client.connect_async("127.0.0.1", port)
+        client.loop_start()
+
+    def _hear(self, client, data, message) -> None:
+        kept = self.answers if message.topic.endswith("answer") else self.states
+        kept.append(json.loads(message.payload))
+
+    def stop(self) -> None:
+        """Hear no more."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def accepted_there(server: Server, receiver: Listener | None) -> list[int]:
+    """Return the numbers that the receiving side was told to accept, in their order."""
+    if receiver is not None:
+        return [one["number"] for one in receiver.answers if one["lane"] == "accept"]
+    told = [one for one in server.answers() if "number" in one]
+    assert all(one["number"] == one["again"] for one in told)
+    return [one["number"] for one in told if one["lane"] == 1]
 
 
 def _noter(file: str):
