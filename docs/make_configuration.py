@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from drupe.configuration import interval
+from drupe.line.station.configuration import LineConfig, SourceSettings, TimingSettings
 from drupe.study.definition.spec import (
     Baseline,
     Checkpoint,
@@ -55,6 +56,13 @@ STUDY_SECTIONS: dict[str, type[BaseModel]] = {
 }
 
 
+LINE = """# Every key of a line
+
+In the file that `drupe run` is given: [from camera to PLC](run_line.md). A source is one of its
+kinds, and so is each sink.
+"""
+
+
 def render() -> str:
     """Return the document: a table per section."""
     parts = [HEAD, _table("Top level", "", ExperimentConfig)]
@@ -65,6 +73,9 @@ def render() -> str:
     parts += [STUDY, _table("The study", "", StudySpec)]
     for prefix, section in STUDY_SECTIONS.items():
         parts.append(_table(f"`{prefix.rstrip('.')}`", prefix, section))
+    parts += [LINE, _table("The line", "", LineConfig)]
+    parts.append(_table("Its source", "source.", SourceSettings))
+    parts.append(_table("Its timing", "timing.", TimingSettings))
     return "\n".join(parts)
 
 

@@ -10,6 +10,9 @@ from drupe.deployment.manifest import Function, Gate, GraphInput, Manifest
 from drupe.deployment.runtime import Classifier
 
 SIDE = 8
+LINE_PC = ("torch", "timm", "torchvision", "safetensors", "scipy", "polars", "onnx", "openvino")
+"""What a core install does not bring."""
+
 GATE = Gate(images=1, max_score_difference=0, mean_score_difference=0, flips=0)
 FUNCTION = Function(
     graph="fp32.onnx",

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import drupe
+from drupe.line.station.configuration import load_line
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -82,3 +83,9 @@ def test_a_missed_deadline_never_accepts(line_integration, crops, monkeypatch) -
 
     monkeypatch.setattr(drupe, "load", lambda bundle, order, threads: Stub(slow))
     assert line_integration.main("bundle", str(crops), 2) == {"reject": 2}
+
+
+def test_the_line_loads_with_the_sink_that_moves_the_flap_last() -> None:
+    config = load_line(EXAMPLES / "line.yaml")
+    assert config.sinks[-1].modbus is not None
+    assert config.challenge is not None

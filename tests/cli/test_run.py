@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 from line_parts import ACCEPTED, REJECTED
-from line_stand_in import images, stand_in
+from line_stand_in import LINE_PC, images, stand_in
 
 
 @pytest.fixture
@@ -106,3 +107,36 @@ def test_a_missing_extra_is_named(quick, line, monkeypatch, module, part, extra)
         assert result.code == 2
         assert f"drupe run needs the package '{module}'" in result.stderr
         assert f"pip install 'drupe[{extra}]'" in result.stderr
+
+
+@pytest.mark.thorough
+def test_a_line_needs_neither_pytorch_nor_an_extra(drupe, tmp_path) -> None:
+    from untrained import untrained_bundle
+
+    untrained_bundle(tmp_path / "bundle", "test_resnet", 32)
+    (tmp_path / "crops").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(3):
+        pixels = random.integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "crops" / f"{number}.png")
+    document = {
+        "bundle": "bundle",
+        "uncertified": True,
+        "state": "state",
+        "source": {"folder": {"path": "crops", "waiting": "decide"}},
+        "sinks": [{"csv": {"path": "answers.csv"}}, {"jsonl": {"path": "answers.jsonl"}}],
+        "log": {"folder": "decisions"},
+        "monitor": {"state": "monitor.json"},
+    }
+    (tmp_path / "line.yaml").write_text(yaml.safe_dump(document))
+    extras = ("paho", "pymodbus", "asyncua", "cv2", "prometheus_client")
+    result = drupe("run", "line.yaml", "--items", "3", "--json", blocked=(*LINE_PC, *extras))
+    summary = json.loads(result.stdout)
+    assert (result.code, summary["items"], summary["undelivered"]) == (0, 3, 0)
+    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 3
+    assert drupe("log", "verify", "decisions").code == 0
+    result = drupe("run", "line.yaml", "--check", blocked=(*LINE_PC, *extras))
+    assert (result.code, "bundle bundle works: decides with onnxruntime fp32" in result.stdout) == (
+        0,
+        True,
+    )

@@ -19,6 +19,7 @@ import yaml
 
 from drupe.data.synthetic.rendering import render_crops
 from drupe.data.table import COLUMNS
+from drupe.line.station.configuration import load_line
 from drupe.reporting.pdf import find_browser
 from drupe.study.definition.loading import load_study
 from drupe.training.config import ExperimentConfig, load_experiment
@@ -211,8 +212,13 @@ class Reader:
         assert {len(row) for row in rows} == {len(header)}, str(block)
 
     def load_yaml(self, block: Block) -> None:
-        """Load an experiment, a study or a search space; part of a study stands in a whole one."""
+        """Load an experiment, study, space or line; part of a study stands in a whole one."""
         document = yaml.safe_load(block.text)
+        if "sinks" in document:
+            # What the page's next command names.
+            (self.folder.path / "line.yaml").write_text(block.text)
+            load_line(self.folder.path / "line.yaml")
+            return
         if all("." in key for key in document):
             # What the page's next command names.
             (self.folder.path / "space.yaml").write_text(block.text)

@@ -32,6 +32,10 @@ def test_a_line_is_read(tmp_path) -> None:
         ({"timing": {"deadline": 3}}, "timing.deadline: unknown key (did you mean deadline_ms"),
         ({"on_fault": "accept"}, "on_fault: must be 'review' or 'reject', got 'accept'"),
         ({"sinks": []}, "sinks: must hold at least 1"),
+        (
+            {"sinks": [{"jsonl": {"path": "a"}, "required": False}]},
+            "sinks: the last one moves the flap, so it must be required",
+        ),
         ({"sinks": [{}]}, "must be one of jsonl, csv, mqtt, modbus, opcua, got none"),
         (
             {"source": {"folder": {"path": "a"}, "video": {"path": 0}}},

@@ -225,6 +225,15 @@ class LineConfig(Section):
     monitor: MonitorSettings | None = None
     challenge: ChallengeSettings | None = None
 
+    @field_validator("sinks")
+    @classmethod
+    def _last_is_required(cls, sinks: tuple[SinkSettings, ...]) -> tuple[SinkSettings, ...]:
+        if sinks and not sinks[-1].required:
+            raise ValueError(
+                "the last one moves the flap, so it must be required"
+            )
+        return sinks
+
 
 def load_line(path: Path) -> LineConfig:
     """Read a line's YAML; all mistakes are one :class:`drupe.errors.InputError`."""

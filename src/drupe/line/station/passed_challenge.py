@@ -18,8 +18,7 @@ class PassedChallenge:
     def __init__(self, settings: ChallengeSettings, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
         self._changed: int | None = None
-        self._passed_at: float | None = None
-        self._problem = ""
+        self._known: float | str = ""
 
     def fault(self) -> str | None:
         """Return why nothing may be accepted; None where the last challenge was passed lately."""
@@ -29,11 +28,11 @@ class PassedChallenge:
         except OSError:
             return f"challenge: none was made yet ({records})"
         if changed != self._changed:
-            self._read()
-            self._changed = changed
-        if self._passed_at is None:
-            return f"challenge: {self._problem}"
-        age = self._clock.wall() - self._passed_at
+            self._known, self._changed = self._read(), changed
+        known = self._known
+        if isinstance(known, str):
+            return f"challenge: {known}"
+        age = self._clock.wall() - known
         if age > self._settings.within_hours * HOUR_S:
             return (
                 f"challenge: the last one was passed {age / HOUR_S:.1f} hours ago, must be within "
@@ -41,15 +40,14 @@ class PassedChallenge:
             )
         return None
 
-    def _read(self) -> None:
-        self._passed_at = None
+    def _read(self) -> float | str:
+        """Return when the last challenge was passed (seconds since 1970), or why it wasn't."""
         try:
             records = read_records(self._settings.records)
             if not records:
-                self._problem = "none was made yet"
-            elif not records[-1]["passed"]:
-                self._problem = "the last one was failed"
-            else:
-                self._passed_at = datetime.fromisoformat(records[-1]["time"]).timestamp()
+                return "none was made yet"
+            if not records[-1]["passed"]:
+                return "the last one was failed"
+            return datetime.fromisoformat(records[-1]["time"]).timestamp()
         except (DrupeError, OSError, ValueError) as error:
-            self._problem = str(error)
+            return str(error)

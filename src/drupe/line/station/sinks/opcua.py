@@ -13,6 +13,7 @@ from typing import Any
 from drupe.line.station.answers import LANE_CODES, Beat, LineAnswer
 from drupe.line.station.configuration import OpcuaSettings
 from drupe.line.station.sinks.sink import SinkError
+from drupe.printable import printable
 
 VARIABLES = {
     "Number": "UInt32",
@@ -123,10 +124,10 @@ def values(answer: LineAnswer | None, beat: Beat) -> dict[str, Any]:
     return {
         "Number": number,
         "Piece": 0 if answer is None else answer.piece & 0xFFFFFFFF,
-        "Item": "" if answer is None else answer.item,
+        "Item": "" if answer is None else printable(answer.item),
         "Lane": LANE_CODES["reject" if answer is None else answer.lane],
         "Score": float("nan") if score is None else score,
-        "Fault": "" if answer is None else answer.fault or "",
+        "Fault": "" if answer is None else printable(answer.fault or ""),
         "Heartbeat": beat.count & 0xFFFFFFFF,
         "Valid": beat.is_valid,
         "NumberAgain": number,
