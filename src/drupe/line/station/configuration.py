@@ -229,9 +229,7 @@ class LineConfig(Section):
     @classmethod
     def _last_is_required(cls, sinks: tuple[SinkSettings, ...]) -> tuple[SinkSettings, ...]:
         if sinks and not sinks[-1].required:
-            raise ValueError(
-                "the last one moves the flap, so it must be required"
-            )
+            raise ValueError("the last one moves the flap, so it must be required")
         return sinks
 
 
