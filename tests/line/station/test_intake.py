@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import threading
 
-from drupe.line.station.intake import Intake
+from drupe.line.station.intake import ItemIntake
 from drupe.line.station.sources.source import LineItem
 from line_parts import Hands, ListSource, found, wait_for
 
 
-def intake(source, size: int = 2, hands: Hands | None = None) -> Intake:
-    return Intake(source, size, 0.01, (hands or Hands()).clock, lambda: "sink modbus")
+def intake(source, size: int = 2, hands: Hands | None = None) -> ItemIntake:
+    return ItemIntake(source, size, 0.01, (hands or Hands()).clock, lambda: "sink modbus")
 
 
-def taken(queue: Intake) -> list:
+def taken(queue: ItemIntake) -> list:
     wait_for(lambda: queue.is_ended)
     return list(iter(lambda: queue.next(0), None))
 

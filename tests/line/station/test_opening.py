@@ -64,7 +64,7 @@ def test_a_folder_into_a_file_and_on_after_a_restart(tmp_path, crops) -> None:
     assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 4
 
 
-def test_log_monitor_and_challenge_are_switched_on(tmp_path, crops) -> None:
+def test_log_monitor_capture_and_challenge_are_switched_on(tmp_path, crops) -> None:
     records, port = tmp_path / "challenges.jsonl", free_port()
     config = folder_line(
         tmp_path,
@@ -72,6 +72,7 @@ def test_log_monitor_and_challenge_are_switched_on(tmp_path, crops) -> None:
         log={"folder": str(tmp_path / "log")},
         monitor={"state": str(tmp_path / "monitor.json"), "prometheus_port": port},
         challenge={"records": str(records)},
+        capture={"folder": str(tmp_path / "captured"), "sample": 1},
         on_fault="reject",
     )
     scraped = []
@@ -89,6 +90,7 @@ def test_log_monitor_and_challenge_are_switched_on(tmp_path, crops) -> None:
     lanes = {one["item"]: one["lane"] for one in lines if "item" in one}
     assert lanes["piece-0.png"] == "accept"  # what was decided; the line had no challenge
     assert lanes["piece-3.png"] is None
+    assert len(list((tmp_path / "captured").rglob("*.npy"))) == 3
     assert json.loads((tmp_path / "monitor.json").read_text())["lanes"]["accept"] == 1
 
 

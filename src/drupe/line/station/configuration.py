@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from drupe.configuration import read_yaml, validate
 from drupe.data.image_contract import Channels
+from drupe.deployment.capture.writer import SAMPLE
 from drupe.deployment.manifest import Section
 
 Milliseconds = Annotated[float, Field(gt=0, le=3_600_000)]
@@ -199,6 +200,13 @@ class MonitorSettings(Section):
     prometheus_port: Port | None = Field(None, description="counters over HTTP, on this machine")
 
 
+class CaptureSettings(Section):
+    """Pictures for people to look at: every review, and a sample of all else."""
+
+    folder: Path = Field(description="where they are kept, for drupe capture")
+    sample: float = Field(SAMPLE, gt=0, le=1, description="share of what isn't reviewed")
+
+
 class ChallengeSettings(Section):
     """Nothing is accepted where the last challenge was failed, or is too long ago."""
 
@@ -223,6 +231,7 @@ class LineConfig(Section):
     timing: TimingSettings = TimingSettings()
     log: LogSettings | None = None
     monitor: MonitorSettings | None = None
+    capture: CaptureSettings | None = None
     challenge: ChallengeSettings | None = None
 
     @field_validator("sinks")

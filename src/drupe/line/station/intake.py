@@ -23,7 +23,7 @@ class Arrival:
     at: float
 
 
-class Intake:
+class ItemIntake:
     """Takes items from a source in a thread of its own.
 
     ``size``: images that may wait. An item that finds so many waiting keeps its place but not its

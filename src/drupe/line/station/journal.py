@@ -18,9 +18,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from drupe.exclusive import hold
 from drupe.files import naming, replacing
-from drupe.line.exclusive import hold
-from drupe.line.periodic import Periodic
+from drupe.periodic import Periodic
 
 FILE, LOCK = "journal.jsonl", "station.lock"
 SKIPPED = 10_000

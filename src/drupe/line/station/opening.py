@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from drupe.deployment.capture.writer import Capture
 from drupe.deployment.runtime import Classifier, load
 from drupe.line.log.writer import DecisionLog
 from drupe.line.station.clock import Clock
@@ -110,6 +111,8 @@ def _watch(stack: ExitStack, config: LineConfig, classifier: Classifier) -> None
     """Have every decision logged and watched, as far as it is asked for."""
     if config.log is not None:
         stack.enter_context(DecisionLog(classifier, config.log.folder, key=config.log.key))
+    if (kept := config.capture) is not None:
+        stack.enter_context(Capture(classifier, kept.folder, sample=kept.sample))
     if config.monitor is None:
         return
     monitor = LineMonitor(classifier, config.monitor.state, on_alarm=_tell)

@@ -18,7 +18,7 @@ from drupe.line.station.answers import ACCEPT, Beat, LineAnswer
 from drupe.line.station.clock import Clock
 from drupe.line.station.configuration import LineConfig
 from drupe.line.station.delivery import AnswerDelivery
-from drupe.line.station.intake import Arrival, Intake
+from drupe.line.station.intake import Arrival, ItemIntake
 from drupe.line.station.journal import LineJournal
 from drupe.line.station.keeper import Keeper
 from drupe.line.station.reasons import reason_of
@@ -93,7 +93,7 @@ class Station:
             for sink, is_required in sinks
         ]
         self.delivery = AnswerDelivery(keepers, config.on_fault, clock)
-        self.intake = Intake(source, timing.queue, retry_s, clock, self._busy_with)
+        self.intake = ItemIntake(source, timing.queue, retry_s, clock, self._busy_with)
         self.tally = Tally(Counter(dict.fromkeys(LANES, 0)))
 
     def run(self, stop: threading.Event, most_items: int | None = None) -> None:
