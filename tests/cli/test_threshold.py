@@ -21,6 +21,14 @@ def test_a_run_is_certified_in_80_columns(quick, run) -> None:
     assert result.code == 0, result.stderr
     assert "lite0 seed 42: recall ≥ 99 % certified at 95 % confidence" in result.stdout
     assert "does not refute" in result.stdout
+    document = json.loads(
+        quick("threshold", run, "--review-budget", "0.05", "--prevalence", "0.02", "--json").stdout
+    )
+    lanes = document["test"]["lanes"]
+    passed, looked_at = lanes["clean_accepted"], lanes["clean_reviewed"]
+    with_people = 100 * (passed + looked_at) / (passed + looked_at + lanes["clean_rejected"])
+    assert looked_at
+    assert f"{with_people:.1f} % (test)" in " ".join(result.stdout.split())
     assert "Per 1,000 items with 2.0 % defects (rates of test)" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert json.loads((run / "evaluation.json").read_text())["certificate"]["min_recall"] == 0.99

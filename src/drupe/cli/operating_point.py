@@ -104,8 +104,8 @@ def _print_steps(steps: Sequence[NextStep]) -> None:
         if step.caveat:
             print_prose(f"{'':20}({step.caveat})", indent=" " * 20)
     print_prose(
-        "What scores don't tell: more detail, views or several networks (docs/training.md: when "
-        "clean yield is poor)."
+        "What scores don't tell: more detail, views or several networks. Step by step: "
+        "docs/poor_yield.md, my clean yield is poor: what now?"
     )
 
 
@@ -174,6 +174,13 @@ def _print_rates(splits: list[tuple[str, SplitFigures]], certificate: Certificat
             )
         )
     print_fitting(("", "recall", "lower bound", "clean yield", "interval"), rows)
+    reviewed = [(name, figures.counts) for name, figures in splits if figures.counts.clean_reviewed]
+    if reviewed:
+        said = ", ".join(
+            f"{format_percent((one.clean_accepted + one.clean_reviewed) / one.clean)} ({name})"
+            for name, one in reviewed
+        )
+        print_prose(f"Clean yield where people accept every clean item in review: {said}.")
 
 
 def _print_load(split: tuple[str, SplitFigures], prevalence: float) -> None:

@@ -177,5 +177,9 @@ def _review(table: Predictions, request: Request, now: NextStep, source: str) ->
     offer = Offer("", now.defects, 0, now.misses_allowed, expected, None, None)
     what = f"a person looks at {format_target(REVIEWED)} of the items (--review-budget)"
     command = f"drupe threshold {source} --review-budget {REVIEWED:g}"
-    mix = "" if request.prevalence else "; at this set's share of defects (--prevalence)"
-    yield _step("review", what, command, f"if people reject no clean one{mix}", offer)
+    here = (
+        f"at {format_target(counts.defects / (counts.clean + counts.defects))} defects as in this "
+        "set; fewer on the line leave less to gain: --prevalence"
+    )
+    mix = "" if request.prevalence else f"; {here}"
+    yield _step("review", what, command, f"if people accept every clean one of them{mix}", offer)

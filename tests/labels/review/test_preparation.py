@@ -214,7 +214,10 @@ def test_where_the_pictures_lie(tmp_path, crops) -> None:
         reviewed_data(root, root)
     with pytest.raises(InputError, match="is a dataset already"):
         reviewed_data(table, root)
-    with pytest.raises(InputError, match="got nothing there"):
+    (root / "config.yaml").write_text("model: {}")
+    with pytest.raises(InputError, match="nothing there; drupe labels rank --run .* makes it"):
+        reviewed_data(root / "labels.csv", None)
+    with pytest.raises(InputError, match="got nothing there$"):
         reviewed_data(tmp_path / "absent", None)
 
 

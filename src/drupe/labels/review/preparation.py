@@ -71,8 +71,10 @@ def reviewed_data(source: Path, data: Path | None) -> ReviewedData:
         naming = Naming(kept.source.classes[1])
         return ReviewedData(source / CROPS, source / RANKING_FILE, naming, kept)
     if not source.exists():
+        run = source.parent
+        hint = f"; drupe labels rank --run {run} makes it" if RunFolder(run).config.exists() else ""
         raise InputError(
-            f"{source}: must be a dataset folder, a table or a ranking, got nothing there"
+            f"{source}: must be a dataset folder, a table or a ranking, got nothing there{hint}"
         )
     if source.is_dir() or not is_ranking(source):
         if data is not None:
