@@ -55,6 +55,7 @@ BASE = {
     "printable",
     "progress",
     "templates",
+    "web",
 }  # "" is drupe/__init__.py
 
 # The package itself names the public members of these layers, and loads them when they are used.

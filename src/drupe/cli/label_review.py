@@ -220,8 +220,9 @@ def _serve(
     from drupe.labels.review.answers import answers_file, open_log, read_answers
     from drupe.labels.review.session import ReviewSession
     from drupe.runs.record import now
+    from drupe.web import listening_socket
 
-    listener = server.listening_socket(port)
+    listener = listening_socket(port)
     with listener, open_log(out, name) as log:
         given = read_answers(answers_file(out, name), queue)
         session = ReviewSession(queue, order, name, pictures, log, given, now, is_third=is_third)

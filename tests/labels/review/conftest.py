@@ -11,9 +11,10 @@ import pytest
 from drupe.labels.review.answers import answers_file, open_log, read_answers
 from drupe.labels.review.pictures import ReviewPictures
 from drupe.labels.review.queue import ReviewQueue, order_for
-from drupe.labels.review.server import address, listening_socket, new_token, review_server
+from drupe.labels.review.server import address, new_token, review_server
 from drupe.labels.review.session import ReviewSession
 from drupe.runs.record import now
+from drupe.web import listening_socket
 
 
 @contextmanager

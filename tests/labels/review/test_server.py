@@ -9,7 +9,8 @@ import pytest
 from drupe.errors import InputError
 from drupe.labels.review.answers import answers_file, read_answers
 from drupe.labels.review.queue import order_for
-from drupe.labels.review.server import listening_socket, new_token
+from drupe.labels.review.server import new_token
+from drupe.web import listening_socket
 from review_files import small_queue
 
 

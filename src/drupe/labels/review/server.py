@@ -6,7 +6,6 @@ another host (DNS rebinding), from another site's page, or for what isn't shown 
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
@@ -24,27 +23,20 @@ from drupe.data.decode import UnreadableImageError
 from drupe.errors import InputError
 from drupe.labels.review.page import ASSETS, asset, served_page
 from drupe.labels.review.session import RefusedAnswerError, ReviewSession
+from drupe.web import (
+    HEADERS,
+    LOOPBACK,
+    OWN_SITES,
+    BodyTooLongError,
+    is_secret,
+    own_hosts,
+    read_body,
+)
 
-HOST = "127.0.0.1"
 LARGEST_BODY = 4096
 """Bytes of an answer, at most."""
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 TYPES = {"css": "text/css", "js": "text/javascript"}
-OWN_SITES = {"same-origin", "none"}
-"""What a browser says of requests by the page itself, or by an address that was typed."""
 
 Next = Callable[[Request], Awaitable[Response]]
 
@@ -63,26 +55,6 @@ class _Posted(BaseModel):
 def new_token() -> str:
     """Return a secret of 192 bits for an address."""
     return secrets.token_urlsafe(24)
-
-
-def listening_socket(port: int) -> socket.socket:
-    """Return a socket that listens on this machine alone; port 0: any that is free.
-
-    Raises:
-        InputError: the port is taken, or not to be had.
-    """
-    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":  # elsewhere it would let another process take the port over
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((HOST, port))
-        found.listen()
-    except OSError as error:
-        found.close()
-        raise InputError(
-            f"--port: must be free, got {port}: {(error.strerror or str(error)).lower()}"
-        ) from None
-    return found
 
 
 def review_server(session: ReviewSession, listener: socket.socket, token: str) -> uvicorn.Server:
@@ -141,11 +113,11 @@ class _Served:
 
     async def answer(self, request: Request) -> Response:
         try:
-            posted = _Posted.model_validate_json(await _body(request))
+            posted = _Posted.model_validate_json(await read_body(request, LARGEST_BODY))
             after = self._session.answer(
                 posted.showing, posted.judgement, posted.type, posted.seconds
             )
-        except ValidationError:
+        except (ValidationError, BodyTooLongError):
             return PlainTextResponse("must be an answer", status_code=400)
         except RefusedAnswerError as error:
             return PlainTextResponse(str(error), status_code=409)
@@ -163,7 +135,7 @@ class _Served:
 
 def _guard(token: str, port: int) -> Callable[[Request, Next], Awaitable[Response]]:
     """Return what looks at every request first, and puts the page's policy on every answer."""
-    hosts = {f"{HOST}:{port}", f"localhost:{port}"}
+    hosts = own_hosts(port)
     origins = {f"http://{host}" for host in hosts}
 
     async def guard(request: Request, go_on: Next) -> Response:
@@ -172,7 +144,7 @@ def _guard(token: str, port: int) -> Callable[[Request, Next], Awaitable[Respons
         origin = headers.get("origin")
         if headers.get("host") not in hosts:
             response: Response = PlainTextResponse("another host", status_code=421)
-        elif not secrets.compare_digest(given.encode(), token.encode()):
+        elif not is_secret(given, token):
             response = _nothing()
         elif headers.get("sec-fetch-site", "none") not in OWN_SITES or (
             origin not in origins if request.method == "POST" else origin not in {*origins, None}
@@ -186,20 +158,10 @@ def _guard(token: str, port: int) -> Callable[[Request, Next], Awaitable[Respons
     return guard
 
 
-async def _body(request: Request) -> bytes:
-    """Return the body, as far as an answer may be long; a longer one is no answer."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > LARGEST_BODY:
-            return b""
-    return body
-
-
 def _nothing() -> Response:
     return PlainTextResponse("nothing here", status_code=404)
 
 
 def address(listener: socket.socket, token: str) -> str:
     """Return the page's address."""
-    return f"http://{HOST}:{listener.getsockname()[1]}/{token}/"
+    return f"http://{LOOPBACK}:{listener.getsockname()[1]}/{token}/"
