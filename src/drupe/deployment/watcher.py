@@ -65,6 +65,10 @@ class Watchers:
         """Have ``watcher`` told from now on."""
         self._all = (*self._all, watcher)
 
+    def remove(self, watcher: Watcher) -> None:
+        """Tell ``watcher`` no more."""
+        self._all = tuple(one for one in self._all if one is not watcher)
+
     def refused(self, items: Sequence[str] | None, reason: str, lane: str | None) -> None:
         """Tell all that images have no score."""
         for watcher in self._all:

@@ -225,3 +225,43 @@ def test_a_damaged_end_is_refused(tmp_path) -> None:
 def test_bad_keys_are_refused(tmp_path, key) -> None:
     with pytest.raises(InputError, match=r"must have at least 16 bytes|can't be read"):
         DecisionLog(stand_in(), tmp_path, key=key)
+
+
+def test_another_classifier_is_followed_in_a_new_file(tmp_path) -> None:
+    before, after = stand_in(), stand_in()
+    after.digest = "e" * 64
+    with DecisionLog(before, tmp_path) as log:
+        before.decide(images(0.1)[0], items="a")
+        log.follow(after)
+        before.decide(images(0.1)[0], items="not logged any more")
+        after.decide(images(0.9)[0], items="b")
+        log.follow(before)
+        before.decide(images(0.1)[0], items="c")
+        after.decide(images(0.1)[0], items="not logged any more")
+    lines = lines_of(tmp_path)
+    said = [(one["item"], one["bundle"][0]) for one in lines if one["kind"] == "decision"]
+    assert said == [("a", "d"), ("b", "e"), ("c", "d")]
+    assert [one["bundle"][0] for one in lines if one["kind"] == "opened"] == ["d", "e", "d"]
+    check = verify_log(tmp_path)
+    assert (check.problems, check.notes) == ([], [])
+
+
+def test_where_no_file_can_be_begun_the_one_so_far_is_followed(tmp_path, monkeypatch) -> None:
+    before, after = stand_in(), stand_in()
+    after.digest = "e" * 64
+    with DecisionLog(before, tmp_path) as log:
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(log, "_append", full)
+            with pytest.raises(LogError, match="no new file can be begun"):
+                log.follow(after)
+        after.decide(images(0.9)[0], items="not logged")
+        before.decide(images(0.1)[0], items="a")
+        log.follow(after)
+        after.decide(images(0.9)[0], items="b")
+    said = [(one["item"], one["bundle"][0]) for one in lines_of(tmp_path) if "item" in one]
+    assert said == [("a", "d"), ("b", "e")]
+    assert verify_log(tmp_path).problems == []

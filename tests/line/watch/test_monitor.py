@@ -136,3 +136,19 @@ def test_prometheus_is_told() -> None:
     ):
         assert line in page
     monitor.close()
+
+
+def test_prometheus_is_told_of_several_by_name() -> None:
+    from prometheus_client import generate_latest
+
+    top, side = monitored()[0], monitored()[0]
+    top.decide(images(0.1, 0.2))
+    side.decide(images(0.9))
+    registry = prometheus_registry(lambda: {"top": top, "side": side})
+    page = generate_latest(registry).decode()
+    assert 'drupe_images_total{lane="accept",model="top"} 2.0' in page
+    assert 'drupe_images_total{lane="reject",model="side"} 1.0' in page
+    assert page.count("# HELP drupe_images_total") == 1
+    assert "drupe_recall" not in page
+    top.close()
+    side.close()

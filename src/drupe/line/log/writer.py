@@ -84,12 +84,7 @@ class DecisionLog:
         self._key, self._limit, self._clock = read_key(key), lines_per_file, clock
         self._process = os.getpid()
         self._left, self._is_broken = lines_per_file, False
-        self._source = {
-            "function": classifier.function.name,
-            "certificate": classifier.function.certificate_id,
-            "bundle": classifier.digest,
-        }
-        self._tail = "," + encoded(self._source).decode()[1:-1]
+        self._name(classifier)
         self._mutex = threading.Lock()
         self._syncing = threading.Lock()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -140,6 +135,30 @@ class DecisionLog:
             said = {"item": item, "lane": lane, "fault": reason}
             self._write("refused", encoded(said).decode()[1:-1] + self._tail)
 
+    def follow(self, classifier: Classifier) -> None:
+        """Log what ``classifier`` decides from now on, and no longer the one so far.
+
+        A new file begins, which names it. Nobody may be deciding meanwhile.
+
+        Raises:
+            LogError: no file can be begun; the one so far is followed on.
+        """
+        before = self._classifier
+        with self._mutex:
+            try:
+                if not self._is_broken:
+                    self._end_file()
+                self._name(classifier)
+                self._begin_file(self._find_end())
+            except OSError as error:
+                self._name(before)
+                self._is_broken = True
+                raise LogError(
+                    f"{self.folder}: no new file can be begun ({error.strerror})"
+                ) from error
+        before.watchers.remove(self)
+        classifier.watch(self)
+
     def sync(self) -> None:
         """Have all lines so far on the disk, and state so in the head."""
         with self._syncing:
@@ -175,6 +194,16 @@ class DecisionLog:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _name(self, classifier: Classifier) -> None:
+        """Take ``classifier`` for the one that decides, as each line says."""
+        self._classifier = classifier
+        self._source = {
+            "function": classifier.function.name,
+            "certificate": classifier.function.certificate_id,
+            "bundle": classifier.digest,
+        }
+        self._tail = "," + encoded(self._source).decode()[1:-1]
 
     def _write(self, kind: str, body: str) -> None:
         """Append a line; where it can't be, the next one begins a new file."""
