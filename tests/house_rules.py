@@ -85,6 +85,7 @@ FORBIDDEN: dict[str, set[str]] = {
 NOT_AT_ONCE: dict[str, set[str]] = {"cli": TORCH | {"scipy", "numpy", "PIL", "onnxruntime"}}
 
 READS_ENVIRONMENT = {
+    "cli.serve",  # tokens: on the command line everybody could read them
     "cli.study_deliver",  # is there a screen to open a page on?
     "host",  # tells OpenMP how to wait before torch is loaded
     "study.execution.ray.cluster",  # asks Ray to keep its warnings to itself
@@ -102,6 +103,7 @@ READS_CLOCK = {
     "workbench.progress_display",  # rates and time left
     "deployment.timing",  # measures latency
     "line.challenge",  # when it was made
+    "line.service.desk",  # has a decision been going on for too long?
     "line.log.writer",  # when a decision was made
     "line.station.clock",  # how late an item is, how long ago a challenge
     "line.watch.monitor",  # begins a bet an hour, saves once a minute

@@ -34,6 +34,7 @@ from drupe.cli import (
     predict,
     report,
     run,
+    serve,
     study,
     threshold,
     train,
@@ -122,6 +123,7 @@ app.command(epilog=predict.PREDICT_EXAMPLES)(predict.predict)
 app.command(epilog=predict.BENCH_EXAMPLES)(predict.bench)
 app.command(epilog=run.EXAMPLES)(run.run)
 app.command(epilog=challenge.EXAMPLES)(challenge.challenge)
+app.command(epilog=serve.EXAMPLES)(serve.serve)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.add_typer(capture.app, name="capture")
 app.add_typer(data.app, name="data")

@@ -1,0 +1,1 @@
+"""The service: bundles that decide over HTTP."""

@@ -1,0 +1,237 @@
+"""One bundle at work: a bounded number of requests, each decided in time or reviewed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from drupe.deployment.runtime import Classifier
+from drupe.errors import DrupeError
+from drupe.line.log.writer import DecisionLog
+from drupe.line.service.answers import FAULT_LANE, MISTAKE, UNREADY, ImageAnswer, Verdict
+from drupe.line.service.bodies import Body, Frame, Pixels
+from drupe.line.service.shadow import Shadow
+from drupe.line.service.turnstile import Turnstile
+from drupe.line.watch.monitor import LineMonitor, OnAlarm
+
+STUCK_SECONDS = 30.0
+"""A decision that takes longer never ends: the process is to be started anew."""
+
+UNREADY_SECONDS = 10.0
+"""After a failure nothing is sent here for so long, and then it is tried again."""
+
+
+class UndecidedError(Exception):
+    """A request that was not decided; ``code`` is the HTTP code that says so.
+
+    ``is_new``: no watcher was told yet.
+    """
+
+    def __init__(self, code: int, reason: str, *, is_new: bool = True) -> None:
+        self.code, self.reason, self.is_new = code, reason, is_new
+        super().__init__(reason)
+
+
+class Desk:
+    """Decides for ``name`` by the bundle in force, with ``workers`` threads.
+
+    ``places``: requests that may be here at once, from their first byte to their answer; ``log``:
+    the folder of a decision log; ``states``: the folder of a monitor's states.
+
+    Raises:
+        InputError: a log or a state that can't be taken up.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        classifier: Classifier,
+        *,
+        workers: int,
+        places: int,
+        log: Path | None = None,
+        log_key: Path | None = None,
+        states: Path | None = None,
+        on_alarm: OnAlarm | None = None,
+    ) -> None:
+        self.name, self.places = name, places
+        self.taken = 0
+        self._failed_at: float | None = None
+        self._classifier = classifier
+        self._states, self._on_alarm = states, on_alarm
+        self.shadow: Shadow | None = None
+        self.turnstile = Turnstile()
+        self._log = None if log is None else DecisionLog(classifier, log, key=log_key)
+        try:
+            self.monitor = self._monitor_of(classifier)
+        except BaseException:
+            if self._log:
+                self._log.close()
+            raise
+        self._begun: dict[object, float] = {}
+        self._pool = ThreadPoolExecutor(workers, f"drupe-{name}")
+
+    @property
+    def classifier(self) -> Classifier:
+        """The bundle in force."""
+        return self._classifier
+
+    @property
+    def by(self) -> dict[str, str]:
+        """Who decides, as each answer says it."""
+        return {"bundle": self._classifier.digest, "function": self._classifier.function.name}
+
+    @property
+    def is_stuck(self) -> bool:
+        """True where a decision doesn't end."""
+        now = time.perf_counter()
+        return any(now - begun > STUCK_SECONDS for begun in list(self._begun.values()))
+
+    @property
+    def is_ready(self) -> bool:
+        """False for some seconds after a decision that could not be made, or not be logged."""
+        failed = self._failed_at
+        return failed is None or time.perf_counter() - failed > UNREADY_SECONDS
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Take a place for a request.
+
+        Raises:
+            UndecidedError: all are taken.
+        """
+        if self.taken >= self.places:
+            raise UndecidedError(UNREADY, f"all {self.places:,} places are taken: too many at once")
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+    async def decide(self, body: Body, seconds: float) -> Verdict:
+        """Return what the bundle says of all images within ``seconds``.
+
+        Whoever is told that it took too long goes to review, also where a decision was logged just
+        then: a later line of the log says so.
+
+        Raises:
+            TimeoutError: it takes longer.
+            UndecidedError: it can't be decided, or not be logged.
+        """
+        pending = self._pool.submit(self._decide, body)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(pending), seconds)
+        except (TimeoutError, asyncio.CancelledError):
+            pending.cancel()  # where it wasn't begun
+            pending.add_done_callback(lambda _: self.refuse(_names(body.frames), "answered late"))
+            raise
+
+    def refuse(self, items: Sequence[str], reason: str) -> None:
+        """Have watchers know that images go to review undecided."""
+        self.monitor.refused(items, reason, FAULT_LANE)
+        if self._log:
+            with suppress(DrupeError):  # it can't be written: the answer is review anyway
+                self._log.refused(items, reason, FAULT_LANE)
+
+    def change(self, classifier: Classifier) -> None:
+        """Put ``classifier`` in force between two decisions, with log and monitor.
+
+        Raises:
+            DrupeError: nothing was changed, and why.
+        """
+        with self.turnstile.alone():
+            monitor = self._monitor_of(classifier)
+            try:
+                if self._log:
+                    self._log.follow(classifier)
+            except BaseException:
+                classifier.watchers.remove(monitor)
+                monitor.close()
+                raise
+            before, self.monitor = self.monitor, monitor
+            self._classifier.watchers.remove(before)
+            self._classifier = classifier
+        before.close()
+
+    def close(self) -> None:
+        """Decide what was begun, and let go of log and monitor."""
+        self._pool.shutdown()
+        if self.shadow:
+            self.shadow.stop()
+        self.monitor.close()
+        if self._log:
+            self._log.close()
+
+    def _monitor_of(self, classifier: Classifier) -> LineMonitor:
+        state = None
+        if self._states is not None:
+            state = self._states / f"{self.name}-{classifier.digest[:16]}.json"
+        return LineMonitor(classifier, state, on_alarm=self._on_alarm)
+
+    def _decide(self, body: Body) -> Verdict:
+        with self.turnstile.among_others():
+            begun = object()
+            self._begun[begun] = time.perf_counter()
+            try:
+                verdict = self._decided(body)
+                self._failed_at = None
+                return verdict
+            except DrupeError as error:  # a log that can't be written, a graph without a score
+                self._failed_at = time.perf_counter()
+                raise UndecidedError(UNREADY, str(error), is_new=False) from None
+            except Exception as error:
+                self._failed_at = time.perf_counter()
+                self.refuse(_names(body.frames), f"{type(error).__name__}: {error}")
+                raise UndecidedError(MISTAKE, "a mistake in the service", is_new=False) from error
+            finally:
+                del self._begun[begun]
+
+    def _decided(self, body: Body) -> Verdict:
+        """Decode the images of a request, decide those that can be read, and have them compared."""
+        classifier, contract = self._classifier, self._classifier.manifest.input.contract
+        read = [(frame.item, frame.pixels(contract)) for frame in body.frames]
+        for item, content in read:
+            if isinstance(content, str):
+                classifier.watchers.refused([item], content, FAULT_LANE)
+        ready = {
+            place: content
+            for place, (_, content) in enumerate(read)
+            if not isinstance(content, str)
+        }
+        decided = self._examined(ready, [item for item, _ in read]) if ready else {}
+        answers = [
+            decided.get(place)
+            or ImageAnswer(item, FAULT_LANE, fault=str(content), is_decided=False)
+            for place, (item, content) in enumerate(read)
+        ]
+        return Verdict(answers, self.by, body.is_batch)
+
+    def _examined(self, ready: dict[int, Pixels], items: Sequence[str]) -> dict[int, ImageAnswer]:
+        """Return the answers to the images of a request that could be read, by their place."""
+        batch = np.stack(list(ready.values()))
+        found = self._classifier.examine_ready(batch, [items[place] for place in ready])
+        if self.shadow:
+            self.shadow.offer(batch, found.decisions)
+        types = [None] * len(batch) if found.types is None else found.types.tolist()
+        rows = zip(
+            ready,
+            found.scores.tolist(),
+            found.decisions.tolist(),
+            found.faults,
+            types,
+            strict=True,
+        )
+        return {
+            place: ImageAnswer(items[place], lane, None if fault else score, fault, of_type)
+            for place, score, lane, fault, of_type in rows
+        }
+
+
+def _names(frames: Sequence[Frame]) -> list[str]:
+    return [frame.item for frame in frames]

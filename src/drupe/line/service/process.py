@@ -1,0 +1,174 @@
+"""The service as a process: everything opened, served until it is told to stop, and closed."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import uvicorn
+
+from drupe.deployment.backends import default_threads
+from drupe.errors import InputError
+from drupe.line.service.application import Limits, service_application
+from drupe.line.service.desk import Desk
+from drupe.line.service.guard import Tokens
+from drupe.line.service.state import StateFile
+from drupe.line.service.succession import Succession, open_bundle
+from drupe.notices import notice
+from drupe.web import own_hosts
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+ADMIN = "admin"
+FEWEST_TOKEN_CHARACTERS = 16
+KEEP_ALIVE_SECONDS = 60
+MOST_CONNECTIONS = 1000
+GRACE_SECONDS = 5
+"""At the end, beside what a request may take: then what is left isn't waited for."""
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """What a service is started with; ``bundles`` by the name that each is served under.
+
+    ``workers``: threads that decide, of each bundle; None: one for each core. ``places``: requests
+    of a bundle that may be here at once.
+    """
+
+    bundles: Mapping[str, Path]
+    limits: Limits
+    tokens: Tokens
+    workers: int | None = None
+    places: int = 64
+    log: Path | None = None
+    log_key: Path | None = None
+    monitor: Path | None = None
+    state: Path | None = None
+    uncertified: bool = False
+
+
+class Service(NamedTuple):
+    """What is open: every bundle's desk, and who changes its bundle, by name."""
+
+    desks: dict[str, Desk]
+    successions: dict[str, Succession]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return what is in force, for a script."""
+        return [one.status() for one in self.successions.values()]
+
+
+def named_bundles(words: list[str]) -> dict[str, Path]:
+    """Return the bundles that ``BUNDLE`` or ``NAME=BUNDLE`` say, by name.
+
+    Raises:
+        InputError: a name that can't be part of an address, or that two bundles have.
+    """
+    found: dict[str, Path] = {}
+    problems = []
+    for word in words:
+        before, is_named, after = word.partition("=")
+        path = Path(after if is_named else word)
+        name = before if is_named else path.resolve().name.removesuffix(".bundle").lower()
+        if not NAME.fullmatch(name) or name == ADMIN:
+            problems.append(
+                f"{word}: the name must be 1 to 40 of a-z, 0-9, - and _, and not admin, got "
+                f"{name!r}: name it, as in cherries={path}"
+            )
+        elif name in found:
+            problems.append(f"{word}: two bundles are called {name}: name them, NAME=BUNDLE")
+        found[name] = path
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def read_token(option: str, file: Path | None, otherwise: str | None = None) -> str | None:
+    """Return the token in ``file``, else the one of the environment, else None.
+
+    Raises:
+        InputError: a file that can't be read, or a token that could be guessed.
+    """
+    source, token = option, otherwise
+    if file is not None:
+        source = f"{option} {file}"
+        try:
+            token = file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "must be ASCII"
+            raise InputError(f"{source}: can't be read ({reason})") from None
+    if token is None:
+        return None
+    if len(token) < FEWEST_TOKEN_CHARACTERS or not token.isascii() or " " in token:
+        raise InputError(
+            f"{source}: a token must have at least {FEWEST_TOKEN_CHARACTERS} characters of ASCII "
+            f"without blanks, got {len(token)}: openssl rand -hex 32 makes one"
+        )
+    return token
+
+
+@contextmanager
+def opened(settings: ServiceSettings) -> Iterator[Service]:
+    """Open every bundle with its log and monitor; closed when it is left.
+
+    Raises:
+        InputError: a bundle, log or state that can't be taken; nothing is left open.
+    """
+    workers = settings.workers or default_threads()
+    state = StateFile(settings.state)
+    desks: dict[str, Desk] = {}
+    successions: dict[str, Succession] = {}
+    with ExitStack() as stack:
+        for name, bundle in settings.bundles.items():
+            given = bundle.resolve()
+            now = state.of(name, given)
+            path = Path(now.bundle) if now else given
+            classifier = open_bundle(path, workers, settings.uncertified)
+            if now and now.digest != classifier.digest:
+                raise InputError(
+                    f"{settings.state}: {name}: {path} must be the bundle that was switched to "
+                    f"({now.digest[:12]}…), got {classifier.digest[:12]}…: put it back, or delete "
+                    "the state"
+                )
+            desk = Desk(
+                name,
+                classifier,
+                workers=workers,
+                places=settings.places,
+                log=settings.log and settings.log / name,
+                log_key=settings.log_key,
+                states=settings.monitor,
+                on_alarm=lambda kind, what: notice(f"alarm: {kind}: {what}"),
+            )
+            stack.callback(desk.close)
+            desks[name] = desk
+            successions[name] = Succession(
+                desk, given, state, workers=workers, uncertified=settings.uncertified
+            )
+        yield Service(desks, successions)
+
+
+def serve(service: Service, settings: ServiceSettings, listener: socket.socket) -> None:
+    """ImageAnswer until SIGTERM or Ctrl-C; requests that have begun are answered first."""
+    port = listener.getsockname()[1]
+    hosts = () if settings.tokens.decide else own_hosts(port)
+    application = service_application(
+        service.desks, service.successions, settings.limits, settings.tokens, hosts
+    )
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="off",
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=round(settings.limits.seconds) + GRACE_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
