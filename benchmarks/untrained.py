@@ -40,7 +40,14 @@ def untrained_network(
     return built.network.eval()
 
 
-def untrained_bundle(folder: Path, architecture: str, size: int, crop: int | None = None) -> Path:
+def untrained_bundle(
+    folder: Path,
+    architecture: str,
+    size: int,
+    crop: int | None = None,
+    low: float = 0.5,
+    high: float = 0.5,
+) -> Path:
     """Write a bundle without certificate, as ``drupe export`` would; return ``folder``."""
     content = export_graph(untrained_network(architecture, size, crop), 1.0).content
     golden = golden_images(ImageContract(size))
@@ -58,8 +65,8 @@ def untrained_bundle(folder: Path, architecture: str, size: int, crop: int | Non
                 graph=GRAPH,
                 backend=backend,
                 precision=precision,
-                low=0.5,
-                high=0.5,
+                low=low,
+                high=high,
                 certificate=None,
                 gate=untested,
             )

@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import signal
-import subprocess
-import sys
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from drupe.line.log.verify import verify_log
 from service_files import brightness_bundle, grey, png
-
-TOKEN = "a-token-of-this-test"
+from serving import Process
 
 
 @pytest.fixture(scope="module")
@@ -74,57 +71,12 @@ def test_it_is_served_until_it_is_told_to_stop(quick, bundles, monkeypatch) -> N
     assert asked == [(6, "127.0.0.1"), (7, "127.0.0.1")]
 
 
-class Process:
-    """``drupe serve`` as a process of its own, without PyTorch, and a client."""
-
-    def __init__(self, folder: Path, *words: str | Path) -> None:
-        blocked = ("torch", "scipy", "polars", "onnx", "timm", "safetensors")
-        program = (
-            "import sys\n"
-            f"for name in {blocked!r}: sys.modules[name] = None\n"
-            "from drupe.cli.app import main\nmain()"
-        )
-        command = [sys.executable, "-c", program, "serve", *map(str, words)]
-        self.folder = folder
-        self.child = subprocess.Popen(
-            [*command, "--port", "0", "--json", "--uncertified"],
-            cwd=folder,
-            env=os.environ | {"DRUPE_SERVE_ADMIN_TOKEN": TOKEN},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        lines = []
-        while (line := self.child.stdout.readline()) and line != "}\n":
-            lines.append(line)
-        assert line, self.child.communicate()[1]
-        self.port = int(json.loads("".join([*lines, "}"]))["address"].rpartition(":")[2])
-
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, named)
-        response = connection.getresponse()
-        content = response.read()
-        connection.close()
-        return response.status, json.loads(content)
-
-    def change(self, what: str, **asked):
-        body = json.dumps(asked).encode()
-        return self.ask("POST", f"/admin/now/{what}", body, Authorization=f"Bearer {TOKEN}")
-
-    def stop(self) -> tuple[int, str]:
-        self.child.send_signal(signal.SIGTERM)
-        _, said = self.child.communicate(timeout=30)
-        return self.child.returncode, said
-
-
 @pytest.fixture
 def start(tmp_path) -> Iterator:
     started: list[Process] = []
 
     def begin(*words: str | Path) -> Process:
-        started.append(Process(tmp_path, *words))
+        started.append(Process(tmp_path, *words, "--port", "0"))
         return started[-1]
 
     yield begin
@@ -157,8 +109,6 @@ def test_a_stop_answers_what_has_begun(start, bundles) -> None:
     assert answers == ["accept"] * 3
     assert code == 0
     assert "Traceback" not in said
-    from drupe.line.log.verify import verify_log
-
     check = verify_log(one.folder / "log" / "now")
     assert (check.problems, check.notes) == ([], [])
 
@@ -182,8 +132,6 @@ def test_a_killed_service_goes_on_with_the_bundle_that_was_switched_to(start, bu
 
 @pytest.mark.thorough
 def test_odd_requests_leave_it_answering(start, bundles) -> None:
-    import socket
-
     one = start(bundles / "now.bundle", "--deadline", "300")
     for content in (
         b"\x00" * 100,
