@@ -12,7 +12,7 @@ count from the time at which a frame was due, so that a service that falls behin
 the bundle that it names decides on the same frame in this process (``wrong_lanes``). Half-way the
 second bundle is proposed and switched to. At the end the decision log is verified, and must hold
 every frame that was answered once: ``lost`` and ``doubled`` count those that it doesn't, or more
-often.
+often. ``processor_share``: cores that the service kept busy, the shadow's work included.
 
 The last row: the service is killed (SIGKILL) and started again by a loop, as its unit would, while
 frames come at 30 a second; ``unseen_accepts`` counts answers *accept* that the log doesn't hold.
@@ -157,6 +157,13 @@ class Running:
         pages = int(Path(f"/proc/{self.child.pid}/statm").read_text(encoding="ascii").split()[1])
         return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
+    @property
+    def processor_s(self) -> float:
+        """Seconds of processor time that the process has taken."""
+        fields = Path(f"/proc/{self.child.pid}/stat").read_text(encoding="ascii").split(")")[1]
+        user, system = fields.split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def change(self, what: str, **asked: Any) -> dict[str, Any]:
         """Ask for a change of bundles, which must be made."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -246,7 +253,7 @@ def loaded(
     service = Running(folder, log)
     warm_up = time.perf_counter() + 3
     gather(service.port, bodies, expected, 30, warm_up, first=1000)
-    before = service.resident_mb
+    before, worked = service.resident_mb, service.processor_s
     begun = time.perf_counter()
     clients = start(service.port, bodies, expected, rate, begun + seconds)
     time.sleep(seconds * 0.4)
@@ -255,7 +262,7 @@ def loaded(
     switched = service.change("switch", frames=10, turned=10**9)
     seen = ended(clients)
     wall = time.perf_counter() - begun
-    after = service.resident_mb
+    after, worked = service.resident_mb, service.processor_s - worked
     code = service.stop()
     return {
         "rate": rate,
@@ -263,6 +270,7 @@ def loaded(
         "clients": CLIENTS,
         **summary(seen),
         **judged(log / "now", seen),
+        "processor_share": round(worked / wall, 2),
         "resident_mb_before": before,
         "resident_mb_after": after,
         "switched_to": Path(switched["path"]).name,

@@ -39,7 +39,9 @@ def listening_socket(port: int, host: str = LOOPBACK) -> socket.socket:
     Raises:
         InputError: the port is taken, or not to be had.
     """
-    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends at once (TCP_NODELAY) where the protocol is named; else answers wait for 40 ms.
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # elsewhere it would let another process take the port over
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -155,3 +155,17 @@ def test_odd_requests_leave_it_answering(start, bundles) -> None:
     code, warned = one.stop()
     assert code == 0
     assert "Traceback" not in warned
+
+
+@pytest.mark.thorough
+def test_answers_on_one_connection_do_not_wait_for_acknowledgements(start, bundles) -> None:
+    one = start(bundles / "now.bundle")
+    connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=30)
+    image, times = png(grey(0.1)), []
+    for _ in range(200):
+        begun = time.perf_counter()
+        connection.request("POST", "/decide", image)
+        connection.getresponse().read()
+        times.append(time.perf_counter() - begun)
+    connection.close()
+    assert min(times[100:]) < 0.03  # 40 ms each, where a packet waits for the one before

@@ -52,6 +52,19 @@ NOT_RUN = {
         "docs/ml_engineer.md",
         "drupe tune balanced --data synthetic-cherries --trials 20",
     ): "20 trials; the page of searches has one that is run",
+    (
+        "docs/serve.md",
+        "drupe serve cherries.bundle --log decisions --monitor monitor --deadline 200",
+    ): "serves until it is stopped: tests/cli/test_serve.py starts and asks it",
+    (
+        "docs/serve.md",
+        "curl --data-binary @crop.png http://127.0.0.1:8180/decide",
+    ): "asks the service: tests/line/service does",
+    (
+        "docs/serve.md",
+        'curl -H "Authorization: Bearer $ADMIN" -d \'{"bundle": "cherries-2.bundle"}\' '
+        "http://127.0.0.1:8180/admin/cherries/propose",
+    ): "asks the service: tests/line/service does",
     ("docs/python.md", "import wandb"): "takes an account elsewhere",
     ("docs/studies.md", "pip install 'drupe[ray]'"): "installs from a network; needs a Ray cluster",
 }

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
+from drupe.deployment.watcher import Examined
 from drupe.line.log.lines import log_files
 from drupe.line.log.writer import LogError
 from drupe.line.service import application
@@ -175,6 +177,33 @@ def test_a_late_decision_is_review_and_the_log_says_so_last(served) -> None:
         ("accept", None),
         ("review", "answered late"),
     ]
+
+
+def test_a_decision_is_late_also_where_the_loop_had_no_time_to_look(served, monkeypatch) -> None:
+    one = served()
+    submit = one.desk._pool.submit
+
+    def slowly(work, body):
+        pending = submit(work, body)
+        pending.result()
+        time.sleep(0.1)
+        return pending
+
+    monkeypatch.setattr(one.desk._pool, "submit", slowly)
+    assert is_review(one.decide(png(grey(0.1)), Deadline_Ms="50"), 504)
+    assert logged(one.settings.log / "now")[-1]["fault"] == "answered late"
+
+
+def test_types_of_defects_are_told_where_the_bundle_tells_them(served, monkeypatch) -> None:
+    def examined(batch, items=None):
+        lanes = np.array(["accept", "reject"])
+        return Examined(np.array([0.1, 0.9]), lanes, [None, None], np.array(["", "stem"]))
+
+    one = served()
+    monkeypatch.setattr(one.desk.classifier, "examine_ready", examined)
+    images = np.stack([grey(0.1), grey(0.9)])
+    said = one.client.post("/decide", content=images.tobytes(), headers=raw_headers(images)).json()
+    assert [image["type"] for image in said["images"]] == ["", "stem"]
 
 
 def test_what_was_late_before_it_was_begun_is_never_decided(served) -> None:

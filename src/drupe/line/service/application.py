@@ -148,7 +148,7 @@ class _Deciding:
         Raises:
             RefusedBodyError, UndecidedError: nothing is decided, and why.
         """
-        loop, limits = asyncio.get_running_loop(), self._limits
+        limits = self._limits
         try:
             async with asyncio.timeout_at(until):
                 content = await read_body(request, limits.most_bytes)
@@ -162,7 +162,7 @@ class _Deciding:
         contract = desk.classifier.manifest.input.contract
         body = read_frames_of(request.headers, content, contract, item, limits.most_images)
         try:
-            return await desk.decide(body, until - loop.time())
+            return await desk.decide(body, until)
         except TimeoutError:
             raise UndecidedError(LATE, "the decision didn't come in time", is_new=False) from None
 

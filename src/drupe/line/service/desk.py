@@ -114,8 +114,8 @@ class Desk:
         finally:
             self.taken -= 1
 
-    async def decide(self, body: Body, seconds: float) -> Verdict:
-        """Return what the bundle says of all images within ``seconds``.
+    async def decide(self, body: Body, until: float) -> Verdict:
+        """Return what the bundle says of all images ``until`` then, by the loop's clock.
 
         Whoever is told that it took too long goes to review, also where a decision was logged just
         then: a later line of the log says so.
@@ -124,9 +124,14 @@ class Desk:
             TimeoutError: it takes longer.
             UndecidedError: it can't be decided, or not be logged.
         """
+        loop = asyncio.get_running_loop()
         pending = self._pool.submit(self._decide, body)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(pending), seconds)
+            async with asyncio.timeout_at(until):
+                verdict = await asyncio.wrap_future(pending)
+            if loop.time() > until:  # the loop was too busy to look at its clock
+                raise TimeoutError
+            return verdict
         except (TimeoutError, asyncio.CancelledError):
             pending.cancel()  # where it wasn't begun
             pending.add_done_callback(lambda _: self.refuse(_names(body.frames), "answered late"))
