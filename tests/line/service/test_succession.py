@@ -94,6 +94,7 @@ def test_without_a_state_a_switch_does_not_last(served) -> None:
         ("..", "must be the name of a folder"),
         ("", "must be the name of a folder"),
         ("/etc", "must be the name of a folder"),
+        ("now.bundle", "must be another bundle, got the one in force"),
         ("turned.bundle", "doesn't decide as where it was made"),
         ("others.bundle", "classes: must be ('clean', 'pit') as in the bundle in force"),
     ],

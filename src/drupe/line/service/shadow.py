@@ -80,8 +80,10 @@ def require_kin(candidate: Classifier, current: Classifier, name: str) -> None:
     """Refuse a candidate that doesn't take and tell what the bundle in force does.
 
     Raises:
-        InputError: another input or other classes; every difference is named.
+        InputError: another input or other classes, every difference is named; or the same bundle.
     """
+    if candidate.digest == current.digest:
+        raise InputError(f"{name}: must be another bundle, got the one in force")
     pairs = {
         "input.size": (candidate.manifest.input.size, current.manifest.input.size),
         "input.sizes": (candidate.manifest.input.sizes, current.manifest.input.sizes),
