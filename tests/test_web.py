@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from starlette.requests import Request
@@ -44,6 +45,22 @@ def test_secrets_are_compared_whole() -> None:
 def test_a_taken_port_names_its_host() -> None:
     with listening_socket(0) as first:
         port = first.getsockname()[1]
-        assert own_hosts(port) == {f"127.0.0.1:{port}", f"localhost:{port}"}
+        assert own_hosts(port) == {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
         with pytest.raises(InputError, match=f"--port: must be free, got 0.0.0.0:{port}"):
             listening_socket(port, "0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    ("host", "family"), [("::1", socket.AF_INET6), ("127.0.0.1", socket.AF_INET)]
+)
+def test_an_address_says_which_family_it_is_of(monkeypatch, host, family) -> None:
+    asked = []
+
+    def opened(*arguments):
+        asked.append(arguments)
+        raise RuntimeError  # this machine may have only one of the two
+
+    monkeypatch.setattr(socket, "socket", opened)
+    with pytest.raises(RuntimeError):
+        listening_socket(0, host)
+    assert asked == [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)]

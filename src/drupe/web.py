@@ -58,7 +58,7 @@ def listening_socket(port: int, host: str = LOOPBACK) -> socket.socket:
 
 def own_hosts(port: int) -> set[str]:
     """Return what a browser on this machine calls it: another name is another site's doing."""
-    return {f"{LOOPBACK}:{port}", f"localhost:{port}"}
+    return {f"{LOOPBACK}:{port}", f"localhost:{port}", f"[::1]:{port}"}
 
 
 def is_secret(given: str, secret: str) -> bool:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -233,7 +234,7 @@ class Desk:
             strict=True,
         )
         return {
-            place: ImageAnswer(items[place], lane, None if fault else score, fault, of_type)
+            place: ImageAnswer(items[place], lane, None if isnan(score) else score, fault, of_type)
             for place, score, lane, fault, of_type in rows
         }
 
