@@ -80,6 +80,14 @@ LogKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Signs the log
 Monitor = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Keep the monitors' states there.")
 ]
+Pictures = Annotated[
+    Path | None,
+    typer.Option(
+        "--capture",
+        metavar="DIR",
+        help="Keep every review and a sample of all else in DIR/NAME, for drupe capture.",
+    ),
+]
 State = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Keeps which bundle was switched to, for a restart."),
@@ -100,6 +108,7 @@ def serve(
     log: Log = None,
     log_key: LogKey = None,
     monitor: Monitor = None,
+    capture: Pictures = None,
     state: State = None,
     uncertified: Uncertified = False,
     as_json: Json = False,
@@ -133,6 +142,7 @@ def serve(
         log=log,
         log_key=log_key,
         monitor=monitor,
+        capture=capture,
         state=state,
         uncertified=uncertified,
     )

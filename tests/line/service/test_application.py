@@ -181,16 +181,15 @@ def test_a_late_decision_is_review_and_the_log_says_so_last(served) -> None:
 
 def test_a_decision_is_late_also_where_the_loop_had_no_time_to_look(served, monkeypatch) -> None:
     one = served()
-    submit = one.desk._pool.submit
+    awaited = asyncio.wrap_future
 
-    def slowly(work, body):
-        pending = submit(work, body)
-        pending.result()
-        time.sleep(0.1)
-        return pending
+    async def slowly(pending):
+        verdict = await awaited(pending)
+        time.sleep(0.3)
+        return verdict
 
-    monkeypatch.setattr(one.desk._pool, "submit", slowly)
-    assert is_review(one.decide(png(grey(0.1)), Deadline_Ms="50"), 504)
+    monkeypatch.setattr(asyncio, "wrap_future", slowly)
+    assert is_review(one.decide(png(grey(0.1)), Deadline_Ms="250"), 504)
     assert logged(one.settings.log / "now")[-1]["fault"] == "answered late"
 
 

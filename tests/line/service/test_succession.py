@@ -57,6 +57,29 @@ def test_a_candidate_is_compared_on_live_frames_and_then_decides(served) -> None
     assert len(list(one.settings.monitor.iterdir())) == 2
 
 
+def test_pictures_are_kept_of_each_bundle_apart(served, tmp_path) -> None:
+    one = served(capture=tmp_path / "pictures", monitor=None)
+    digests = [one.desk.classifier.digest[:16]]
+    one.decide(png(grey(0.5)))
+    one.decide(b"no image")
+    one.change("propose", bundle="next.bundle")
+    digests.append(one.change("switch", frames=0).json()["bundle"][:16])
+    one.decide(png(grey(0.25)))
+    one.decide(png(grey(0.25)))
+    one.desk.close()
+    folders = tmp_path / "pictures" / "now"
+    assert [len(list((folders / one).glob("*/*.npy"))) for one in digests] == [1, 2]
+
+
+def test_where_pictures_are_kept_by_another_nothing_stays_open(served, tmp_path) -> None:
+    one = served(capture=tmp_path / "pictures", monitor=None, log=None)
+    with pytest.raises(InputError, match="another process captures here"):
+        served(capture=tmp_path / "pictures", monitor=None)
+    with pytest.raises(InputError, match="another process captures here"):
+        one.desk.change(one.desk.classifier)
+    assert one.decide(png(grey(0.1))).json()["lane"] == "accept"
+
+
 def test_a_restart_goes_on_with_the_bundle_that_was_switched_to(served, bundles) -> None:
     one = served(log=None, monitor=None)
     one.change("propose", bundle="same.bundle")

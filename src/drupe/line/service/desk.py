@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from math import isnan
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from drupe.deployment.capture.writer import Capture
 from drupe.deployment.runtime import Classifier
 from drupe.errors import DrupeError
 from drupe.line.log.writer import DecisionLog
@@ -39,11 +41,30 @@ class UndecidedError(Exception):
         super().__init__(reason)
 
 
+class Attached(NamedTuple):
+    """What watches one bundle alone, while it is in force."""
+
+    monitor: LineMonitor
+    capture: Capture | None = None
+
+    @property
+    def both(self) -> tuple[LineMonitor | Capture, ...]:
+        """The one or two that there are."""
+        return (self.monitor,) if self.capture is None else (self.monitor, self.capture)
+
+    def detach(self, classifier: Classifier) -> None:
+        """Watch no more, and keep what was seen."""
+        for one in self.both:
+            classifier.watchers.remove(one)
+            one.close()
+
+
 class Desk:
     """Decides for ``name`` by the bundle in force, with ``workers`` threads.
 
     ``places``: requests that may be here at once, from their first byte to their answer; ``log``:
-    the folder of a decision log; ``states``: the folder of a monitor's states.
+    the folder of a decision log; ``states``: the folder of a monitor's states; ``pictures``: where
+    a capture keeps pictures, each bundle's in a folder of its own.
 
     Raises:
         InputError: a log or a state that can't be taken up.
@@ -59,18 +80,19 @@ class Desk:
         log: Path | None = None,
         log_key: Path | None = None,
         states: Path | None = None,
+        pictures: Path | None = None,
         on_alarm: OnAlarm | None = None,
     ) -> None:
         self.name, self.places = name, places
         self.taken = 0
         self._failed_at: float | None = None
         self._classifier = classifier
-        self._states, self._on_alarm = states, on_alarm
+        self._states, self._pictures, self._on_alarm = states, pictures, on_alarm
         self.shadow: Shadow | None = None
         self.turnstile = Turnstile()
         self._log = None if log is None else DecisionLog(classifier, log, key=log_key)
         try:
-            self.monitor = self._monitor_of(classifier)
+            self._attached = self._attach(classifier)
         except BaseException:
             if self._log:
                 self._log.close()
@@ -82,6 +104,11 @@ class Desk:
     def classifier(self) -> Classifier:
         """The bundle in force."""
         return self._classifier
+
+    @property
+    def monitor(self) -> LineMonitor:
+        """What counts the decisions of the bundle in force."""
+        return self._attached.monitor
 
     @property
     def by(self) -> dict[str, str]:
@@ -140,7 +167,8 @@ class Desk:
 
     def refuse(self, items: Sequence[str], reason: str) -> None:
         """Have watchers know that images go to review undecided."""
-        self.monitor.refused(items, reason, FAULT_LANE)
+        for one in self._attached.both:
+            one.refused(items, reason, FAULT_LANE)
         if self._log:
             with suppress(DrupeError):  # it can't be written: the answer is review anyway
                 self._log.refused(items, reason, FAULT_LANE)
@@ -152,33 +180,37 @@ class Desk:
             DrupeError: nothing was changed, and why.
         """
         with self.turnstile.alone():
-            monitor = self._monitor_of(classifier)
+            attached = self._attach(classifier)
             try:
                 if self._log:
                     self._log.follow(classifier)
             except BaseException:
-                classifier.watchers.remove(monitor)
-                monitor.close()
+                attached.detach(classifier)
                 raise
-            before, self.monitor = self.monitor, monitor
-            self._classifier.watchers.remove(before)
+            before, self._attached = (self._classifier, self._attached), attached
             self._classifier = classifier
-        before.close()
+        before[1].detach(before[0])
 
     def close(self) -> None:
         """Decide what was begun, and let go of log and monitor."""
         self._pool.shutdown()
         if self.shadow:
             self.shadow.stop()
-        self.monitor.close()
+        self._attached.detach(self._classifier)
         if self._log:
             self._log.close()
 
-    def _monitor_of(self, classifier: Classifier) -> LineMonitor:
-        state = None
-        if self._states is not None:
-            state = self._states / f"{self.name}-{classifier.digest[:16]}.json"
-        return LineMonitor(classifier, state, on_alarm=self._on_alarm)
+    def _attach(self, classifier: Classifier) -> Attached:
+        digest = classifier.digest[:16]
+        state = self._states and self._states / f"{self.name}-{digest}.json"
+        attached = Attached(LineMonitor(classifier, state, on_alarm=self._on_alarm))
+        if self._pictures is None:
+            return attached
+        try:
+            return attached._replace(capture=Capture(classifier, self._pictures / digest))
+        except BaseException:
+            attached.detach(classifier)
+            raise
 
     def _decide(self, body: Body) -> Verdict:
         with self.turnstile.among_others():

@@ -47,6 +47,7 @@ class ServiceSettings:
     log: Path | None = None
     log_key: Path | None = None
     monitor: Path | None = None
+    capture: Path | None = None
     state: Path | None = None
     uncertified: bool = False
 
@@ -142,6 +143,7 @@ def opened(settings: ServiceSettings) -> Iterator[Service]:
                 log=settings.log and settings.log / name,
                 log_key=settings.log_key,
                 states=settings.monitor,
+                pictures=settings.capture and settings.capture / name,
                 on_alarm=lambda kind, what: notice(f"alarm: {kind}: {what}"),
             )
             stack.callback(desk.close)
