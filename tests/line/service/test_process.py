@@ -64,6 +64,12 @@ def test_what_can_not_be_opened_leaves_nothing_open(served, tmp_path) -> None:
     served(bundles={"first": bundle, "other": bundle}, monitor=None)  # its log is free again
 
 
+def test_an_alarm_is_said_with_the_bundles_name(served, tmp_path, caplog) -> None:
+    one = served()
+    one.desk.monitor._alarm("drift", "scores have drifted")
+    assert "alarm: now: drift: scores have drifted" in caplog.text
+
+
 def test_a_damaged_state_lets_go_of_the_log(served, tmp_path) -> None:
     one = served(monitor=None, log=None)
     digest = one.desk.classifier.digest

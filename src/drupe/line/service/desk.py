@@ -143,7 +143,7 @@ class Desk:
             self.taken -= 1
 
     async def decide(self, body: Body, until: float) -> Verdict:
-        """Return what the bundle says of all images ``until`` then, by the loop's clock.
+        """Return what the bundle says of all images, before ``until`` by the loop's clock.
 
         Whoever is told that it took too long goes to review, also where a decision was logged just
         then: a later line of the log says so.
@@ -254,8 +254,8 @@ class Desk:
         """Return the answers to the images of a request that could be read, by their place."""
         batch = np.stack(list(ready.values()))
         found = self._classifier.examine_ready(batch, [items[place] for place in ready])
-        if self.shadow:
-            self.shadow.offer(batch, found.decisions)
+        if (shadow := self.shadow) is not None:  # once: it may be withdrawn meanwhile
+            shadow.offer(batch, found.decisions)
         types = [None] * len(batch) if found.types is None else found.types.tolist()
         rows = zip(
             ready,

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,7 +145,7 @@ def opened(settings: ServiceSettings) -> Iterator[Service]:
                 log_key=settings.log_key,
                 states=settings.monitor,
                 pictures=settings.capture and settings.capture / name,
-                on_alarm=lambda kind, what: notice(f"alarm: {kind}: {what}"),
+                on_alarm=partial(_alarm, name),
             )
             stack.callback(desk.close)
             desks[name] = desk
@@ -152,6 +153,10 @@ def opened(settings: ServiceSettings) -> Iterator[Service]:
                 desk, given, state, workers=workers, uncertified=settings.uncertified
             )
         yield Service(desks, successions)
+
+
+def _alarm(name: str, kind: str, what: str) -> None:
+    notice(f"alarm: {name}: {kind}: {what}")
 
 
 def serve(service: Service, settings: ServiceSettings, listener: socket.socket) -> None:
