@@ -9,6 +9,7 @@ import drupe
 
 EXPORTED = [
     "Candidate",
+    "Capture",
     "Certificate",
     "Classifier",
     "Comparison",

@@ -215,9 +215,9 @@ def test_where_the_pictures_lie(tmp_path, crops) -> None:
     with pytest.raises(InputError, match="is a dataset already"):
         reviewed_data(table, root)
     (root / "config.yaml").write_text("model: {}")
-    with pytest.raises(InputError, match="nothing there; drupe labels rank --run .* makes it"):
+    with pytest.raises(InputError, match=r"nothing there; drupe labels rank --run .* makes it"):
         reviewed_data(root / "labels.csv", None)
-    with pytest.raises(InputError, match="got nothing there$"):
+    with pytest.raises(InputError, match=r"got nothing there$"):
         reviewed_data(tmp_path / "absent", None)
 
 
