@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-UP_WITHIN_S = 20.0
+UP_WITHIN_S = 60.0
 NODE = "ns=2;s=Drupe"
 KINDS = ("mqtt", "modbus", "opcua")
 
