@@ -21,6 +21,9 @@ from pathlib import Path
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 UP_WITHIN_S = 60.0
 NODE = "ns=2;s=Drupe"
+ECHO = 40
+"""Registers in which the Modbus server's program repeats the number of an answer."""
+
 KINDS = ("mqtt", "modbus", "opcua")
 
 
@@ -153,6 +156,7 @@ async def _modbus(port: int, file: str) -> None:
             piece = given[6] << 16 | given[7]
             again = given[10] << 16 | given[11]
             note(number=number, again=again, piece=piece, lane=given[3], valid=given[2])
+            registers[ECHO - start : ECHO - start + 2] = given[4:6]  # the program acknowledges
         elif given is not None:
             note(beat=given[0], valid=given[1], lane=given[2] if len(given) > 2 else None)
 

@@ -21,11 +21,13 @@ import yaml
 from PIL import Image
 
 from drupe.line.log.verify import verify_log
+from drupe.line.station.answers import Beat, LineAnswer
+from drupe.line.station.clock import Clock
 from drupe.line.station.opening import make_sink, run_line
 from drupe.line.station.sinks.sink import SinkError
 from drupe.line.station.station import Station
 from line_parts import ACCEPTED, REJECTED, line_config, needs, wait_for
-from line_servers import KINDS, Listener, Server, accepted_there, settings
+from line_servers import ECHO, KINDS, Listener, Server, accepted_there, settings
 from line_stand_in import images, stand_in
 
 pytestmark = pytest.mark.thorough
@@ -169,7 +171,7 @@ def check_counts(tmp_path, summary: dict, accepted: list[int]) -> None:
 
 def test_sinks_are_tried_out_without_being_told_anything(tmp_path, server) -> None:
     config = line_config(tmp_path, sinks=[settings(server)])
-    sink = make_sink(config.sinks[0], config)
+    sink = make_sink(config.sinks[0], config, Clock())
     said = sink.probe()
     words = {
         "mqtt": "the broker lets us in",
@@ -188,13 +190,32 @@ def refused(tmp_path, server: Server, **changes) -> str:
     (how,) = settings(server).values()
     config = line_config(tmp_path, sinks=[{server.kind: how | changes}])
     with pytest.raises(Exception, match=r".") as raised:
-        make_sink(config.sinks[0], config).probe()
+        make_sink(config.sinks[0], config, Clock()).probe()
     return str(raised.value)
 
 
 @pytest.mark.parametrize("server", ["modbus"], indirect=True)
 def test_registers_that_are_not_there(tmp_path, server) -> None:
     assert "the server refuses" in refused(tmp_path, server, address=60)
+
+
+@pytest.mark.parametrize("server", ["modbus"], indirect=True)
+def test_an_answer_that_the_program_does_not_acknowledge_is_not_taken(tmp_path, server) -> None:
+    (how,) = settings(server).values()
+    said = {}
+    for place in (ECHO, ECHO + 10):
+        sink_settings = {"modbus": how | {"acknowledged_at": place}}
+        config = line_config(tmp_path, sinks=[sink_settings])
+        sink = make_sink(config.sinks[0], config, Clock())
+        assert sink.probe() == "holding registers 8 to 19 can be read"
+        sink.open(Beat(1, 0))
+        answer = LineAnswer(70_000 + place, "a", "accept", "now")
+        try:
+            sink.take(answer, Beat(2, 0), 0.2)
+        except SinkError as error:
+            said[place] = str(error)
+        sink.close(None)
+    assert said == {ECHO + 10: "the PLC's program didn't acknowledge the answer in time"}
 
 
 @pytest.mark.parametrize("server", ["opcua"], indirect=True)
@@ -215,17 +236,15 @@ def test_who_logs_in(tmp_path, server) -> None:
     (how,) = settings(server).values()
     config = line_config(tmp_path, sinks=[{server.kind: how | login}])
     if server.kind == "mqtt":  # a broker that lets anybody in
-        assert make_sink(config.sinks[0], config).probe() == "the broker lets us in"
+        assert make_sink(config.sinks[0], config, Clock()).probe() == "the broker lets us in"
     else:
-        make_sink(config.sinks[0], config).probe()
+        make_sink(config.sinks[0], config, Clock()).probe()
 
 
 @pytest.mark.parametrize("server", ["mqtt"], indirect=True)
 def test_an_answer_that_nobody_hears_is_not_taken(tmp_path, server) -> None:
-    from drupe.line.station.answers import Beat
-
     config = line_config(tmp_path, sinks=[settings(server)])
-    sink = make_sink(config.sinks[0], config)
+    sink = make_sink(config.sinks[0], config, Clock())
     with pytest.raises(SinkError, match="line/status: nobody subscribes to it"):
         sink.open(Beat(1, 0))
     sink.close(None)
@@ -233,12 +252,10 @@ def test_an_answer_that_nobody_hears_is_not_taken(tmp_path, server) -> None:
 
 @pytest.mark.parametrize("server", ["mqtt"], indirect=True)
 def test_a_broker_that_says_nothing(tmp_path, server) -> None:
-    from drupe.line.station.answers import Beat
-
     (how,) = settings(server).values()
     quick = {"needs_listener": False, "timeout_ms": 200}
     config = line_config(tmp_path, sinks=[{"mqtt": how | quick}])
-    sink = make_sink(config.sinks[0], config)
+    sink = make_sink(config.sinks[0], config, Clock())
     sink.open(Beat(1, 0))
     server.freeze()
     with pytest.raises(SinkError, match="the broker didn't confirm within 200 ms"):

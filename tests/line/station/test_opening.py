@@ -14,6 +14,7 @@ from PIL import Image
 
 from drupe.errors import InputError
 from drupe.line.log.verify import verify_log
+from drupe.line.station.clock import Clock
 from drupe.line.station.configuration import LineConfig
 from drupe.line.station.opening import make_sink, open_source, run_line, try_line
 from line_parts import ACCEPTED, REJECTED, Hands, line_config, needs
@@ -171,4 +172,4 @@ def test_the_bundle_is_told_the_order_of_the_sources_arrays(tmp_path, monkeypatc
 def test_sinks_over_the_network_are_made_without_one(tmp_path, kind, settings, name) -> None:
     needs(kind)
     config = line_config(tmp_path, sinks=[{kind: settings}])
-    assert make_sink(config.sinks[0], config).name == name
+    assert make_sink(config.sinks[0], config, Clock()).name == name

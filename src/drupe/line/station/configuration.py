@@ -142,6 +142,9 @@ class ModbusSettings(Section):
     port: Port = Field(502, description="the server's")
     unit: int = Field(1, ge=0, le=255, description="device id")
     address: int = Field(0, ge=0, le=65535 - 11, description="first of 12 holding registers")
+    acknowledged_at: int | None = Field(
+        None, ge=0, le=65534, description="registers in which the PLC's program repeats the number"
+    )
     timeout_ms: Milliseconds = Field(500, description="until the server must have confirmed")
 
 

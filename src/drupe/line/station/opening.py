@@ -50,7 +50,7 @@ def open_source(config: LineConfig, clock: Clock, journal: LineJournal | None = 
     return GeneratorSource(settings.generator, started)
 
 
-def make_sink(settings: SinkSettings, config: LineConfig) -> Sink:
+def make_sink(settings: SinkSettings, config: LineConfig, clock: Clock) -> Sink:
     """Return a sink that isn't open yet.
 
     Raises:
@@ -63,7 +63,7 @@ def make_sink(settings: SinkSettings, config: LineConfig) -> Sink:
     if settings.mqtt is not None:
         return MqttSink(settings.mqtt, config.timing.deadline_ms / 1000)
     if settings.modbus is not None:
-        return ModbusSink(settings.modbus)
+        return ModbusSink(settings.modbus, clock.now)
     assert settings.opcua is not None
     return OpcuaSink(settings.opcua)
 
@@ -97,7 +97,7 @@ def run_line(
         journal = LineJournal(config.state, remembers=keeps)
         stack.callback(journal.close)
         source = open_source(config, clock, journal)
-        sinks = [(make_sink(one, config), one.required) for one in config.sinks]
+        sinks = [(make_sink(one, config, clock), one.required) for one in config.sinks]
         classifier = opened(config, source)
         _watch(stack, config, classifier)
         faults = [PassedChallenge(config.challenge, clock).fault] if config.challenge else []
@@ -162,7 +162,7 @@ def try_line(config: LineConfig, clock: Clock | None = None) -> list[TriedPart]:
         return f"bundle {config.bundle}", f"decides with {found.function.name}"
 
     def of_sink(settings: SinkSettings) -> tuple[str, str]:
-        sink = make_sink(settings, config)
+        sink = make_sink(settings, config, clock)
         try:
             return sink.name, sink.probe()
         except Exception as error:

@@ -9,6 +9,8 @@ Twelve holding registers, the whole block in one request (function 16), which a 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 from drupe.line.station.answers import LANE_CODES, Beat, LineAnswer
@@ -18,18 +20,20 @@ from drupe.line.station.sinks.sink import SinkError
 MAP_VERSION = 1
 NO_SCORE = 0xFFFF
 REGISTERS = 12
+POLL_S = 0.002
+"""Between two looks whether the PLC's program has acknowledged."""
 
 
 class ModbusSink:
     """Writes the block for each answer, and heartbeat and valid between them."""
 
-    def __init__(self, settings: ModbusSettings) -> None:
+    def __init__(self, settings: ModbusSettings, now: Callable[[], float]) -> None:
         from pymodbus.client import ModbusTcpClient
 
         # It says on stderr what it raises, too.
         logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
         self._make: Any = ModbusTcpClient
-        self._settings = settings
+        self._settings, self._now = settings, now
         self._client: Any = None
         self.name = f"modbus {settings.host}:{settings.port} unit {settings.unit}"
         self.timeout_s = settings.timeout_ms / 1000
@@ -38,10 +42,9 @@ class ModbusSink:
         """Read the registers."""
         self._connect()
         try:
-            given = self._client.read_holding_registers(
-                self._settings.address, count=REGISTERS, device_id=self._settings.unit
-            )
-            _check(given)
+            self._read(self._settings.address, REGISTERS)
+            if self._settings.acknowledged_at is not None:
+                self._read(self._settings.acknowledged_at, 2)
         finally:
             self.close(None)
         first = self._settings.address
@@ -54,8 +57,15 @@ class ModbusSink:
         self._write(0, block(None, beat))
 
     def take(self, answer: LineAnswer, beat: Beat, seconds: float) -> None:
-        """Write the block."""
+        """Write the block, and wait for the PLC's program where it acknowledges."""
+        until = self._now() + seconds
         self._write(0, block(answer, beat), seconds)
+        if self._settings.acknowledged_at is None:
+            return
+        while self._read(self._settings.acknowledged_at, 2) != list(words(answer.number)):
+            if self._now() >= until:
+                raise SinkError("the PLC's program didn't acknowledge the answer in time")
+            time.sleep(POLL_S)
 
     def beat(self, beat: Beat) -> None:
         """Write heartbeat and valid; where nothing is valid, the lane is reject."""
@@ -89,6 +99,15 @@ class ModbusSink:
             self._settings.address + offset, values, device_id=self._settings.unit
         )
         _check(given)
+
+    def _read(self, address: int, count: int) -> list[int]:
+        if not self._client.connected:
+            raise SinkError("the connection is gone")
+        given = self._client.read_holding_registers(
+            address, count=count, device_id=self._settings.unit
+        )
+        _check(given)
+        return list(given.registers)
 
 
 def block(answer: LineAnswer | None, beat: Beat) -> list[int]:
