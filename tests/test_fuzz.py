@@ -26,6 +26,7 @@ from drupe.errors import InputError
 from drupe.evaluation.grouping import read_duplicates
 from drupe.evaluation.predictions_csv import read_predictions
 from drupe.files import read_json
+from drupe.line.station.configuration import load_line
 from drupe.runs.epoch_log import read_epochs
 from drupe.runs.evaluation_file import read_evaluation
 from drupe.runs.record import read_record
@@ -63,6 +64,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     examples = Path(__file__).parents[1] / "examples"
     studies = Path(__file__).parents[1] / "studies"
     (folder / "experiment.yaml").write_bytes((examples / "lite0.yaml").read_bytes())
+    (folder / "line.yaml").write_bytes((examples / "line.yaml").read_bytes())
     (folder / "study.yaml").write_bytes((studies / "quickstart.yaml").read_bytes())
     write_run(folder / "run", test=predictions(60, 2), calibration=predictions(60, 1))
     (folder / "test.csv").write_bytes((folder / "run/predictions/test.csv").read_bytes())
@@ -99,6 +101,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 READERS: dict[str, tuple[str, Mutate, Callable[[Path], object]]] = {
     "experiment": ("experiment.yaml", any_words, load_experiment),
     "study": ("study.yaml", any_words, load_study),
+    "line": ("line.yaml", any_words, load_line),
     "predictions": ("test.csv", any_words, read_predictions),
     "fix list": ("fixes.csv", any_words, read_fix_list),
     "run": ("run/run.json", any_json, lambda path: read_record(path.parent)),

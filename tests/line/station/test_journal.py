@@ -53,7 +53,9 @@ def test_what_is_open_at_the_end_in_order_is_interrupted_too(tmp_path) -> None:
     die(again)
 
 
-@pytest.mark.parametrize("torn", [b'\n{"begun": 2, "it', b"\n[1, 2]", b"\n\xff\xfe"])
+@pytest.mark.parametrize(
+    "torn", [b'\n{"begun": 2, "it', b"\n[1, 2]", b"\n\xff\xfe", b"\n" + b"[" * 10**5]
+)
 def test_a_torn_line_is_passed_over(tmp_path, torn) -> None:
     journal = LineJournal(tmp_path, remembers=True)
     journal.end(journal.begin("a"), "accept")

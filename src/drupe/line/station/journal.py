@@ -159,6 +159,6 @@ def _parsed(text: bytes) -> dict[str, Any]:
     """Return what a line says; nothing where it was torn."""
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return line if isinstance(line, dict) else {}
