@@ -142,6 +142,24 @@ def test_a_withdrawal_that_does_not_arrive_stays_owed() -> None:
     assert [one.fault for one in sink.answers] == ["not taken by b"]
 
 
+def test_a_withdrawal_that_finds_the_sink_dead_or_busy_is_told_later() -> None:
+    hands, sink = Hands(), ToldSink("plc")
+    kept = keeper(sink, hands, retry_s=0)
+    withdrawal = ACCEPT.instead("review", "not taken by b", is_withdrawal=True)
+    kept.take(ACCEPT, 0.1, "review")
+    with kept._lock:
+        assert kept.take(withdrawal, 0.01, "review") == "plc: is busy with its heartbeat"
+    kept.turn()
+    assert sink.lanes == ["accept", "review"]
+    sink.fault = "cable"
+    kept.turn()
+    assert kept.take(withdrawal, 0.1, "review") == "plc: cable"
+    assert kept.take(REJECT, 0.1, "review") == "plc: cable"
+    sink.fault = None
+    kept.turn()
+    assert sink.lanes == ["accept", "review", "review"]
+
+
 def test_a_heartbeat_notices_a_death() -> None:
     hands, sink = Hands(), ToldSink("plc")
     kept = keeper(sink, hands)

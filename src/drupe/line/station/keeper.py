@@ -28,7 +28,7 @@ class Keeper:
     """Has a thread of its own for each sink, so that a dead one doesn't stop the others' heartbeat.
 
     An accept that a sink neither confirmed nor refused may have reached it: the sink is owed its
-    withdrawal, and gets it when it is back, before anything else.
+    withdrawal, and gets it as soon as it can, before a heartbeat says that all is well.
     """
 
     def __init__(
@@ -70,12 +70,10 @@ class Keeper:
         """
         started = self._clock.now()
         if self._fault is not None or not self._lock.acquire(timeout=max(seconds, 0)):
-            self.failed += 1
-            return self.fault() or f"{self.sink.name}: is busy with its heartbeat"
+            return self._untold(answer)
         try:
             if self._fault is not None:  # since we waited
-                self.failed += 1
-                return self.fault()
+                return self._untold(answer)
             left = seconds - (self._clock.now() - started)
             try:
                 self.sink.take(answer, self._beat(), max(left, 0.001))
@@ -97,6 +95,7 @@ class Keeper:
         with self._lock:
             try:
                 if self._fault is None:
+                    self._withdraw()
                     self.sink.beat(self._beat())
                 elif self._clock.now() >= self._try_at:
                     self._open()
@@ -145,12 +144,23 @@ class Keeper:
 
     def _open(self) -> None:
         self.sink.open(self._beat())
-        while self._owed:
-            self.sink.take(self._owed[0], self._beat(), self.sink.timeout_s)
-            self._owed.popleft()
+        self._withdraw()
         if self.deaths:
             notice(f"{self.sink.name}: is back")
         self._fault = None
+
+    def _untold(self, answer: LineAnswer) -> str:
+        """Note that an answer didn't reach the sink at all; of a withdrawal the sink is owed it."""
+        self.failed += 1
+        if answer.is_withdrawal:
+            self._owed.append(answer)
+        return self.fault() or f"{self.sink.name}: is busy with its heartbeat"
+
+    def _withdraw(self) -> None:
+        """Tell the sink what it is owed."""
+        while self._owed:
+            self.sink.take(self._owed[0], self._beat(), self.sink.timeout_s)
+            self._owed.popleft()
 
     def _die(self, error: Exception) -> None:
         before, reason = self._fault, reason_of(error)
