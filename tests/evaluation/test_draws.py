@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from drupe.evaluation.certificate import certify_threshold
-from drupe.evaluation.draws import CertifiedScores, drawn_yield_difference
+from drupe.evaluation.draws import CertifiedScores, drawn_difference
 from drupe.evaluation.paired import paired_difference
 from drupe.evaluation.predictions import Predictions
 
@@ -44,9 +46,9 @@ def of_items(a: CertifiedScores, b: CertifiedScores) -> float:
     return paired_difference(*accepted, np.arange(accepted[0].shape[1]), CONFIDENCE).p_value
 
 
-def drawn(a: CertifiedScores, b: CertifiedScores, **options):
-    return drawn_yield_difference(
-        a, b, min_recall=MIN_RECALL, confidence=CONFIDENCE, draws=400, **options
+def drawn(a: CertifiedScores, b: CertifiedScores, min_recall: float = MIN_RECALL, **options):
+    return drawn_difference(
+        a, b, min_recall=min_recall, confidence=CONFIDENCE, draws=400, **options
     )
 
 
@@ -94,3 +96,31 @@ def test_seeds_widen_what_is_said() -> None:
     assert with_seeds.high - with_seeds.low > without.high - without.low
     assert with_seeds.over == ("test items", "calibration items", "seeds")
     assert with_seeds.to_json()["draws"] == 400
+
+
+def relabelled(model: CertifiedScores, count: int) -> CertifiedScores:
+    """The same network, its ``count`` lowest calibration defects being clean after all."""
+    (own,) = model.calibration
+    lowest = [i for i in np.argsort(own.scores) if own.is_defect[i]][:count]
+    labels = own.is_defect.copy()
+    labels[lowest] = False
+    return CertifiedScores((replace(own, is_defect=labels),), model.test)
+
+
+def test_defects_of_both_are_drawn_together_though_labels_differ() -> None:
+    """After a repair of three labels the rest is still the same luck."""
+    before = model(np.random.default_rng(7), "a")
+    after = relabelled(before, 3)
+    together = drawn(after, before, 0.9)
+    # The same items under other names are drawn by themselves.
+    (own,) = after.calibration
+    named = replace(own, paths=tuple(f"other/{path}" for path in own.paths))
+    apart = drawn(CertifiedScores((named,), after.test), before, 0.9)
+    assert together.low >= 0 > apart.low
+    assert together.high - together.low < apart.high - apart.low
+
+
+def test_recall_falls_where_clean_yield_rises() -> None:
+    before = model(np.random.default_rng(8), "a")
+    after = relabelled(before, 3)
+    assert drawn(after, before, of_defects=True).high <= 0 <= drawn(after, before).low

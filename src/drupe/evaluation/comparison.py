@@ -23,7 +23,7 @@ from scipy.special import gammaincinv, ndtr
 from scipy.stats import binomtest
 
 from drupe.errors import InputError
-from drupe.evaluation.draws import CertifiedScores, DrawnDifference, drawn_yield_difference
+from drupe.evaluation.draws import CertifiedScores, DrawnDifference, drawn_difference
 from drupe.evaluation.metrics import ARGMAX_THRESHOLD, auroc
 from drupe.evaluation.paired import (
     align,
@@ -354,7 +354,7 @@ def _drawn(
     """Return the difference of clean yields over draws of calibration, where there are any."""
     if a.calibrations is None or b.calibrations is None:
         return None
-    return drawn_yield_difference(
+    return drawn_difference(
         CertifiedScores(a.calibrations, a.tables),
         CertifiedScores(b.calibrations, b.tables),
         min_recall=min_recall,
