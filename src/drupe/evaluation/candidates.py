@@ -55,14 +55,14 @@ def read_lineup(
     problems: list[str] = []
     for path in paths:
         try:
-            models.append(_read(path, defect, score_is_logit))
+            models.append(read_seeds(path, defect, score_is_logit))
         except InputError as error:
             problems += error.problems
     if problems:
         raise InputError(problems)
     models, left_out = _on_common_items(models)
     notes: list[str] = []
-    candidates = [_candidate(seeds, min_recall, confidence, notes) for seeds in models]
+    candidates = [certified_candidate(seeds, min_recall, confidence, notes) for seeds in models]
     named = [
         replace(one, name=name)
         for one, name in zip(candidates, _distinct_names(candidates, paths), strict=True)
@@ -128,8 +128,14 @@ def _distinct_names(candidates: Sequence[Candidate], paths: Sequence[Path]) -> l
     ]
 
 
-def _read(path: Path, defect: str | None, score_is_logit: bool) -> list[ModelPredictions]:
-    """Return the model's seeds."""
+def read_seeds(
+    path: Path, defect: str | None = None, score_is_logit: bool = False
+) -> list[ModelPredictions]:
+    """Return a model's seeds, in their order: of a run, a folder of ``seed-*`` runs or a CSV.
+
+    Raises:
+        InputError: none of them, or a damaged one.
+    """
     if not path.is_dir():
         return [read_csv(path, defect, score_is_logit=score_is_logit)]
     if RunFolder(path).record.is_file():
@@ -150,9 +156,13 @@ def _read(path: Path, defect: str | None, score_is_logit: bool) -> list[ModelPre
     return sorted(seeds, key=lambda one: one.seed or 0)
 
 
-def _candidate(
+def certified_candidate(
     seeds: Sequence[ModelPredictions], min_recall: float, confidence: float, notes: list[str]
 ) -> Candidate:
+    """Return the seeds of a model as a candidate, each certified on its own calibration.
+
+    Where one can't be, the candidate has no thresholds, and ``notes`` gets the reason.
+    """
     first = seeds[0]
     thresholds: list[float] = []
     calibrations: list[Predictions] = []

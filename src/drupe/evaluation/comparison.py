@@ -312,13 +312,23 @@ def right_decisions(candidate: Candidate, metric: Metric) -> NDArray[np.bool_]:
             raise InputError(f"{candidate.name}: clean_yield needs a certified threshold")
         thresholds = candidate.thresholds
     items = {"recall": is_defect, "clean_yield": ~is_defect}.get(metric, np.ones_like(is_defect))
+    return right_at(candidate.tables, items, thresholds)
+
+
+def right_at(
+    tables: Sequence[Predictions], items: NDArray[np.bool_], thresholds: Sequence[float]
+) -> NDArray[np.bool_]:
+    """Return bool [S, n]: whether each of the aligned tables decides right at its threshold.
+
+    ``items`` (bool [N]) says which n of them are asked about.
+    """
     rejected = np.stack(
         [
             table.scores[items] >= np.float32(low)
-            for table, low in zip(candidate.tables, thresholds, strict=True)
+            for table, low in zip(tables, thresholds, strict=True)
         ]
     )
-    right: NDArray[np.bool_] = rejected == is_defect[items]
+    right: NDArray[np.bool_] = rejected == tables[0].is_defect[items]
     return right
 
 
