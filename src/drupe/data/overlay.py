@@ -26,7 +26,7 @@ from drupe.data.fixes import (
     parse_fix,
     read_fix_list,
 )
-from drupe.data.label_history import find_revision, record_revision
+from drupe.data.label_history import find_revision, record_revision, revision_name
 from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
 from drupe.data.store_errors import writing_to
@@ -51,6 +51,17 @@ def audit_path(root: Path, store: Path) -> Path:
 def history_folder(root: Path, store: Path) -> Path:
     """Return where the revisions of the dataset folder ``root``'s labels are kept."""
     return store / "label-history" / _key(root)
+
+
+def record_trial(root: Path, store: Path, fixes: Sequence[Fix], why: str) -> str:
+    """Keep a state that the labels of ``root`` were never in; return its name.
+
+    Runs can use it by that name. It is no part of the labels' history, and nothing else changes.
+    """
+    history = history_folder(root, store)
+    with writing_to(store):
+        record_revision(history.with_name(f"{history.name}-trials"), fixes, why)
+    return revision_name(fixes)
 
 
 def _key(root: Path) -> str:

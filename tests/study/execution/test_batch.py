@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,15 @@ def test_a_run_that_keeps_failing_ends_all(tmp_path, code, lost, tries, words) -
         train_all(tasks(tmp_path, 1), "f" * 64, tmp_path / "store", executor)
     assert len(executor.started) == tries
     assert executor.stopped
+
+
+def test_runs_on_several_states_of_labels_are_held_against_their_own(tmp_path) -> None:
+    wanted = tasks(tmp_path, 2)
+    wanted[1] = replace(wanted[1], experiment="two")
+    finish(Job(wanted[0], (), tmp_path / "log"))
+    finish(Job(wanted[1], (), tmp_path / "log"))
+    executor = FakeExecutor(lambda job: 2)
+    train_all(wanted, {"one": "f" * 64, "two": "f" * 64}, tmp_path / "store", executor)
+    assert executor.started == []
+    with pytest.raises(DrupeError, match="run 1: exit code 2"):
+        train_all(wanted, {"one": "f" * 64, "two": "e" * 64}, tmp_path / "store", executor)

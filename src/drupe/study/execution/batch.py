@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from drupe.errors import DrupeError
@@ -19,7 +19,7 @@ KILLED_TRIES = 1
 
 def train_all(
     tasks: Sequence[Task],
-    fingerprint: str,
+    fingerprint: str | Mapping[str, str],
     store: Path,
     executor: Executor,
     *,
@@ -29,7 +29,7 @@ def train_all(
 ) -> None:
     """Train those of ``tasks`` that aren't done on the data of this ``fingerprint``.
 
-    What was begun goes on where it was.
+    What was begun goes on where it was. Several fingerprints are by the tasks' experiments.
 
     A run that is killed, or whose machine is lost, is tried again. Any other that fails ends all,
     and so does Ctrl-C: nothing that was learnt is lost.
@@ -37,7 +37,13 @@ def train_all(
     Raises:
         DrupeError: a run failed, in its own words.
     """
-    waiting = [task for task in tasks if not is_trained(task, fingerprint)]
+
+    def is_done(task: Task) -> bool:
+        if isinstance(fingerprint, str):
+            return is_trained(task, fingerprint)
+        return is_trained(task, fingerprint[task.experiment])
+
+    waiting = [task for task in tasks if not is_done(task)]
     tries = {task.name: [0, 0] for task in waiting}  # killed, lost
     running = 0
     try:
@@ -49,7 +55,7 @@ def train_all(
                     running += 1
                 for ended in executor.ended(WAIT_SECONDS):
                     running -= 1
-                    if ended.exit_code == 0 and is_trained(ended.task, fingerprint):
+                    if ended.exit_code == 0 and is_done(ended.task):
                         tracker.advance()
                     else:
                         _count(ended, tries[ended.task.name])

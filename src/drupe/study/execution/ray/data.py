@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from drupe.data.file_digests import file_digests
-from drupe.data.fixes import Fix, outside
+from drupe.data.fixes import outside
 from drupe.data.joined import description_files
 from drupe.data.listing import list_dataset
 from drupe.data.naming import Naming
@@ -31,25 +31,24 @@ class Sender:
         self._files: tuple[str, Parcel] | None = None
         self._packs: dict[str, Parcel] = {}
         self._weights: dict[str, Parcel | None] = {}
-        self.fingerprint = ""
 
     def data(self, config: ExperimentConfig) -> Data:
-        """Return the data of a run; all runs of a study have the same files and fixes."""
+        """Return the data of a run; all runs have the same files, not always the same fixes."""
         root = require_root(config.data)
         dataset = prepare_data(config, self.store).dataset  # with the groups of duplicates
         fixes = dataset.fixed.all
         if self._files is None:
-            self._files = self._send_files(root, config.data.naming, fixes)
+            self._files = self._send_files(root, config.data.naming)
         key, files = self._files
-        self.fingerprint = dataset.fingerprint
-        name = dataset.cache.name
-        if name not in self._packs:
-            place = f"{key}/store/packed/{name}"
-            self._packs[name] = pack(files_below(dataset.cache), self.put, place)
+        # A store of its own for each state of the labels: a node may train on two at once.
+        key = content_key([key, repr(fixes)])
+        place = f"{key}/store/packed/{dataset.cache.name}"
+        if place not in self._packs:
+            self._packs[place] = pack(files_below(dataset.cache), self.put, place)
         table = root.name if is_table(root) else ""
-        return Data(key, files, self._packs[name], fixes, table)
+        return Data(key, files, self._packs[place], fixes, table, dataset.fingerprint)
 
-    def _send_files(self, root: Path, naming: Naming, fixes: tuple[Fix, ...]) -> tuple[str, Parcel]:
+    def _send_files(self, root: Path, naming: Naming) -> tuple[str, Parcel]:
         listing = list_dataset(root, naming)
         elsewhere = outside(listing.paths)
         if elsewhere:
@@ -60,7 +59,7 @@ class Sender:
         paths, folder = (*listing.paths, *description_files(root)), listing.root
         digests = file_digests(folder, listing.paths, store=self.store).digests
         described = [file_hash(folder / path) for path in description_files(root)]
-        key = content_key([*paths, *digests, *described, repr(fixes)])
+        key = content_key([*paths, *digests, *described])
         return key, pack(((path, folder / path) for path in paths), self.put, f"{key}/data")
 
     def weights(self, config: ExperimentConfig) -> Parcel | None:

@@ -44,11 +44,12 @@ NOT_STARTED = 2
 
 @dataclass
 class _Remote:
-    """A run on a node: its actor, and the report that is awaited."""
+    """A run on a node: its actor, the report that is awaited, and what data it must see."""
 
     job: Job
     actor: Any
     report: Any
+    fingerprint: str
 
 
 class RayExecutor:
@@ -101,7 +102,9 @@ class RayExecutor:
         job.log.parent.mkdir(parents=True, exist_ok=True)
         order = self._order(job)
         actor = ray.remote(NodeRun).options(num_cpus=self.share.cpus, num_gpus=gpus).remote()
-        self._remote[job.task.name] = _Remote(job, actor, actor.begin.remote(order))
+        self._remote[job.task.name] = _Remote(
+            job, actor, actor.begin.remote(order), order.data.fingerprint
+        )
 
     def _order(self, job: Job) -> Order:
         config = job.task.config
@@ -191,7 +194,7 @@ class RayExecutor:
         if report.artefacts is None:
             return report.exit_code
         try:
-            install(run.job.task, report.artefacts, ray.get, self._sender.fingerprint)
+            install(run.job.task, report.artefacts, ray.get, run.fingerprint)
         except InputError as error:
             _append_line(run.job.log, str(error))
             return report.exit_code or NOT_STARTED

@@ -14,7 +14,8 @@ from drupe.study.execution.ray.file_chunks import Parcel
 class Data:
     """A dataset on its way: its files, their pack, and the fixes that apply to them.
 
-    table: the name of the table among the files that names the images, empty where none does.
+    key: of the files and fixes; table: the name of the table among the files that names the images,
+    empty where none does; fingerprint: what a run on this data must have seen.
     """
 
     key: str
@@ -22,6 +23,7 @@ class Data:
     pack: Parcel
     fixes: tuple[Fix, ...] = ()
     table: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
