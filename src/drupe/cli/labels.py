@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drupe.cli import label_apply, label_review
+from drupe.cli import label_apply, label_effect, label_review
 from drupe.cli.console import print_fitting, print_json, print_line, print_prose
 from drupe.cli.executors import Address, ExecutorName, choose_executor
 from drupe.cli.options import STORE, DataNow, Json, Store, WeightsFolder, examples, one_dataset
@@ -170,3 +170,4 @@ def _print_holders(holders: ThresholdHolders, rank_of: dict[str, int]) -> None:
 app.command(epilog=label_review.EXAMPLES)(label_review.review)
 app.command(epilog=label_apply.APPLY_EXAMPLES)(label_apply.apply)
 app.command(epilog=label_apply.HISTORY_EXAMPLES)(label_apply.history)
+app.command(epilog=label_effect.EXAMPLES)(label_effect.effect)
