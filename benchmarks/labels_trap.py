@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -81,15 +82,9 @@ def simulate(
     random: np.random.Generator, kind: str, noise: float, arguments: argparse.Namespace
 ) -> dict[str, float]:
     """Return recall at 0.5 by each way, and whether each way's certificate breaks its promise."""
-    count = arguments.images
-    truth = random.random(count) < arguments.defects
-    hidden = np.zeros(count, np.bool_)
-    if kind == "shared":
-        hidden = truth & (random.random(count) < noise / arguments.defects)
-    looks = np.where(truth & ~hidden, arguments.quality, -arguments.quality)
-    logits = random.normal(looks, 1.0)
-    wrong = hidden if kind == "shared" else turned(random, kind, noise, logits)
-    labels, rejected = truth ^ wrong, logits >= 0
+    one = drawn_set(random, kind, noise, arguments)
+    count, truth, logits = len(one.truth), one.truth, one.logits
+    labels, rejected = truth ^ one.wrong, logits >= 0
     own = np.where(labels, logits, -logits)  # the logit of the item's own label
     suspects = np.zeros(count, np.bool_)
     suspects[np.argsort(own)[: arguments.suspects]] = True
@@ -100,35 +95,67 @@ def simulate(
     missed = [stratum(truth & ~rejected, suspects, drawn)]
     rate = design_rate(caught, missed)
     assert rate.estimate is not None
-    share_hidden = noise / arguments.defects if kind == "shared" else 0.0
     ways = {"labels": labels, "naive": naive, "truth": truth}
     return {
         **{name: recall(way, rejected) for name, way in ways.items()},
         "design": rate.estimate,
         "low": rate.low,
         "high": rate.high,
-        **{
-            f"broken {name}": is_broken(logits, way, share_hidden, arguments)
-            for name, way in ways.items()
-        },
+        **{f"broken {name}": is_broken(one, way, arguments) for name, way in ways.items()},
     }
 
 
-def is_broken(
-    logits: Scores, labels: Bools, share_hidden: float, arguments: argparse.Namespace
-) -> float:
+@dataclass(frozen=True)
+class DrawnSet:
+    """A set with known truth: bool [N], a classifier's logits, which labels are wrong.
+
+    ``share_hidden``: of the defects, on the line too, that look clean.
+    """
+
+    truth: Bools
+    logits: Scores
+    wrong: Bools
+    share_hidden: float
+
+
+def drawn_set(
+    random: np.random.Generator, kind: str, noise: float, arguments: argparse.Namespace
+) -> DrawnSet:
+    count = arguments.images
+    truth = random.random(count) < arguments.defects
+    hidden = np.zeros(count, np.bool_)
+    share_hidden = noise / arguments.defects if kind == "shared" else 0.0
+    if kind == "shared":
+        hidden = truth & (random.random(count) < share_hidden)
+    looks = np.where(truth & ~hidden, arguments.quality, -arguments.quality)
+    logits = random.normal(looks, 1.0)
+    wrong = hidden if kind == "shared" else turned(random, kind, noise, logits)
+    return DrawnSet(truth, logits, wrong, share_hidden)
+
+
+def is_broken(one: DrawnSet, labels: Bools, arguments: argparse.Namespace) -> float:
     """Return 1 where the threshold certified on these labels misses its recall on the line."""
+    at = certified_at(one.logits, labels, arguments.min_recall)
+    if at is None:
+        return 0.0
+    true = recall_on_the_line(at, one.share_hidden, arguments.quality)
+    return float(true < arguments.min_recall)
+
+
+def certified_at(logits: Scores, labels: Bools, min_recall: float) -> float | None:
+    """Return the logit of the threshold that is certified on these labels, if there is one."""
     scores = scores_from_logits(logits.astype(np.float32), 1.0)
     try:
-        certificate = certify_threshold(
-            scores, labels, min_recall=arguments.min_recall, confidence=0.95
-        )
+        certificate = certify_threshold(scores, labels, min_recall=min_recall, confidence=0.95)
     except NotCertifiableError:
-        return 0.0
-    at = np.log(certificate.threshold / (1 - certificate.threshold))
-    seen, unseen = norm.sf(at - arguments.quality), norm.sf(at + arguments.quality)
-    true = (1 - share_hidden) * seen + share_hidden * unseen
-    return float(true < arguments.min_recall)
+        return None
+    return float(np.log(certificate.threshold / (1 - certificate.threshold)))
+
+
+def recall_on_the_line(at: float, share_hidden: float, quality: float) -> float:
+    """Return the recall of the logit ``at`` as a threshold, where some defects look clean."""
+    seen, unseen = norm.sf(at - quality), norm.sf(at + quality)
+    return float((1 - share_hidden) * seen + share_hidden * unseen)
 
 
 def turned(random: np.random.Generator, kind: str, noise: float, logits: Scores) -> Bools:
