@@ -28,6 +28,7 @@ COMMANDS = [
     "data audit",
     "labels",
     "labels rank",
+    "labels effect",
     "study",
     "study run",
 ]

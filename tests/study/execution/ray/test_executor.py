@@ -118,7 +118,7 @@ def test_stopping_ends_what_runs_here_and_forgets_what_waits(far_cluster, tmp_pa
 def test_a_study_without_a_node_for_its_runs_gives_up(far_cluster, tmp_path, monkeypatch) -> None:
     executor = RayExecutor("auto", tmp_path)
     task = Task("far", "train", "A", "gpu", tmp_path / "run", 1)
-    executor._remote["far"] = _Remote(Job(task, (), tmp_path / "log"), None, "report")
+    executor._remote["far"] = _Remote(Job(task, (), tmp_path / "log"), None, "report", "")
     monkeypatch.setattr(ray, "wait", lambda *references, **options: ([], []))
     monkeypatch.setattr(ray_cluster, "nodes", lambda: [])
 
