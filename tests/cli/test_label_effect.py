@@ -122,6 +122,9 @@ def test_doubts_and_missing_certificates_are_said(quick, tmp_path) -> None:
     through = quick("labels", "effect", "--before-runs", "c", "--after-runs", "d").stdout
     assert "by calibration" in {line.split("  ")[0] for line in through.splitlines()}
     assert "By calibration: what certifying the networks" in " ".join(through.split())
+    write_run(tmp_path / "e", test=predictions(790, 2), seed=1)
+    fewer = quick("labels", "effect", "--before-runs", "c", "--after-runs", "e")
+    assert "10 test items that not all runs have are left out" in " ".join(fewer.stdout.split())
     same = quick("labels", "effect", "--before-runs", "c", "--after-runs", "c", "--out", "same.md")
     assert "No difference in clean yield is shown: +0.0 percentage points" in same.stdout
     assert "| split |" not in (tmp_path / "same.md").read_text()

@@ -43,6 +43,10 @@ NOT_RUN = {
         "drupe labels review drupe-store/runs/train/lite0/seed-42/labels.csv --out review "
         "--reviewer ann --type pit --type stem",
     ): "waits for people; the page goes on without them",
+    (
+        "docs/labels.md",
+        "drupe labels effect examples/lite0.yaml --data crops",
+    ): "takes labels that people have changed; the page goes on without them",
     ("docs/tuning.md", "drupe tune balanced --data crops"): "90 runs; the page goes on with fewer",
     (
         "docs/inspection_engineer.md",
