@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path)
     parser.add_argument("--simulations", type=int, default=0)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
-    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2400)
     parser.add_argument("--size", type=int, default=64, help="pixels")
     parser.add_argument("--noise", type=float, nargs="*", default=[0.03], help="wrong labels")
     parser.add_argument("--reviewer-errors", type=float, default=0.05)
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, default=3, help="seeds of each state")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--min-recall", type=float, default=0.99)
+    parser.add_argument("--confidence", type=float, default=0.95)
     parser.add_argument("--defects", type=float, default=0.45, help="share, of simulated sets")
     parser.add_argument(
         "--quality", type=float, default=2.5, help="of simulated scores, deviations"
@@ -136,7 +137,9 @@ def trained(seed: int, noise: float, arguments: argparse.Namespace) -> dict[str,
     )
     auroc = rank(one, arguments.folds)
     row = {"seed": seed, "noise": noise, "wrong": len(one.wrong), "auroc": round(auroc, 4)}
-    request = EffectRequest(arguments.trainings, min_recall=arguments.min_recall)
+    request = EffectRequest(
+        arguments.trainings, min_recall=arguments.min_recall, confidence=arguments.confidence
+    )
     for way in WAYS:
         states = mend(one, way, arguments.suspects, arguments.reviewer_errors, arguments.rule, seed)
         found = train_effect(*states, request, one.store, LocalExecutor())
@@ -158,6 +161,7 @@ def noisy_set(
 def rank(one: NoisySet, folds: int) -> float:
     """Train a run on the labels as they are and rank them; return the AUROC of its folds."""
     run = one.folder / "run"
+    restore_fixes(one.root, one.store, (), "before it is ranked")
     train_run(one.config, run, one.store, resume=True)
     found = rank_run(run, Folds(count=folds), one.store)
     write_ranking(RunFolder(run).label_ranking, found.ranking)
@@ -188,8 +192,10 @@ def mend(
             types=(),
         )
         listed = RunFolder(one.folder / "run").label_ranking
+        is_new = not folder.exists()
         queue = open_queue(folder, one.root, listed, request, one.store)
-        judge(folder, queue, one.wrong, errors)
+        if is_new:
+            judge(folder, queue, one.wrong, errors)
     for folder in folders:
         apply_review(folder, rule, one.store)
     newest = read_history(history_folder(one.root, one.store))[-1]
