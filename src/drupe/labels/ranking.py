@@ -25,6 +25,9 @@ from drupe.labels.confident import confident_labels, normalised_margin, self_con
 from drupe.labels.neighbours import NearItems
 from drupe.printable import from_spreadsheet_cell, spreadsheet_cell
 
+OTHER_CLASS = "other class"
+"""The reason of an item whose scores are sure of another label than its own."""
+
 SHOWN = 10
 """Wrong lines named in a message before it only counts."""
 
@@ -134,10 +137,13 @@ def is_ranking(path: Path) -> bool:
         return b"self_confidence" in file.readline()
 
 
-def read_ranking(path: Path, elsewhere: Container[str] = frozenset()) -> tuple[RankedLabel, ...]:
+def read_ranking(
+    path: Path, elsewhere: Container[str] | None = frozenset()
+) -> tuple[RankedLabel, ...]:
     """Read a ranking that :func:`write_ranking` wrote.
 
-    ``elsewhere``: paths outside the dataset's folder that a table names.
+    ``elsewhere``: paths outside the dataset's folder that a table names; None: any, for whoever
+    reads no file by them.
 
     Raises:
         InputError: a missing or damaged file, with every line that is wrong.
@@ -170,10 +176,10 @@ def read_ranking(path: Path, elsewhere: Container[str] = frozenset()) -> tuple[R
     return tuple(ranking)
 
 
-def _ranked(row: dict[str, str], elsewhere: Container[str]) -> RankedLabel:
+def _ranked(row: dict[str, str], elsewhere: Container[str] | None) -> RankedLabel:
     """Return a line of a ranking; ``ValueError`` where a figure is none, or a path leads out."""
     path = from_spreadsheet_cell(row["path"])
-    if not is_inside(path) and path not in elsewhere:
+    if elsewhere is not None and not is_inside(path) and path not in elsewhere:
         raise ValueError(
             f"path: must be relative to the dataset folder and without '..', got {path!r}"
         )
@@ -217,4 +223,4 @@ def _cell(value: Any) -> Any:
 def _reason(found: int, label: int) -> str:
     if found < 0:
         return "unsure"
-    return "agrees" if found == label else "other class"
+    return "agrees" if found == label else OTHER_CLASS

@@ -37,6 +37,7 @@ from drupe.reporting.explorer import ExplorerRun, explorer_runs, lower_bound_tab
 from drupe.reporting.gallery import Gallery, find_mistakes
 from drupe.reporting.heatmaps import Explainer, Heatmaps, explain_holders, find_heatmaps
 from drupe.reporting.history import training_charts
+from drupe.reporting.labels_section import LabelsSection, labels_section
 from drupe.reporting.page_parts import page_parts
 from drupe.reporting.pictures import Pictures
 from drupe.reporting.provenance import Provenance, provenance, report_commands, study_commands
@@ -104,6 +105,7 @@ class Report:
     change: BeforeAfter | None = None
     slices: SlicesSection | None = None
     heatmaps: Heatmaps | None = None
+    labels: LabelsSection | None = None
 
     @property
     def criteria(self) -> tuple[str, ...]:
@@ -159,7 +161,7 @@ def build_report(folder: Path, source: Source) -> Report:
     study, store = read_study_files(folder), str(source.store)
     data = _named(study, source.data)
     commands = study_commands(source.study_argument, source.overrides, data, store)
-    report = _report(study, source.data, source.store, commands)
+    report = _report(study, _folders(study, folder), source.data, source.store, commands)
     return _explained(report, study, folder, source.data) if source.explain else report
 
 
@@ -169,7 +171,7 @@ def build_stored_report(
     """Collect the report of the study in ``folder``, wherever its file lies."""
     study = read_study_files(folder)
     commands = report_commands([str(folder)], _named(study, data), str(store))
-    report = _report(study, data, store, commands)
+    report = _report(study, _folders(study, folder), data, store, commands)
     return _explained(report, study, folder, data) if explain else report
 
 
@@ -194,7 +196,7 @@ def build_run_report(
         (run,) = study.runs
         study = replace(study, runs=(replace(run, certificate=bundle_certificate(bundle)),))
     commands = report_commands([str(run) for run in runs], _named(study, data), str(store))
-    report = _report(study, data, store, commands)
+    report = _report(study, list(reversed(runs)), data, store, commands)
     pictures = _pictures(_reachable(study, data))
     answers = tuple(
         run_answer(run, folder, bundle, pictures)
@@ -220,9 +222,19 @@ def _explained(report: Report, study: StudyFiles, folder: Path, data: Path | Non
     return replace(report, heatmaps=found)
 
 
+def _folders(study: StudyFiles, folder: Path) -> list[Path]:
+    """Return the folders of the runs of the study in ``folder``."""
+    return [folder / run.key for run in study.runs]
+
+
 def _report(
-    study: StudyFiles, data: Path | None, store: Path, commands: Sequence[Sequence[str]]
+    study: StudyFiles,
+    folders: Sequence[Path],
+    data: Path | None,
+    store: Path,
+    commands: Sequence[Sequence[str]],
 ) -> Report:
+    """Collect the report; the first of ``folders`` whose labels were ranked says which to doubt."""
     root = _reachable(study, data)
     pictures = _pictures(root)
     items = study.runs[0].test.distinct
@@ -239,6 +251,7 @@ def _report(
         data=data_section(study, root, store, _pictures(root)),
         provenance=provenance(study, commands),
         slices=slices_section(study),
+        labels=labels_section(folders, _pictures(root)),
     )
 
 
