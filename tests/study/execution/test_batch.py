@@ -47,6 +47,9 @@ def test_what_is_missing_is_trained_side_by_side(tmp_path) -> None:
     assert executor.started == ["run 0", "run 2", "run 3"]
     assert max(map(len, executor.at_once)) == 2
     assert executor.stopped
+    again = FakeExecutor(finish)
+    train_all(wanted, "f" * 64, tmp_path / "store", again)
+    assert (again.started, again.stopped) == ([], True)
     assert all(json.loads((task.folder / "run.json").read_text()) for task in wanted)
 
 

@@ -47,6 +47,8 @@ def train_all(
     tries = {task.name: [0, 0] for task in waiting}  # killed, lost
     running = 0
     try:
+        if not waiting:
+            return
         with progress(what, len(waiting), "runs") as tracker:
             while waiting or running:
                 while waiting and running < executor.slots("gpu"):
