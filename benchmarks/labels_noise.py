@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1000)
     parser.add_argument("--defects", type=float, default=0.45, help="share of the items")
     parser.add_argument("--rates", type=float, nargs="*", default=[0.01, 0.03, 0.06])
-    parser.add_argument("--separations", type=float, nargs="*", default=[6, 5, 4, 3, 2])
-    parser.add_argument("--resamples", type=int, default=500)
+    parser.add_argument("--separations", type=float, nargs="*", default=[6, 4, 3, 2])
+    parser.add_argument("--resamples", type=int, default=200)
     arguments = parser.parse_args()
     for separation in arguments.separations:
         for rate in arguments.rates:
