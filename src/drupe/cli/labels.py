@@ -123,7 +123,7 @@ def print_ranking(found: LabelRanking, top: int, path: Path) -> None:
     for one in found.wrong:
         print_prose(
             f"{one.label}: an estimated {one.wrong:.0f} of {one.items:,} labels are wrong "
-            f"({one.low:.0f} to {one.high:.0f} in 95 % of resamples)."
+            f"(95 % interval {one.low:.0f} to {one.high:.0f})."
         )
     print_prose(
         "The estimate (confident learning) rests on the same scores: a hard item that is labelled "

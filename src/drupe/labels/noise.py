@@ -1,4 +1,4 @@
-"""How many labels are wrong: the estimate of confident learning, with a bootstrap interval.
+"""How many labels are wrong: the estimate of confident learning, with an interval.
 
 Letters: n items in G duplicate groups.
 """
@@ -11,19 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.evaluation.intervals import clopper_pearson
 from drupe.labels.confident import calibrated_joint
 from drupe.progress import Progress, silent
 
 CONFIDENCE = 0.95
-"""Of the interval: so many of the resamples' estimates lie in it."""
+"""Of the interval, where the scores tell the classes apart."""
 
 
 @dataclass(frozen=True)
 class WrongLabels:
     """Of the ``items`` labelled ``label``, about ``wrong`` are of another class.
 
-    ``low`` and ``high`` bound the estimates of 95 % of the resamples: how far it would differ had
-    other items been collected. They know nothing of how well the scores tell the classes apart.
+    ``low`` and ``high`` bound at 95 % confidence what is to be expected of such a collection, and
+    so allow for the items that happened to be collected. They know nothing of how well the scores
+    tell the classes apart.
     """
 
     label: str
@@ -49,10 +51,12 @@ def estimate_wrong_labels(
 ) -> tuple[WrongLabels, ...]:
     """Estimate the number of wrong labels of each class.
 
-    The estimate is the part of the calibrated joint off its diagonal, times n. The interval is the
-    percentile bootstrap with duplicate groups as units (Efron & Tibshirani 1993, ch. 13; Field &
-    Welsh 2007): G groups are drawn with replacement, and all of it is estimated anew from the
-    same scores.
+    The estimate is the part of the calibrated joint off its diagonal, times n. The interval is that
+    of Clopper and Pearson for as many independent items as the estimate is worth (Korn & Graubard
+    1998), at most G: so many have the variance of the bootstrap with duplicate groups as units
+    (Field & Welsh 2007), in which G groups are drawn with replacement, and all of it is estimated
+    anew from the same scores. (The bootstrap's percentiles would be too narrow where few are
+    wrong.)
 
     Args:
         probabilities: out-of-fold, float64 [n, classes].
@@ -75,18 +79,28 @@ def estimate_wrong_labels(
             if len(np.unique(labels[items])) == len(classes):  # else nothing can be estimated
                 draws.append(_wrong(probabilities[items], labels[items]))
             tracker.advance()
-    tail = (1 - CONFIDENCE) / 2
-    bounds = np.quantile(draws, (tail, 1 - tail), axis=0) * len(labels)
-    return tuple(
-        WrongLabels(
-            label=name,
-            items=int(np.count_nonzero(labels == index)),
-            wrong=float(estimate[index] * len(labels)),
-            low=float(bounds[0, index]),
-            high=float(bounds[1, index]),
+    variance = np.var(draws, axis=0)
+    found = []
+    for index, name in enumerate(classes):
+        share, mine = float(estimate[index]), int(np.count_nonzero(labels == index))
+        low, high = _bounds(share, float(variance[index]), count)
+        found.append(
+            WrongLabels(
+                label=name,
+                items=mine,
+                wrong=share * len(labels),
+                low=low * len(labels),
+                high=min(high * len(labels), float(mine)),
+            )
         )
-        for index, name in enumerate(classes)
-    )
+    return tuple(found)
+
+
+def _bounds(share: float, variance: float, groups: int) -> tuple[float, float]:
+    """Return the bounds of a share that has this variance, and rests on so many groups."""
+    spread = share * (1 - share)
+    worth = min(spread / variance, groups) if spread and variance else groups
+    return clopper_pearson(share * worth, worth, CONFIDENCE, sides=2)
 
 
 def _wrong(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -260,7 +260,7 @@ def _paint_fruits(
     red[some] *= crease
     blue[some] *= crease
 
-    strength = _draw_spot_strengths(has_pit, is_lookalike, rng)
+    strength = draw_spot_strengths(has_pit, is_lookalike, rng)
     some = np.flatnonzero(strength)
     spot = _spots(x[some], y[some], middle[some], rng, offset=6, axes=(7, 12.5))
     spot *= strength[some, None, None]
@@ -269,7 +269,7 @@ def _paint_fruits(
     return red, blue, _smooth_step((depth + 2) / chance.uniform(4, 8))
 
 
-def _draw_spot_strengths(has_pit: Bools, is_lookalike: Bools, rng: np.random.Generator) -> Floats:
+def draw_spot_strengths(has_pit: Bools, is_lookalike: Bools, rng: np.random.Generator) -> Floats:
     """Draw float32[F] from :data:`SPOT_STRENGTHS`, of lookalikes from that part of it."""
     strength = np.empty(len(has_pit), dtype=np.float32)
     for pit, parts in SPOT_STRENGTHS.items():
