@@ -12,6 +12,7 @@ from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.evaluation.predictions_csv import read_predictions
 from drupe.labels.ranking import class_probabilities, read_ranking, write_ranking
 from drupe.labels.run_ranking import Folds, LabelRanking, rank_run
+from drupe.models.type_head import NoFeaturesError
 from drupe.runs.evaluation_file import read_evaluation
 from drupe.study.execution.executor import Job
 from drupe.training.config import load_experiment, validate_experiment
@@ -133,7 +134,17 @@ def test_neighbours_are_kept_and_the_ranking_is_read_again(
     assert read_ranking(tmp_path / "labels.csv") == ranked.ranking
 
 
-def test_a_fold_that_fails_is_told_in_its_own_words(run, store, tmp_path) -> None:
+def test_networks_without_features_rank_without_neighbours(run, ranked, store, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise NoFeaturesError("none")
+
+    monkeypatch.setattr("drupe.labels.network_neighbours.unit_features", refuse)
+    found = rank_run(run, Folds(2), store)  # other networks: nothing is kept of them
+    assert len(found.ranking) == len(ranked.ranking)
+    assert {(one.near_own, one.near_other) for one in found.ranking} == {((), ())}
+
+
+def test_a_fold_that_fails_is_told_in_its_own_words(run, store) -> None:
     def die(job: Job) -> int:
         job.log.write_text("step 1\nerror: the loss is NaN\n")
         return 2

@@ -22,7 +22,8 @@ from drupe.training.preparation import PreparedData
 VERSION = 1
 """Raised when neighbours are found by another rule."""
 
-FILE = "neighbours.npz"
+KEY_LENGTH = 16
+"""Hexadecimal digits of what a file of neighbours was made from, in its name."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,6 @@ def find_neighbours(
     paths = data.dataset.paths
     place = {path: index for index, path in enumerate(paths)}
     items = np.array([place[path] for one in judges for path in one.paths], np.intp)
-    cached = data.dataset.cache / FILE
     weights = [[file_hash(RunFolder(run).weights) for run in one.runs] for one in judges]
     made_from: Tree = {
         "version": VERSION,
@@ -52,6 +52,7 @@ def find_neighbours(
         "networks": weights,
         "items": fingerprint([one.paths for one in judges]),
     }
+    cached = data.dataset.cache / f"neighbours-{fingerprint(made_from)[:KEY_LENGTH]}.npz"
     known = read_arrays(cached, made_from, {"near": np.dtype(np.int64)})
     if known is not None:
         near = known["near"]
