@@ -7,6 +7,7 @@ import pytest
 
 from drupe.data.decode import UnreadableImageError
 from drupe.data.fixes import Fix, write_fix_list
+from drupe.data.joined import join_datasets
 from drupe.data.naming import Naming
 from drupe.data.overlay import apply_fixes
 from drupe.errors import InputError
@@ -142,6 +143,19 @@ def test_a_table_is_reviewed(tmp_path, table) -> None:
         ReviewPictures.of(file.parent, Naming()).read(away)
     by_itself = open_queue(tmp_path / "plain", file, None, request(0, 99), store)
     assert {item.path for item in by_itself.items} == set(named[1:])
+
+
+def test_several_datasets_are_reviewed_as_one(tmp_path, crops, table) -> None:
+    file, named = table
+    write_crops(tmp_path / "week47", 8)
+    for path in (tmp_path / "week47").rglob("*.png"):
+        path.write_bytes(path.read_bytes() + b"of another week")
+    store = tmp_path / "store"
+    root = join_datasets([file, tmp_path / "week47"], store)
+    queue = open_queue(tmp_path / "review", root, None, request(0, 99), store)
+    assert len(queue.items) == len(named) + 8
+    pictures = ReviewPictures.of(root, Naming())
+    assert all(pictures.read_drawn(item) for item in queue.items)
 
 
 def test_splits_can_be_chosen(tmp_path, crops) -> None:
