@@ -72,7 +72,8 @@ FORBIDDEN: dict[str, set[str]] = {
         f"deployment.{name}": TORCH | {"scipy", "polars", "onnx"}
         for name in (
             *("backends", "bench", "bundle", "capture", "drift", "explain", "graph_file"),
-            *("manifest", "predict", "runtime", "subjects", "timing", "watcher"),
+            *("intake", "manifest", "predict", "runtime", "subjects", "timing", "unknown"),
+            "watcher",
         )
     },
     "labels.review": TORCH,  # whoever looks at pictures needs no network

@@ -53,14 +53,14 @@ def test_damaged_bundles_are_refused(copied, tmp_path) -> None:
     (copied / "fp32.onnx").rename(copied / "other.onnx")
     with pytest.raises(InputError, match=r"fp32\.onnx: can't be read"):
         load(copied)
-    change(copied, schema_version=4)
+    change(copied, schema_version=5)
     with pytest.raises(
-        InputError, match="must be 1 or 2 or 3, got 4: the bundle was made by a newer"
+        InputError, match="must be 1 or 2 or 3 or 4, got 5: the bundle was made by a newer"
     ):
         load(copied)
     for version in ("1", True, 0, 1.0, None):
         change(copied, schema_version=version)
-        with pytest.raises(InputError, match="schema_version: must be 1 or 2 or 3, got"):
+        with pytest.raises(InputError, match="schema_version: must be 1 or 2 or 3 or 4, got"):
             load(copied)
     (copied / "bundle.json").write_text("{")
     with pytest.raises(InputError, match="not valid JSON"):

@@ -11,6 +11,7 @@ import typer
 
 from drupe.cli.console import print_error, print_fitting, print_json, print_line, print_prose
 from drupe.cli.options import STORE, Fresh, Json, RunData, Store, Threads, examples, one_dataset
+from drupe.errors import InputError
 from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ EXAMPLES = examples(
     "drupe export drupe-store/runs/train/lite0/seed-42 fast.bundle --precision auto",
     "drupe export RUN new.bundle --data fresh/crops  certified on the line today",
     "drupe export RUN cherries.bundle --run-data /mnt/moved/crops",
+    "drupe export RUN cherries.bundle --unknown-rate 0.01  more of what is strange is reviewed",
     "drupe bundle verify cherries.bundle",
 )
 
@@ -48,6 +50,13 @@ class BundlePrecision(StrEnum):
     bf16 = "bf16"
     int8 = "int8"
     auto = "auto"
+
+
+class UnknownGoes(StrEnum):
+    """The lane of what the network doesn't know; never accept."""
+
+    review = "review"
+    reject = "reject"
 
 
 class ChannelOrder(StrEnum):
@@ -98,6 +107,23 @@ Explain = Annotated[
 ]
 
 
+UnknownRate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="A",
+        help="Share of good items that may be called unknown to the network, in (0, 0.5]; "
+        "without it 0.005, where calibration is large enough.",
+    ),
+]
+NoUnknown = Annotated[
+    bool,
+    typer.Option("--no-unknown", help="Take everything for known: decide by scores alone."),
+]
+LaneOfUnknown = Annotated[
+    UnknownGoes, typer.Option("--unknown-lane", help="Where what is unknown goes.")
+]
+
+
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run directory.")],
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="New directory to write.")],
@@ -116,6 +142,9 @@ def export(
     precision: Precision = BundlePrecision.fp32,
     channels: Channels = None,
     explain: Explain = False,
+    unknown_rate: UnknownRate = None,
+    no_unknown: NoUnknown = False,
+    unknown_lane: LaneOfUnknown = UnknownGoes.review,
     threads: Threads = None,
     store: Store = STORE,
     as_json: Json = False,
@@ -129,9 +158,13 @@ def export(
     from drupe.cli.evaluation import print_fixes, print_passed
     from drupe.data.listing import list_dataset
     from drupe.deployment.export import export_run
+    from drupe.deployment.familiarity import UnknownRequest
     from drupe.deployment.gate import GateError
     from drupe.runs.record import FixesRecord
 
+    if no_unknown and unknown_rate is not None:
+        raise InputError("--no-unknown, --unknown-rate: only one of them can be given")
+    unknown = UnknownRequest(unknown_rate, unknown_lane.value, not no_unknown)
     fresh = one_dataset(data, store)
     try:
         done = export_run(
@@ -146,6 +179,7 @@ def export(
             state_dict=format is Format.PT,
             channels=channels.value if channels else None,
             explain=explain,
+            unknown=unknown,
             progress=progress_on(),
         )
     except GateError as error:
@@ -218,6 +252,7 @@ def _print_functions(done: Exported) -> None:
         told = types.functions[done.evaluation.functions[0].function.name]
         right = f", right of {told.right:,} of {told.typed:,} distinct test defects"
         print_line(f"\nTypes told apart: {', '.join(types.names)}{right if told.typed else ''}")
+    _print_unknown(done)
     if done.quantised:
         units = done.quantised.units
         kept = sum(not unit.quantised for unit in units)
@@ -230,6 +265,21 @@ def _print_functions(done: Exported) -> None:
             )
             print_line("")
             print_line(f"{words}", style="yellow")
+
+
+def _print_unknown(done: Exported) -> None:
+    """Say which share of good items is called unknown, or why nothing is."""
+    print_line("")
+    if (unknown := done.manifest.unknown) is None:
+        print_prose(f"Nothing is unknown to it: {done.all_known}.")
+        return
+    one = unknown.functions[done.evaluation.functions[0].function.name]
+    print_prose(
+        f"Unknown, whose lane is {unknown.lane}: at most {100 * one.clean_rate:.2g} % of clean "
+        f"items and {100 * one.defect_rate:.2g} % of defects; of the distinct test items "
+        f"{one.test_clean:,} of {one.of_test_clean:,} clean and {one.test_defects:,} of "
+        f"{one.of_test_defects:,} defects."
+    )
 
 
 def _print_calibration(done: Exported) -> None:

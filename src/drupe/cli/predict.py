@@ -69,7 +69,7 @@ ExplainFolder = Annotated[
 CsvFile = Annotated[
     Path | None,
     typer.Option(
-        "--csv", metavar="FILE", help="Write path,decision,score,error[,type]; - is stdout."
+        "--csv", metavar="FILE", help="Write path,decision,score,error[,type][,p]; - is stdout."
     ),
 ]
 
@@ -95,7 +95,8 @@ def predict(
     """Decide images with a bundle. What can't be read is decided "review" (exit code 1).
 
     So is what doesn't look like the images behind the certificate: a few good ones among them are
-    to be expected; more than that end with exit code 1 too.
+    to be expected; more than that end with exit code 1 too. What the network doesn't know is
+    reviewed, or rejected, as the bundle says, and counted.
 
     Warns when the scores no longer look like those of calibration, at any share of defects.
     """
@@ -116,7 +117,8 @@ def predict(
     _require_separate(outputs, bundle, files)
     tally = _Tally()
     with ExitStack() as stack:
-        writers = _writers(stack, csv_file, jsonl_file, bool(classifier.type_names))
+        columns = _columns(classifier)
+        writers = _writers(stack, csv_file, jsonl_file, columns)
         writers += _watching(stack, classifier, log, explain)
         tracker = stack.enter_context(progress_on()("predict", len(files), "images"))
         for decision in decide(classifier, files, workers=workers, monitor=monitor):
@@ -167,8 +169,21 @@ def _require_separate(
         check_replaceable(file)
 
 
+def _columns(classifier: Classifier) -> dict[str, Callable[[Decision], Any]]:
+    """Return what a bundle says beside decision, score and error, by its column in a CSV."""
+    columns: dict[str, Callable[[Decision], Any]] = {}
+    if classifier.type_names:
+        columns["type"] = lambda one: spreadsheet_cell(one.type or "")
+    if classifier.known is not None:
+        columns["p"] = lambda one: one.p_value
+    return columns
+
+
 def _writers(
-    stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None, has_types: bool
+    stack: ExitStack,
+    csv_file: Path | None,
+    jsonl_file: Path | None,
+    columns: Mapping[str, Callable[[Decision], Any]],
 ) -> list[Any]:
     """Return a function per output; files appear under their name when they are complete."""
     writers: list[Any] = []
@@ -180,12 +195,12 @@ def _writers(
                 temporary.open("w", newline="", encoding="utf-8", errors=NOT_TEXT)
             )
         rows = csv.writer(stream, lineterminator="\n" if csv_file == STDOUT else "\r\n")
-        rows.writerow(("path", "decision", "score", "error", *(("type",) if has_types else ())))
+        rows.writerow(("path", "decision", "score", "error", *columns))
 
         def write_row(one: Decision) -> None:
-            texts = (one.error or "", one.type) if has_types else (one.error or "",)
-            cells = (spreadsheet_cell(text or "") for text in texts)
-            rows.writerow((spreadsheet_cell(one.path), one.decision, one.score, *cells))
+            cells = (spreadsheet_cell(one.path), one.decision, one.score)
+            more = (value(one) for value in columns.values())
+            rows.writerow((*cells, spreadsheet_cell(one.error or ""), *more))
 
         writers.append(_named(csv_file, write_row))
     if jsonl_file == STDOUT:
@@ -226,10 +241,12 @@ def _explainer(classifier: Classifier, folder: Path) -> Callable[[Decision], Non
 
 
 def _json_line(decision: Decision) -> str:
-    """Return a decision as JSON; its type only from a bundle that tells types."""
+    """Return a decision as JSON; its type and p-value only from a bundle that tells them."""
     document = asdict(decision)
     if decision.type is None:
         del document["type"]
+    if decision.p_value is None:
+        del document["p_value"], document["is_unknown"]
     return printable_json(json.dumps(document, ensure_ascii=False))
 
 
@@ -245,7 +262,7 @@ def _named(file: Path, write: Callable[[Decision], object]) -> Callable[[Decisio
 
 @dataclass
 class _Tally:
-    """Decisions by lane, and the files that have no score: unreadable, or unlike calibration.
+    """Decisions by lane, and files not decided by a score: unreadable, unlike calibration, unknown.
 
     types: how many of those not accepted look most like each type; empty where none is told.
     """
@@ -254,13 +271,20 @@ class _Tally:
     types: Counter[str] = field(default_factory=Counter)
     unreadable: list[Decision] = field(default_factory=list)
     unlike: list[Decision] = field(default_factory=list)
+    unknown: list[Decision] = field(default_factory=list)
 
     def add(self, decision: Decision) -> None:
         self.counts[decision.decision] += 1
         if decision.type:
             self.types[decision.type] += 1
         if decision.error:
-            (self.unlike if decision.is_unlike else self.unreadable).append(decision)
+            self._reviewed(decision).append(decision)
+
+    def _reviewed(self, decision: Decision) -> list[Decision]:
+        """Return the list that a file belongs to."""
+        if decision.is_unknown:
+            return self.unknown
+        return self.unlike if decision.is_unlike else self.unreadable
 
     def document(self, function: str, drift: Drift | None) -> dict[str, Any]:
         return {
@@ -269,6 +293,7 @@ class _Tally:
             **{lane: self.counts[lane] for lane in LANES},
             "unreadable": _reasons(self.unreadable),
             "unlike_calibration": _reasons(self.unlike),
+            "unknown": _reasons(self.unknown),
             "drift": drift.to_json() if drift else None,
             **({"types": dict(sorted(self.types.items()))} if self.types else {}),
         }
@@ -284,6 +309,7 @@ class _Tally:
                 print_line(f"Not accepted, by the type that they look most like: {told}")
         _list("unreadable", self.unreadable)
         _list("unlike calibration", self.unlike)
+        _list("unknown", self.unknown)
 
 
 def _reasons(decisions: list[Decision]) -> list[dict[str, Any]]:
@@ -291,9 +317,13 @@ def _reasons(decisions: list[Decision]) -> list[dict[str, Any]]:
 
 
 def _list(why: str, decisions: list[Decision]) -> None:
-    lines = [f"review, {why}: {one.path}: {one.error}" for one in decisions]
+    lines = [f"{one.decision}, {why}: {one.path}: {one.error}{_p(one)}" for one in decisions]
     for line in shortened(lines, SHOWN, f"more {why}"):
         print_note(line)
+
+
+def _p(decision: Decision) -> str:
+    return "" if decision.p_value is None else f" (p = {decision.p_value:.2g})"
 
 
 def _warn_of_frames(unlike: int, images: int) -> None:

@@ -45,7 +45,8 @@ class ExportedFunction(Answer):
 class ExportAnswer(Answer):
     """The bundle that was written; of its ``functions`` the one to prefer stands first.
 
-    ``types``: as in ``bundle.json``; None where none are told.
+    ``types`` and ``unknown``: as in ``bundle.json``; None where none are told. ``all_known``: why
+    it doesn't tell what is unknown.
     """
 
     bundle: str
@@ -58,6 +59,8 @@ class ExportAnswer(Answer):
     functions: tuple[ExportedFunction, ...]
     state_dict: dict[str, Any] | None = None
     types: dict[str, Any] | None = None
+    unknown: dict[str, Any] | None = None
+    all_known: str | None = None
 
 
 class BenchedFunction(Answer):

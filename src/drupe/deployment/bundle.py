@@ -32,14 +32,20 @@ from drupe.deployment.manifest import (
     read_manifest,
     write_manifest,
 )
-from drupe.deployment.runtime import open_function, read_reference
+from drupe.deployment.runtime import open_function, read_known, read_reference
+from drupe.deployment.unknown import Distances, UnknownCheck, distance_name
 from drupe.errors import InputError
 from drupe.files import check_replaceable
 from drupe.leftovers import temporary_folder
 
 GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 16
-TYPES_SUFFIX = "_types"
+TYPES_SUFFIX, DISTANCE_SUFFIX = "_types", "_distance"
+
+DISTANCE_TOLERANCE = {"fp32": 0.01, "bf16": 0.5, "int8": 0.2}
+"""The largest difference of a golden distance on another processor, as a share of it or of the
+limit."""
+
 SMALLEST_RENDERED = 32
 
 
@@ -124,7 +130,9 @@ def digests(files: Mapping[str, bytes]) -> dict[str, str]:
 class Verified:
     """One function's answer to the golden samples here; ``reason`` says why it was not run.
 
-    ``max_type_difference``: of the scores of types; None where the bundle tells none.
+    ``max_type_difference``: of the scores of types; ``max_distance_difference``: of distances, as a
+    share of them or of the limit; None where the bundle tells none. ``flips`` count what is called
+    unknown otherwise, too.
     """
 
     function: Function
@@ -132,6 +140,7 @@ class Verified:
     flips: int | None
     reason: str | None = None
     max_type_difference: float | None = None
+    max_distance_difference: float | None = None
 
     @property
     def passed(self) -> bool | None:
@@ -144,7 +153,10 @@ class Verified:
         tolerance = TOLERANCE[self.function.precision]
         off = self.max_type_difference
         same_types = off is None or self.function.precision != "fp32" or off <= tolerance
-        return self.flips == 0 and self.max_score_difference <= tolerance and same_types
+        far = self.max_distance_difference
+        same_distances = far is None or far <= DISTANCE_TOLERANCE[self.function.precision]
+        same = self.flips == 0 and self.max_score_difference <= tolerance
+        return same and same_types and same_distances
 
     def to_json(self) -> dict[str, Any]:
         """Return the function's name and what was found."""
@@ -157,6 +169,11 @@ class Verified:
             "passed": self.passed,
             "reason": self.reason,
             **({} if types_off is None else {"max_type_difference": types_off}),
+            **(
+                {}
+                if self.max_distance_difference is None
+                else {"max_distance_difference": _finite(self.max_distance_difference)}
+            ),
         }
 
 
@@ -191,7 +208,12 @@ def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified
             scores, *others = session.outputs(golden["images"])
             types = golden.get(golden_types(function.name)) if manifest.types else None
             off = None if types is None else float(np.abs(others[0] - types).max())
-            found.append(replace(_compared(function, scores, expected), max_type_difference=off))
+            here = replace(_compared(function, scores, expected), max_type_difference=off)
+            known = read_known(folder, manifest, contents, function)
+            away = golden.get(distance_name(function.name))
+            if known is not None and away is not None:
+                here = _with_distances(here, known, others[-1], away)
+            found.append(here)
     return found
 
 
@@ -207,6 +229,18 @@ def _compared(
     except InputError:
         difference = math.inf
     return Verified(function, difference, int(np.count_nonzero(here != there)))
+
+
+def _with_distances(
+    found: Verified, known: UnknownCheck, distances: Distances, expected: Distances
+) -> Verified:
+    """Add how far ``distances`` lie off from those ``expected``, and what is called otherwise."""
+    scale = np.maximum(expected, np.float32(known.limit))
+    off = float((np.abs(distances - expected) / scale).max())
+    turned = int(np.count_nonzero(known.are_unknown(distances) != known.are_unknown(expected)))
+    flips = None if found.flips is None else found.flips + turned
+    difference = off if math.isfinite(off) else math.inf
+    return replace(found, flips=flips, max_distance_difference=difference)
 
 
 def _read_golden(content: bytes, path: Path, contract: ImageContract) -> dict[str, NDArray[Any]]:
@@ -227,12 +261,13 @@ def _read_golden(content: bytes, path: Path, contract: ImageContract) -> dict[st
         )
     for name, scores in found.items():
         columns = scores.shape[1:] if name.endswith(TYPES_SUFFIX) else ()
+        is_score = not name.endswith(DISTANCE_SUFFIX)
         if name != "images" and (scores.dtype != np.float32 or scores.shape != (count, *columns)):
             raise InputError(
                 f"{path}: {name}: must be float32 [{count}], got {scores.dtype} "
                 f"{list(scores.shape)}"
             )
-        if name != "images":
+        if name != "images" and is_score:
             _require_probabilities(path, name, scores)
     return found
 

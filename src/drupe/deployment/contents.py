@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from drupe.data.image_contract import Channels
 from drupe.deployment.backends import Images
@@ -13,14 +16,49 @@ from drupe.deployment.bench import circumstances
 from drupe.deployment.bundle import GOLDEN_FILE, digests, golden_file
 from drupe.deployment.drift import CALIBRATION_FILE, calibration_file
 from drupe.deployment.evidence import Evidence
+from drupe.deployment.familiarity import ExportedUnknown
 from drupe.deployment.frames import FRAMES_FILE, FrameCheck
 from drupe.deployment.functions import FunctionEvaluation, line_reference
 from drupe.deployment.integrator_files import golden_files, with_metadata
-from drupe.deployment.manifest import SCHEMA_VERSION, GraphInput, Manifest, TypeOutput
+from drupe.deployment.manifest import (
+    KNOWS_ALL,
+    SCHEMA_VERSION,
+    GraphInput,
+    Manifest,
+    TypeOutput,
+    UnknownOutput,
+)
 from drupe.deployment.type_agreement import ExportedTypes
+from drupe.deployment.unknown import distance_arrays, distance_name
 from drupe.files import file_hash
 from drupe.runs.layout import RunFolder
 from drupe.runs.record import RunRecord
+
+
+@dataclass(frozen=True)
+class SaidBeside:
+    """What functions say beside scores: types of defects, and what is unknown; None where not."""
+
+    types: ExportedTypes | None = None
+    unknown: ExportedUnknown | None = None
+
+    @property
+    def types_output(self) -> TypeOutput | None:
+        """The output that tells types."""
+        return self.types.output if self.types else None
+
+    @property
+    def unknown_output(self) -> UnknownOutput | None:
+        """The output that tells what is unknown."""
+        return self.unknown.output if self.unknown else None
+
+    @property
+    def golden(self) -> Mapping[str, NDArray[np.float32]]:
+        """Golden answers beside the scores, as they stand in the golden samples' file."""
+        found = dict(self.types.golden) if self.types else {}
+        if self.unknown:
+            found |= {distance_name(name): one for name, one in self.unknown.golden.items()}
+        return found
 
 
 def frame_check(evidence: Evidence) -> FrameCheck | None:
@@ -34,11 +72,12 @@ def with_facts(
     evaluation: FunctionEvaluation,
     classes: Sequence[str],
     takes: GraphInput,
+    said: SaidBeside = SaidBeside(),
 ) -> tuple[dict[str, bytes], FunctionEvaluation]:
     """Return the graphs with facts for other programs, and certificates that name these files."""
     functions = tuple(one.function for one in evaluation.functions)
     told = {
-        name: with_metadata(content, name, classes, takes, functions)
+        name: with_metadata(content, name, classes, takes, functions, said.unknown_output)
         for name, content in graphs.items()
     }
     hashes = digests(told)
@@ -54,7 +93,7 @@ def measured_files(
     golden: Images,
     evaluation: FunctionEvaluation,
     frames: FrameCheck | None,
-    types: ExportedTypes | None,
+    said: SaidBeside,
     channels: Channels,
 ) -> dict[str, bytes]:
     """Return the graphs, what their functions say of golden samples and calibration, and frames."""
@@ -65,10 +104,11 @@ def measured_files(
     return {
         **graphs,
         **checked,
-        **golden_files(golden, channels, scored),
-        GOLDEN_FILE: golden_file(golden, scores | (dict(types.golden) if types else {})),
+        **golden_files(golden, channels, scored, said.unknown_output, said.golden),
+        GOLDEN_FILE: golden_file(golden, {**scores, **said.golden}),
         CALIBRATION_FILE: calibration_file(
-            {one.function.name: line_reference(one.model) for one in functions}
+            {one.function.name: line_reference(one.model) for one in functions},
+            distance_arrays(said.unknown.calibration) if said.unknown else {},
         ),
     }
 
@@ -79,11 +119,11 @@ def manifest_of(
     evaluation: FunctionEvaluation,
     files: Mapping[str, bytes],
     provenance: dict[str, Any],
-    types: TypeOutput | None = None,
+    said: SaidBeside = SaidBeside(),
 ) -> Manifest:
     """Return the manifest of a bundle of these ``files``."""
     return Manifest(
-        schema_version=SCHEMA_VERSION,
+        schema_version=SCHEMA_VERSION if said.unknown else KNOWS_ALL,
         name=evidence.model.name,
         classes=evidence.data.dataset.classes,
         input=takes,
@@ -93,7 +133,8 @@ def manifest_of(
         frames=FRAMES_FILE if FRAMES_FILE in files else None,
         files=digests(files),
         provenance=provenance,
-        types=types,
+        types=said.types_output,
+        unknown=said.unknown_output,
     )
 
 

@@ -69,9 +69,11 @@ class CalibrationScores:
         return cls(np.sort(scores[~is_defect]), np.sort(scores[is_defect]))
 
 
-def calibration_file(scores: Mapping[str, CalibrationScores]) -> bytes:
-    """Return an ``.npz`` of each function's calibration scores, by its name."""
-    arrays = {}
+def calibration_file(
+    scores: Mapping[str, CalibrationScores], others: Mapping[str, NDArray[np.float32]] | None = None
+) -> bytes:
+    """Return an ``.npz`` of each function's calibration scores, by its name, and of ``others``."""
+    arrays = dict(others or {})
     for name, one in scores.items():
         arrays[_array_name(name, "clean")] = one.clean
         arrays[_array_name(name, "defect")] = one.defect

@@ -16,6 +16,7 @@ from drupe.deployment.backends import available, default_threads, installed, run
 from drupe.deployment.bundle import golden_images, require_new, write_bundle
 from drupe.deployment.card_heatmaps import CardHeatmap, explain_mistakes
 from drupe.deployment.contents import (
+    SaidBeside,
     frame_check,
     manifest_of,
     measured_files,
@@ -24,6 +25,12 @@ from drupe.deployment.contents import (
     with_facts,
 )
 from drupe.deployment.evidence import Evidence, gather_evidence
+from drupe.deployment.familiarity import (
+    UnknownRequest,
+    compare_distances,
+    learn_familiarity,
+    with_unknown,
+)
 from drupe.deployment.functions import FunctionEvaluation, FunctionSpec, evaluate_functions
 from drupe.deployment.gate import GateError, require_no_flips
 from drupe.deployment.graph import ExportedGraph, export_graph
@@ -53,7 +60,8 @@ Precision = Literal["fp32", "bf16", "int8", "auto"]
 class Exported:
     """The bundle that was written, and what was found for each of its functions.
 
-    fixed: what became of the fixes of the run's data and of new crops, by folder.
+    fixed: what became of the fixes of the run's data and of new crops, by folder; all_known: why
+    nothing is unknown to it, None where it tells what is.
     """
 
     bundle: Path
@@ -63,6 +71,7 @@ class Exported:
     sizes: dict[str, int]
     flushed_weights: int
     fixed: Mapping[Path, FixMatch]
+    all_known: str | None = None
 
     @property
     def refusal(self) -> NotCertifiableError | None:
@@ -97,6 +106,8 @@ class Exported:
             ),
             state_dict=self.manifest.provenance.get("state_dict"),
             types=self.manifest.types.model_dump(mode="json") if self.manifest.types else None,
+            unknown=self.manifest.unknown and self.manifest.unknown.model_dump(mode="json"),
+            all_known=self.all_known,
         ).model_dump(mode="json")
 
 
@@ -113,6 +124,7 @@ def export_run(
     state_dict: bool = False,
     channels: Order | None = None,
     explain: bool = False,
+    unknown: UnknownRequest | None = None,
     progress: Progress = silent,
 ) -> Exported:
     """Export a finished run for every backend that is installed, and write the bundle.
@@ -125,14 +137,16 @@ def export_run(
     threshold --data`` takes them; ``run_data`` says where the run's own data lies now, if it was
     moved. With too few defects in calibration the bundle has no certificate, and the threshold 0.5.
     ``state_dict`` adds plain weights under torchvision's names; ``channels``: rgb, bgr or as it is.
-    ``explain`` puts a few test crops that are decided wrongly into the bundle, as heatmaps.
+    ``explain`` puts a few test crops that are decided wrongly into the bundle, as heatmaps;
+    ``unknown`` says what of the items that are unlike all that was learnt from.
 
     Raises:
         InputError: no finished run, other data, a ``bundle`` that exists, crops in ``fresh`` that
             aren't new or can't be read, or bf16 where this machine doesn't compute it.
         MissingExtraError: bf16 without ``drupe[openvino]``.
-        GateError: a function in fp32 turned a decision, int8 was asked for and no layer bears it,
-            or ``fresh`` has too few defects; nothing is written.
+        GateError: a function in fp32 turned a decision, int8 was asked for and no layer bears it, a
+            rate of unknown items that can't be had, or ``fresh`` has too few defects; nothing is
+            written.
     """
     require_new(bundle)
     _require_computable(precision)
@@ -142,11 +156,14 @@ def export_run(
     request = request or read_recorded(run).request
     _require_certifiable(fresh, evidence.model, request)
     network, metadata = load_network(run)
-    head = read_types(run, network)
+    head, unknown = read_types(run, network), unknown or UnknownRequest()
     if state_dict:
         require_torchvision(metadata)
+    known = learn_familiarity(network, evidence, unknown, progress)
     with progress("export", 1, "graphs") as tracker:
-        exported = export_graph(network, metadata.temperature, evidence.contract.channels, head)
+        exported = export_graph(
+            network, metadata.temperature, evidence.contract.channels, head, known.layer
+        )
         tracker.advance()
     quantised = _quantise(precision, exported.content, evidence, request, threads, progress)
     specs = _function_specs(precision, quantised is not None)
@@ -163,22 +180,26 @@ def export_run(
         threads=threads,
         progress=progress,
     )
-    types = compare_types(specs, graphs, network, head, evidence, golden, threads, progress)
+    compared = (evidence, golden, threads, progress)
+    types = compare_types(specs, graphs, network, head, *compared)
+    unlike = compare_distances(specs, graphs, network, known, unknown, *compared)
+    evaluation = with_unknown(evaluation, unlike)
     frames, takes = frame_check(evidence), _graph_input(evidence, metadata)
-    graphs, evaluation = with_facts(graphs, evaluation, record.data.classes, takes)
-    files = measured_files(graphs, golden, evaluation, frames, types, evidence.contract.channels)
+    said = SaidBeside(types, unlike)
+    graphs, evaluation = with_facts(graphs, evaluation, record.data.classes, takes, said)
+    files = measured_files(graphs, golden, evaluation, frames, said, evidence.contract.channels)
     provenance = provenance_of(run, record, metadata.architecture, evidence)
     if state_dict:
         _add_state_dict(files, provenance, network, metadata, evidence, evaluation, progress)
-    sizes, told = sizes_of(graphs), types.output if types else None
+    sizes = sizes_of(graphs)
     decides = Decides.of(metadata, network)
-    seen = (evidence, record, decides, evaluation, provenance, sizes, frames, told)
+    seen = (evidence, record, decides, evaluation, provenance, sizes, frames, said.types_output)
     shown = _add_heatmaps(files, evaluation, graphs, evidence, threads) if explain else ()
-    files[CARD_FILE] = ModelCard.of(*seen, shown).render().encode()
-    manifest = manifest_of(evidence, takes, evaluation, files, provenance, told)
+    files[CARD_FILE] = ModelCard.of(*seen, shown, said.unknown_output).render().encode()
+    manifest = manifest_of(evidence, takes, evaluation, files, provenance, said)
     write_bundle(bundle, manifest, files)
-    flushed = exported.flushed_weights
-    return Exported(bundle, manifest, evaluation, quantised, sizes, flushed, evidence.fixed)
+    made = (sizes, exported.flushed_weights, evidence.fixed, known.reason)
+    return Exported(bundle, manifest, evaluation, quantised, *made)
 
 
 def _graph_input(evidence: Evidence, metadata: Metadata) -> GraphInput:

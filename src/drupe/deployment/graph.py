@@ -19,6 +19,7 @@ from torch import nn
 
 from drupe.data.decode import BYTE
 from drupe.data.image_contract import Channels
+from drupe.models.early_features import DistanceLayer, early_stages, watching
 from drupe.models.ensemble import AnyNetwork, Ensemble
 from drupe.models.geometry import mean_over_views, views_of
 from drupe.models.network import CLEAN, DEFECT, InputScale, Network
@@ -28,8 +29,11 @@ from drupe.sides import Size, height_and_width
 
 INPUT, OUTPUT = "images", "score"
 TYPE_OUTPUT = "type_scores"
+DISTANCE_OUTPUT = "distance"
 TYPE_LAYER = "type_layer"
-"""Part of the names of the weights that tell types: they stay in float."""
+DISTANCE_LAYER = "distance_layer"
+IN_FLOAT = (TYPE_LAYER, DISTANCE_LAYER)
+"""Parts of the names of the weights of further outputs: they stay in float."""
 
 OPSET = 20
 
@@ -47,6 +51,8 @@ class ScoreGraph(nn.Module):
 
     An ensemble's z is the mean of its m members' z_i / T_i: the sum of what each says, divided
     within it by m · T_i · T. With ``types``, each type's probability float32 [N, T] comes second.
+    With ``distance``, of a single network, how far the image lies from those that were learnt from
+    comes last, float32 [N].
     """
 
     def __init__(
@@ -55,41 +61,49 @@ class ScoreGraph(nn.Module):
         temperature: float,
         channels: Channels = "rgb",
         types: TypeHead | None = None,
+        distance: DistanceLayer | None = None,
     ) -> None:
         super().__init__()
         self.turns = channels == "bgr"
         members = network.members if isinstance(network, Ensemble) else ((network, 1.0),)
         shares = [len(members) * own * temperature for _, own in members]
         layers = types.linear if types else (None,) * len(members)
-        self.has_types = types is not None
+        self.has_types, self.has_distance = types is not None, distance is not None
         self.members = nn.ModuleList(
-            _LogitGraph(one, share, layer)
+            _LogitGraph(one, share, layer, distance)
             for (one, _), share, layer in zip(members, shares, layers, strict=True)
         )
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Return the scores, and those of types where there are such."""
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Return the scores, those of types and distances, as far as there are such."""
         if self.turns:  # networks are trained on RGB
             images = images.flip(3)
+        found = [member(images) for member in self.members]
+        logits = [one[0] for one in found]
+        outputs = [torch.sigmoid(sum(logits[1:], start=logits[0]))]
         if self.has_types:
-            logits, of_types = zip(*(member(images) for member in self.members), strict=True)
-            type_scores = (sum(of_types[1:], start=of_types[0]) / len(of_types)).softmax(1)
-            return torch.sigmoid(sum(logits[1:], start=logits[0])), type_scores
-        first, *others = (member(images) for member in self.members)
-        return torch.sigmoid(sum(others, start=first))
+            of_types = [one[1] for one in found]
+            outputs.append((sum(of_types[1:], start=of_types[0]) / len(of_types)).softmax(1))
+        if self.has_distance:
+            outputs.append(found[0][-1])
+        return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
 
 class _LogitGraph(nn.Module):
-    """Raw images [N, H, W, C] to one network's z / T, float32 [N].
+    """Raw images [N, H, W, C] to one network's z / T, float32 [N], and what else is asked of it.
 
     A last linear layer becomes one output instead of two: z and the temperature are linear. The
     first convolution divides by the deviations of the input's scale; the means are subtracted
     before it, because its padding of zeros stands for them. With a ``type_layer``, the logits of
-    types, float32 [N, T], come second.
+    types, float32 [N, T], come second; with ``distance``, distances float32 [N] come last.
     """
 
     def __init__(
-        self, network: Network, temperature: float, type_layer: nn.Linear | None = None
+        self,
+        network: Network,
+        temperature: float,
+        type_layer: nn.Linear | None = None,
+        distance: DistanceLayer | None = None,
     ) -> None:
         super().__init__()
         self.backbone = copy.deepcopy(network.backbone).eval()
@@ -104,16 +118,29 @@ class _LogitGraph(nn.Module):
         self.has_types = type_layer is not None
         if type_layer is not None:
             _replace(self.backbone, last_layer(self.backbone), _BothLayers(head, type_layer))
+        self.has_distance = distance is not None
+        if distance is not None:
+            self.add_module(DISTANCE_LAYER, copy.deepcopy(distance))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         centre = self.geometry.centre(images).permute(0, 3, 1, 2).float()
         views = self.geometry.views
         # Resizing keeps what all pixels have in common, so the means may be subtracted before it.
         # OpenVINO 2026.4 takes a subtraction after the product for a part of it, and fails.
         pixels = views_of(self.resize(self.scale(centre)), views)
-        logits = mean_over_views(self.backbone(pixels), views)
+        with watching(early_stages(self.backbone) if self.has_distance else ()) as seen:
+            logits = mean_over_views(self.backbone(pixels), views)
+        outputs = [self._logit(logits)]
         if self.has_types:
-            return logits[:, 0], logits[:, 1:]
+            outputs.append(logits[:, 1:])
+        if self.has_distance:
+            features = mean_over_views(torch.cat(seen, 1), views)
+            outputs.append(self.get_submodule(DISTANCE_LAYER)(features))
+        return tuple(outputs)
+
+    def _logit(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.has_types:
+            return logits[:, 0]
         if self.is_folded:
             return logits.flatten()
         z: torch.Tensor = logits[:, DEFECT] - logits[:, CLEAN]
@@ -222,14 +249,17 @@ def export_graph(
     temperature: float,
     channels: Channels = "rgb",
     types: TypeHead | None = None,
+    distance: DistanceLayer | None = None,
 ) -> ExportedGraph:
     """Return ``network`` as an ONNX graph with dynamic N, batch norms folded into convolutions.
 
     ``channels``: the order in which the graph takes them; what the network sees is the same.
-    ``types``: the network's type head, for a second output; the first stays as it is. Subnormal
-    weights, which make a CPU many times slower, become zero and are counted.
+    ``types``: the network's type head, for a second output; ``distance``: for the last one, of a
+    single network; the first stays as it is. Subnormal weights, which make a CPU many times slower,
+    become zero and are counted.
     """
-    graph = ScoreGraph(network, temperature, channels, types)
+    graph = ScoreGraph(network, temperature, channels, types, distance)
+    names = [OUTPUT, *([TYPE_OUTPUT] if types else ()), *([DISTANCE_OUTPUT] if distance else ())]
     flushed = flush_subnormals(graph)
     pixel = torch.uint8 if network.scale.white_level == BYTE else torch.uint16
     images = torch.zeros((2, *network.image_shape), dtype=pixel)
@@ -243,7 +273,7 @@ def export_graph(
                 graph,
                 (images,),
                 input_names=[INPUT],
-                output_names=[OUTPUT, TYPE_OUTPUT] if types else [OUTPUT],
+                output_names=names,
                 dynamic_shapes={INPUT: {0: torch.export.Dim("N", min=1)}},
                 opset_version=OPSET,
                 dynamo=True,

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from drupe.data.image_contract import Channels, RawPixel
-from drupe.deployment.manifest import Function, GraphInput, GraphOutput
+from drupe.deployment.manifest import Function, GraphInput, GraphOutput, UnknownOutput
+from drupe.deployment.unknown import distance_name
 
 GOLDEN_TABLE = "golden.csv"
 PREFIX = "drupe."
@@ -36,12 +37,14 @@ def with_metadata(
     classes: Sequence[str],
     takes: GraphInput,
     functions: Sequence[Function],
+    unknown: UnknownOutput | None = None,
 ) -> bytes:
     """Return the ONNX file ``graph`` with what a program needs that has no ``bundle.json``.
 
     Its ``metadata_props``: ``drupe.classes``, ``drupe.input``, ``drupe.output`` (as they stand in
     ``bundle.json``) and ``drupe.functions``: thresholds and certificate of each way to run this
-    ``file``. All are JSON. What the graph computes stays as it was.
+    ``file``; with ``unknown`` also ``drupe.unknown``, and each function's ``limit`` of distance.
+    All are JSON. What the graph computes stays as it was.
     """
     model = onnx.load_model_from_string(graph)
     facts = {
@@ -56,11 +59,14 @@ def with_metadata(
                 "high": one.high,
                 "certificate_id": one.certificate_id,
                 "certified": one.is_certified,
+                **({"limit": unknown.functions[one.name].limit} if unknown else {}),
             }
             for one in functions
             if one.graph == file
         ],
     }
+    if unknown:
+        facts["unknown"] = unknown.model_dump(mode="json", exclude={"functions"})
     kept = [(one.key, one.value) for one in model.metadata_props if not one.key.startswith(PREFIX)]
     del model.metadata_props[:]
     texts = [(PREFIX + key, json.dumps(value, ensure_ascii=False)) for key, value in facts.items()]
@@ -71,12 +77,17 @@ def with_metadata(
 
 
 def golden_files(
-    images: NDArray[RawPixel], channels: Channels, scored: Sequence[tuple[Function, Scores]]
+    images: NDArray[RawPixel],
+    channels: Channels,
+    scored: Sequence[tuple[Function, Scores]],
+    unknown: UnknownOutput | None,
+    beside: Mapping[str, Scores],
 ) -> Mapping[str, bytes]:
     """Return the golden samples [G, H, W, C] as PNGs, and a table of what each function says.
 
     The table has a row per sample and function: file, backend, precision, score (as float32 has
-    it, to the last digit) and lane.
+    it, to the last digit) and lane; with ``unknown`` the distance too, which stands among what is
+    said ``beside`` scores.
     """
     files = {}
     rgb = images[..., ::-1] if channels == "bgr" else images
@@ -87,11 +98,17 @@ def golden_files(
         files[golden_picture(place)] = buffer.getvalue()
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("file", "backend", "precision", "score", "lane"))
+    more = () if unknown is None else ("distance",)
+    rows.writerow(("file", "backend", "precision", "score", "lane", *more))
     for function, scores in scored:
         low, high = np.float32(function.low), np.float32(function.high)
         for place, score in enumerate(scores.astype(np.float32)):
             lane = ("accept", "review", "reject")[int(score >= low) + int(score >= high)]
+            told: tuple[str, ...] = ()
+            if unknown is not None:
+                distance = beside[distance_name(function.name)][place]
+                limit = np.float32(unknown.functions[function.name].limit)
+                lane, told = lane if distance <= limit else unknown.lane, (str(distance),)
             row = (golden_picture(place), function.backend, function.precision, str(score), lane)
-            rows.writerow(row)
+            rows.writerow((*row, *told))
     return {**files, GOLDEN_TABLE: text.getvalue().encode()}

@@ -16,16 +16,20 @@ from drupe.configuration import fingerprint, validate
 from drupe.data.decode import BYTE, DEEPEST
 from drupe.data.image_contract import FILTER, Channels, ImageContract, Sizes
 from drupe.deployment.backends import Backend
+from drupe.deployment.unknown import UnknownLane
 from drupe.derived import DIGEST, is_sealed, sealed
 from drupe.errors import InputError
 from drupe.files import read_json, write_json
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised when an older runtime would misread a bundle."""
 
-READABLE = (1, 2, SCHEMA_VERSION)
+KNOWS_ALL = 3
+"""Of a bundle without a check of what it doesn't know, which an older runtime may read."""
+
+READABLE = (1, 2, KNOWS_ALL, SCHEMA_VERSION)
 """1: without sizes and channels (refuse, RGB), and with no check of frames; 2: square images in 8
-bits and three channels alone."""
+bits and three channels alone; 3: nothing is unknown to it."""
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.15, "int8": 0.05}
 """The largest difference allowed to a golden score on another processor, by precision."""
@@ -134,6 +138,48 @@ class TypeOutput(Section):
     functions: dict[str, TypeAgreement] = Field(default_factory=dict)
 
 
+class UnknownFigures(Section):
+    """What a function calls unknown: beyond ``limit``, compared as float32.
+
+    ``clean`` and ``defects``: distinct calibration items of each class; ``clean_rate`` and
+    ``defect_rate``: the most that an item of either is unknown with, the draw of calibration
+    included; ``test_clean`` and ``test_defects``: how many of ``of_test_clean`` and
+    ``of_test_defects`` distinct test items are unknown. ``images``, ``turned``: compared with
+    PyTorch, and called otherwise; ``max_difference``: of a distance, as a share of it.
+    """
+
+    limit: Annotated[float, Field(ge=0)]
+    clean: int
+    defects: int
+    clean_rate: Score
+    defect_rate: Score
+    test_clean: int
+    of_test_clean: int
+    test_defects: int
+    of_test_defects: int
+    images: int
+    turned: int
+    max_difference: float
+
+
+class UnknownOutput(Section):
+    """The last output of every graph, float32 [N]: how far an image lies from those learnt from.
+
+    ``rate``: α, the most that an item of either class is unknown with; ``lane``: where what is
+    unknown goes, whatever its score; ``fit``: items that distances start from; ``functions``: each
+    function's limit, by its name.
+    """
+
+    name: str = "distance"
+    dtype: Literal["float32"] = "float32"
+    means: str = "distance of an image from those that were learnt from; about 1 for one like them"
+    unknown: str = "not distance <= limit"
+    rate: Annotated[float, Field(gt=0, le=0.5)]
+    lane: UnknownLane
+    fit: int
+    functions: dict[str, UnknownFigures]
+
+
 class Gate(Section):
     """The comparison of a function with PyTorch on the run's crops, and on new ones if given."""
 
@@ -197,7 +243,8 @@ class Manifest(Section):
     a line with; ``frames`` the file of what its pictures look like (see
     :mod:`drupe.deployment.frames`), None where they are too few. ``provenance`` says where the
     weights come from, and on which crops certificates were made. ``types``: the output that tells
-    types of defects, None where there is none.
+    types of defects, None where there is none; ``unknown``: the one that tells what the network
+    doesn't know, or None.
     """
 
     schema_version: int
@@ -212,6 +259,7 @@ class Manifest(Section):
     files: dict[FileName, str]
     provenance: dict[str, Any]
     types: TypeOutput | None = None
+    unknown: UnknownOutput | None = None
 
 
 def file_digest(content: bytes) -> str:
@@ -221,8 +269,8 @@ def file_digest(content: bytes) -> str:
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
     """Write ``bundle.json``."""
-    # Without types it is the document that it was before there were any.
-    without = {"types"} if manifest.types is None else None
+    # Without types, say, it is the document that it was before there were any.
+    without = {name for name in ("types", "unknown") if getattr(manifest, name) is None}
     write_json(bundle / MANIFEST, sealed(manifest.model_dump(mode="json", exclude=without)))
 
 
@@ -281,10 +329,18 @@ def _contradictions(manifest: Manifest, path: Path) -> list[str]:
     needed = {manifest.golden, *(function.graph for function in manifest.functions)}
     needed |= {name for name in (manifest.calibration, manifest.frames) if name}
     unlisted = sorted(needed - set(manifest.files))
-    return [f"{path}: files: must list {name}" for name in unlisted] + [
+    problems = [f"{path}: files: must list {name}" for name in unlisted] + [
         f"{path}: functions: {one.name}: low must be at most high, got {one.low:g} and {one.high:g}"
         for one in manifest.functions
         if one.low > one.high
+    ]
+    if manifest.unknown is None:
+        return problems
+    limits = manifest.unknown.functions if manifest.calibration else {}
+    return problems + [
+        f"{path}: unknown: must hold a limit of {one.name}, and calibration its distances"
+        for one in manifest.functions
+        if one.name not in limits
     ]
 
 

@@ -11,7 +11,7 @@ from drupe.deployment.card_heatmaps import CardHeatmap
 from drupe.deployment.evidence import Evidence
 from drupe.deployment.frames import FrameCheck
 from drupe.deployment.functions import EvaluatedFunction, FunctionEvaluation
-from drupe.deployment.manifest import TypeOutput
+from drupe.deployment.manifest import TypeOutput, UnknownOutput
 from drupe.evaluation.certificate import describe_promise
 from drupe.evaluation.intervals import Proportion, format_confidence, format_target
 from drupe.models.ensemble import AnyNetwork
@@ -79,6 +79,40 @@ class TypesCard:
 
 
 @dataclass(frozen=True)
+class UnknownCard:
+    """What is unknown; of each function its name, limit, rates at most and counts on test items.
+
+    Rates are text, those of test with their counts.
+    """
+
+    rate: str
+    lane: str
+    fit: int
+    clean: int
+    defects: int
+    functions: tuple[tuple[str, float, str, str, str, str, int], ...]
+
+    @classmethod
+    def of(cls, unknown: UnknownOutput) -> UnknownCard:
+        """Put the output into words."""
+        any_one = next(iter(unknown.functions.values()))
+        rows = tuple(
+            (
+                name,
+                one.limit,
+                f"{100 * one.clean_rate:.2g} %",
+                f"{100 * one.defect_rate:.2g} %",
+                Proportion(one.test_clean, one.of_test_clean).with_counts(),
+                Proportion(one.test_defects, one.of_test_defects).with_counts(),
+                one.turned,
+            )
+            for name, one in unknown.functions.items()
+        )
+        rate = f"{100 * unknown.rate:.2g} %"
+        return cls(rate, unknown.lane, unknown.fit, any_one.clean, any_one.defects, rows)
+
+
+@dataclass(frozen=True)
 class Decides:
     """What decides in a bundle: ``networks`` together where there are several, or a ``graph``.
 
@@ -108,7 +142,8 @@ class ModelCard:
     of what images look like, None where there is none.
     ``compared``: name and images of each split that the gate looked at. ``labels``: the state that
     the labels were in, None where that isn't recorded; ``test_doubt``: why the test figures may be
-    too good. ``heatmaps`` lie beside the card.
+    too good. ``heatmaps`` lie beside the card. ``unknown``: what it says it doesn't know, None
+    where it takes everything for known.
     """
 
     name: str
@@ -137,6 +172,7 @@ class ModelCard:
     test_doubt: str | None
     types: TypesCard | None
     heatmaps: tuple[CardHeatmap, ...]
+    unknown: UnknownCard | None
 
     @classmethod
     def of(
@@ -150,6 +186,7 @@ class ModelCard:
         frames: FrameCheck | None,
         types: TypeOutput | None = None,
         heatmaps: tuple[CardHeatmap, ...] = (),
+        unknown: UnknownOutput | None = None,
     ) -> ModelCard:
         """Collect what the card says from the run, its data and its functions."""
         clean, defect = record.data.classes
@@ -181,6 +218,7 @@ class ModelCard:
             test_doubt=evidence.model.test_doubt,
             types=_told_types(types),
             heatmaps=heatmaps,
+            unknown=None if unknown is None else UnknownCard.of(unknown),
         )
 
     def render(self) -> str:

@@ -10,7 +10,7 @@ import glob
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from drupe.data.walk import PassedOver, walk_folder
 from drupe.deployment.backends import Scores, default_threads
 from drupe.deployment.drift import DriftMonitor
 from drupe.deployment.runtime import Classifier
+from drupe.deployment.watcher import Examined
 from drupe.errors import InputError
 
 BATCH = 16
@@ -40,8 +41,10 @@ class Decision:
     """One file: its score and decision; ``error`` says why a file has no score.
 
     ``is_unlike``: it could be read, but doesn't look like the pictures behind the certificate.
-    ``type``: the type of defect that it looks most like, '' where it is accepted or has no score,
-    None from a bundle that tells no types.
+    ``p_value``: of an item of either class lying as far off as this one, None where it has none or
+    from a bundle that knows no distances; ``is_unknown``: too small a one, so the score, which it
+    has, decides nothing. ``type``: the type of defect that it looks most like, '' where it is
+    accepted or has no score, None from a bundle that tells no types.
     """
 
     path: str
@@ -50,6 +53,8 @@ class Decision:
     error: str | None = None
     is_unlike: bool = False
     type: str | None = None
+    p_value: float | None = None
+    is_unknown: bool = False
 
 
 def find_images(
@@ -185,20 +190,29 @@ def _decide(classifier: Classifier, paths: list[str]) -> tuple[list[Decision], S
         return unread, NO_SCORES
     names = [path for path, content in read if not isinstance(content, str)]
     found = classifier.examine_ready(np.stack(images), names)
-    types = [None] * len(images) if found.types is None else found.types.tolist()
-    examined = iter(
-        zip(*(found.scores.tolist(), found.decisions.tolist(), found.faults, types), strict=True)
-    )
+    examined = iter(_found(found))
     decisions = []
     for path, content in read:
         if isinstance(content, str):
             decisions.append(Decision(path, "review", None, content, type=no_type))
             continue
-        score, decision, fault, of_type = next(examined)
-        decisions.append(
-            Decision(path, decision, None if fault else score, fault, fault is not None, of_type)
-        )
+        decisions.append(replace(next(examined), path=path))
     return decisions, found.scores[~np.isnan(found.scores)]
+
+
+def _found(found: Examined) -> Iterator[Decision]:
+    """Yield what is found of each image, without its path."""
+    nothing = [None] * len(found.scores)
+    types = nothing if found.types is None else found.types.tolist()
+    p_values = nothing if found.p_values is None else found.p_values.tolist()
+    scores, decisions = found.scores.tolist(), found.decisions.tolist()
+    columns = (scores, decisions, found.faults, types, p_values)
+    for score, decision, fault, of_type, p_value in zip(*columns, strict=True):
+        if score != score:  # NaN: it has none
+            yield Decision("", decision, None, fault, True, of_type)
+        else:
+            unknown = fault is not None
+            yield Decision("", decision, score, fault, False, of_type, p_value, unknown)
 
 
 def _read(path: str, contract: ImageContract) -> NDArray[RawPixel] | str:

@@ -1,7 +1,8 @@
 """The line PC's three calls: ``load``, ``scores``, ``decide``. NumPy, Pillow and a runtime suffice.
 
 An image that doesn't look like those behind the certificate (:mod:`drupe.deployment.frames`) has no
-score: ``scores`` refuses it, and its decision is ``review``.
+score: ``scores`` refuses it, and its decision is ``review``. One that is unlike anything that was
+learnt from (:mod:`drupe.deployment.unknown`) has a score, which decides nothing.
 
 Letters: N images; H × W pixels and C channels of an image, as ``bundle.json`` states them.
 """
@@ -32,6 +33,7 @@ from drupe.deployment.explain import Explanation, explain
 from drupe.deployment.frames import FrameCheck, read_frames
 from drupe.deployment.intake import Intake
 from drupe.deployment.manifest import Function, Manifest, read_digest, read_files, read_manifest
+from drupe.deployment.unknown import UNKNOWN, UnknownCheck, read_distances
 from drupe.deployment.watcher import Examined, Watcher, Watchers, require_names
 from drupe.errors import InputError
 
@@ -63,9 +65,10 @@ class Classifier:
         frames: FrameCheck | None = None,
         order: Channels | None = None,
         digest: str = "",
+        known: UnknownCheck | None = None,
     ) -> None:
         self.manifest, self.function, self.threads = manifest, function, threads
-        self.calibration, self.frames = calibration, frames
+        self.calibration, self.frames, self.known = calibration, frames, known
         self.digest, self.watchers = digest, Watchers()
         self._session = session
         self._intake = Intake(manifest.input.contract, order)
@@ -108,7 +111,8 @@ class Classifier:
         for place, fault in enumerate(self._faults(batch)):
             if fault is not None:
                 raise InputError(f"image{'' if one else f' {place}'}: has no score: {fault}")
-        return self._score(batch) if one else self._scores(batch)
+        found = self._scores(batch)
+        return float(found[0]) if one else found
 
     def decide(
         self,
@@ -117,8 +121,9 @@ class Classifier:
     ) -> Any:
         """Return ``accept``, ``review`` or ``reject``: a str for one image, an array for many.
 
-        Takes what :meth:`scores` does; an image that is a fault is reviewed, anything else that
-        ``scores`` refuses is refused here too. An error is never a decision: whoever catches it
+        Takes what :meth:`scores` does; an image that is a fault is reviewed, one that is unknown
+        goes where the bundle says (review or reject), anything else that ``scores`` refuses is
+        refused here too. An error is never a decision: whoever catches it
         must reject the item or have it reviewed. ``items``: names of the images, for a log.
         """
         if self.watchers.any:
@@ -128,9 +133,14 @@ class Classifier:
         if not one:
             return self.examine_ready(batch).decisions
         # Plain floats: for one score, NumPy's arrays of strings take longer than all else here.
-        score = self._score(batch)
+        outputs = self._session.outputs(batch)
+        score = float(outputs[0][0])
+        if not LEAST <= score <= MOST:  # NaN compares as "not below low" but means nothing
+            raise no_score(score)
         if self._faults(batch)[0] is not None:  # asked last: a fault takes as long as a decision
             return "review"
+        if self.known is not None and self.known.is_unknown(float(outputs[-1][0])):
+            return self.known.lane
         return LANES[(score >= self._low) + (score >= self._high)]
 
     def examine(
@@ -138,11 +148,12 @@ class Classifier:
         images: Image | Sequence[Image] | NDArray[RawPixel],
         items: str | Sequence[str] | None = None,
     ) -> Examined:
-        """Return scores and decisions of many images (or one), and which of them are faults.
+        """Return scores and decisions of many images (or one), and which are faults or unknown.
 
         A fault is an image that doesn't look like those behind the certificate: swapped channels, a
         black, white or flat frame, noise, other light. It has no score and is reviewed. Good images
-        are called a fault at most as often as ``classifier.frames.false_alarm_rate``.
+        are called a fault at most as often as ``classifier.frames.false_alarm_rate``. An unknown
+        image is unlike anything that was learnt from, by its p-value; its score decides nothing.
 
         Raises:
             InputError: what :meth:`decide` raises.
@@ -152,8 +163,8 @@ class Classifier:
     def types(self, images: Image | Sequence[Image] | NDArray[RawPixel]) -> Any:
         """Return the type of defect: a str for one image, an array of them for many.
 
-        '' where an image is accepted or a fault. A type describes what isn't accepted; it never
-        changes a decision and isn't certified.
+        '' where an image is accepted, a fault or unknown. A type describes what isn't accepted; it
+        never changes a decision and isn't certified.
 
         Raises:
             InputError: what :meth:`decide` raises, or a bundle that tells no types.
@@ -200,23 +211,33 @@ class Classifier:
         scores, *others = self._session.outputs(batch)
         require_scores(scores)
         faults, decisions = self._faults(batch), self.decide_scores(scores)
+        strange, p_values = np.zeros(len(scores), np.bool_), None
+        if self.known is not None:
+            strange = self.known.are_unknown(others[-1])
+            p_values = self.known.calibration.p_values(others[-1])
+            decisions[strange] = self.known.lane
         if any(faults):
             odd = np.array([fault is not None for fault in faults])
-            scores, decisions = scores.copy(), decisions.copy()
+            scores = scores.copy()
             scores[odd], decisions[odd] = np.nan, "review"
-        return Examined(scores, decisions, faults, self._types(scores, decisions, others))
+        types = self._types(scores, decisions, strange, others)
+        told = [
+            fault or (UNKNOWN if one else None) for fault, one in zip(faults, strange, strict=True)
+        ]
+        return Examined(scores, decisions, told, types, p_values)
 
     def _types(
         self,
         scores: NDArray[np.float32],
         decisions: NDArray[np.str_],
+        strange: NDArray[np.bool_],
         others: Sequence[NDArray[np.float32]],
     ) -> NDArray[np.str_] | None:
-        """Return the likeliest type of what isn't accepted and has a score; '' of all else."""
+        """Return the likeliest type of what its score doesn't accept; '' of all else."""
         if not self.type_names:
             return None
         likeliest = np.array(self.type_names)[others[0].argmax(1)]
-        return np.where((decisions == "accept") | np.isnan(scores), "", likeliest)
+        return np.where((decisions == "accept") | strange | np.isnan(scores), "", likeliest)
 
     def _faults(self, batch: NDArray[RawPixel]) -> list[str | None]:
         return self.frames.faults(batch) if self.frames else [None] * len(batch)
@@ -230,12 +251,6 @@ class Classifier:
         require_scores(scores)
         low, high = np.float32(self._low), np.float32(self._high)
         return _LANES[(scores >= low).astype(np.intp) + (scores >= high)]
-
-    def _score(self, batch: NDArray[RawPixel]) -> float:
-        score = float(self._session(batch)[0])
-        if not LEAST <= score <= MOST:  # NaN compares as "not below low" but means nothing
-            raise no_score(score)
-        return score
 
     def _scores(self, batch: NDArray[RawPixel]) -> NDArray[np.float32]:
         scores = self._session(batch)
@@ -305,8 +320,10 @@ def load(
         session(blank)
         if frames:
             frames.faults(blank)
+    known = read_known(bundle, manifest, contents, function)
     digest = read_digest(bundle)
-    loaded = Classifier(manifest, function, session, threads, calibration, frames, order, digest)
+    seen = (calibration, frames, order, digest, known)
+    loaded = Classifier(manifest, function, session, threads, *seen)
     if capture is not None:
         Capture(loaded, capture)
     return loaded
@@ -358,12 +375,43 @@ def open_function(
         require_scores(scores)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    if manifest.types and [one.shape for one in others] != [(2, len(manifest.types.names))]:
-        raise InputError(
-            f"{path}: the graph must give scores of {len(manifest.types.names)} types per image, "
-            f"got outputs of the shapes {[list(one.shape) for one in others]}"
-        )
+    _require_outputs(path, manifest, others)
     return session
+
+
+def _require_outputs(path: Path, manifest: Manifest, others: Sequence[NDArray[np.float32]]) -> None:
+    """Refuse a graph that doesn't give, for two images, what else the manifest promises."""
+    types, unknown = manifest.types, manifest.unknown
+    wanted = [
+        *([(f"scores of {len(types.names)} types", (2, len(types.names)))] if types else ()),
+        *([("a distance", (2,))] if unknown else ()),
+    ]
+    if wanted and [one.shape for one in others] != [shape for _, shape in wanted]:
+        words = " and ".join(what for what, _ in wanted)
+        raise InputError(
+            f"{path}: the graph must give {words} per image, got outputs of the shapes "
+            f"{[list(one.shape) for one in others]}"
+        )
+
+
+def read_known(
+    bundle: Path, manifest: Manifest, contents: Mapping[str, bytes], function: Function
+) -> UnknownCheck | None:
+    """Return the check of what ``function`` doesn't know; None where the bundle has none.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    unknown = manifest.unknown
+    if unknown is None:
+        return None
+    assert manifest.calibration is not None  # read_manifest saw to it
+    try:
+        calibration = read_distances(contents[manifest.calibration], function.name)
+    except ValueError as error:
+        raise InputError(f"{bundle / manifest.calibration}: {error}") from None
+    limit = unknown.functions[function.name].limit
+    return UnknownCheck(float(np.float32(limit)), unknown.lane, calibration)
 
 
 def read_reference(

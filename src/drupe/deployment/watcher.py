@@ -16,15 +16,18 @@ from drupe.errors import InputError
 class Examined(NamedTuple):
     """What is found of N images.
 
-    scores: float32 [N], NaN where there is none; decisions: str [N]; faults: why an image has no
-    score, None where it has one; types: the type of defect that each looks most like, '' where it
-    is accepted or a fault, None from a bundle that tells none.
+    scores: float32 [N], NaN where there is none; decisions: str [N]; faults: why an image isn't
+    decided by its score (it has none, or is unknown), None where it is; types: the type of defect
+    that each looks most like, '' where it is accepted or a fault, None from a bundle that tells
+    none; p_values: float64 [N], of an item of either class lying as far off as this one, None from
+    a bundle that knows no distances.
     """
 
     scores: NDArray[np.float32]
     decisions: NDArray[np.str_]
     faults: list[str | None]
     types: NDArray[np.str_] | None = None
+    p_values: NDArray[np.float64] | None = None
 
 
 class Watcher(Protocol):

@@ -101,7 +101,12 @@ class LaneCounts:
     @classmethod
     def of(cls, scores: ArrayLike, is_defect: ArrayLike, thresholds: Thresholds) -> LaneCounts:
         """Count the items (scores float [n], labels bool [n]) that each lane gets."""
-        decisions, defect = thresholds.decide(scores), np.asarray(is_defect, np.bool_)
+        return cls.of_decisions(thresholds.decide(scores), is_defect)
+
+    @classmethod
+    def of_decisions(cls, decisions: NDArray[np.str_], is_defect: ArrayLike) -> LaneCounts:
+        """Count items that were decided already (lanes str [n], labels bool [n])."""
+        defect = np.asarray(is_defect, np.bool_)
         counted = [
             int(np.count_nonzero(members & (decisions == lane)))
             for members in (~defect, defect)

@@ -27,6 +27,7 @@ from drupe.deployment.certify.reading import (
 )
 from drupe.deployment.certify.wrapping import wrap
 from drupe.deployment.contents import (
+    SaidBeside,
     frame_check,
     manifest_of,
     measured_files,
@@ -204,7 +205,7 @@ class GraphCertification:
         wrapped = {FP32_GRAPH: self.scored.wrapped}
         graphs, evaluation = with_facts(wrapped, evaluation, classes, takes)
         frames, sizes = frame_check(evidence), sizes_of(graphs)
-        files = measured_files(graphs, golden, evaluation, frames, None, contract.channels)
+        files = measured_files(graphs, golden, evaluation, frames, SaidBeside(), contract.channels)
         architecture = self.config.model.architecture
         provenance = provenance_of(judged.run, judged.record, architecture, evidence)
         provenance["model_sha256"] = self.file.sha256
@@ -214,7 +215,8 @@ class GraphCertification:
         files[CARD_FILE] = ModelCard.of(*seen).render().encode()
         manifest = manifest_of(evidence, takes, evaluation, files, provenance)
         write_bundle(bundle, manifest, files)
-        return Exported(bundle, manifest, evaluation, None, sizes, 0, evidence.fixed)
+        made = (sizes, 0, evidence.fixed, "the network came as an ONNX file")
+        return Exported(bundle, manifest, evaluation, None, *made)
 
     def _evaluate(
         self, evidence: Evidence, golden: NDArray[Any], progress: Progress

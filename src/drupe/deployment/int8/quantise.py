@@ -20,7 +20,7 @@ from onnxruntime.quantization import (
 )
 
 from drupe.deployment.backends import Images, require_self_contained
-from drupe.deployment.graph import TYPE_LAYER
+from drupe.deployment.graph import IN_FLOAT
 from drupe.deployment.int8.ranges import RANGES, Histogram, collect_histograms
 from drupe.progress import Progress
 
@@ -105,7 +105,7 @@ class QuantisableGraph:
         return (
             node.op_type in WEIGHTED
             and node.input[1] in self._weights
-            and TYPE_LAYER not in node.input[1]  # decides nothing, so nobody would see it suffer
+            and not any(name in node.input[1] for name in IN_FLOAT)  # the search looks at scores
             and self._is_float(node.input[0])
         )
 
