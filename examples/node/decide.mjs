@@ -15,6 +15,9 @@ const manifest = JSON.parse(readFileSync(join(bundle, "bundle.json"), "utf8"));
 const chosen = manifest.functions.find((one) => one.backend === "onnxruntime" && one.precision === "fp32");
 // Scores are compared as float32, the type that they were certified in.
 const [low, high] = [Math.fround(chosen.low), Math.fround(chosen.high)];
+// Beyond its limit of distance an image is unlike all that was learnt from.
+const unknown = manifest.unknown;
+const limit = unknown && Math.fround(unknown.functions[`${chosen.backend} ${chosen.precision}`].limit);
 const { size, channels, name } = manifest.input;
 const session = await ort.InferenceSession.create(join(bundle, chosen.graph), { intraOpNumThreads: 1 });
 
@@ -32,8 +35,9 @@ function pixelsOf(file) {
   return new ort.Tensor("uint8", bytes, [1, size, size, 3]);
 }
 
-function laneOf(score) {
+function laneOf(score, distance) {
   if (!(score >= -1e-6 && score <= 1 + 1e-6)) return "reject"; // no number: never accept
+  if (unknown && !(distance <= limit)) return unknown.lane;
   return score >= high ? "reject" : score >= low ? "review" : "accept";
 }
 
@@ -44,7 +48,7 @@ for (const row of rows) {
   if (backend !== chosen.backend || precision !== chosen.precision) continue;
   const answer = await session.run({ [name]: pixelsOf(join(bundle, file)) });
   const score = answer[manifest.output.name].data[0];
-  const lane = laneOf(score);
+  const lane = laneOf(score, unknown && answer[unknown.name].data[0]);
   wrong += lane !== expected;
   console.log(file, score, lane);
 }

@@ -12,7 +12,10 @@ import openvino
 import pytest
 from PIL import Image
 
+from drupe.deployment.export import export_run
+from drupe.deployment.familiarity import UnknownRequest
 from drupe.deployment.manifest import read_manifest
+from drupe.evaluation.operating_point import Request
 
 pytestmark = pytest.mark.thorough
 
@@ -39,6 +42,18 @@ def require_same(printed: str, expected: list[tuple[str, float, str]]) -> None:
         assert lane == right_lane
 
 
+@pytest.fixture(scope="module", params=["all known", "unknown"])
+def bundle(request, deployed, tmp_path_factory) -> Path:
+    """A bundle that takes everything for known, and one that calls golden samples unknown."""
+    run, store, plain = deployed
+    if request.param == "all known":
+        return plain
+    folder = tmp_path_factory.mktemp("unknown") / "bundle"
+    asked = Request(min_recall=0.9, confidence=0.9)
+    export_run(run, folder, store, request=asked, unknown=UnknownRequest(0.5), threads=1)
+    return folder
+
+
 def test_cpp_decides_as_python_does(bundle, tmp_path) -> None:
     if shutil.which("g++") is None:
         pytest.skip("no C++ compiler: the C++ sample isn't built")
@@ -63,7 +78,9 @@ def test_cpp_decides_as_python_does(bundle, tmp_path) -> None:
             raw = tmp_path / f"{Path(file).stem}.raw"
             raw.write_bytes(np.asarray(picture).tobytes())
         raws.append(raw)
-    start = [program, bundle / function.graph, repr(function.low), repr(function.high)]
+    unknown = manifest.unknown
+    limit = repr(unknown.functions[function.name].limit) if unknown else "-"
+    start = [program, bundle / function.graph, repr(function.low), repr(function.high), limit]
     side = str(manifest.input.size)
     done = subprocess.run([*start, side, *raws], capture_output=True, text=True, check=True)
     require_same(done.stdout, expected)
