@@ -16,6 +16,7 @@ from drupe.workbench.progress_display import progress_on
 
 if TYPE_CHECKING:
     from drupe.deployment.export import Exported
+    from drupe.deployment.familiarity import UnknownRequest
     from drupe.deployment.functions import EvaluatedFunction, TestFigures
     from drupe.evaluation.operating_point import Request
 
@@ -155,16 +156,10 @@ def export(
     --data; one decision turned in fp32, or too few defects in --data, and nothing is written (exit
     code 1).
     """
-    from drupe.cli.evaluation import print_fixes, print_passed
-    from drupe.data.listing import list_dataset
     from drupe.deployment.export import export_run
-    from drupe.deployment.familiarity import UnknownRequest
     from drupe.deployment.gate import GateError
-    from drupe.runs.record import FixesRecord
 
-    if no_unknown and unknown_rate is not None:
-        raise InputError("--no-unknown, --unknown-rate: only one of them can be given")
-    unknown = UnknownRequest(unknown_rate, unknown_lane.value, not no_unknown)
+    unknown = _unknown(unknown_rate, unknown_lane, no_unknown)
     fresh = one_dataset(data, store)
     try:
         done = export_run(
@@ -187,14 +182,31 @@ def export(
         if as_json:
             print_json({"bundle": None, "refused": str(error)})
         raise typer.Exit(1) from None
-    if fresh:
-        print_passed(list_dataset(fresh, either_defect=True).passed.to_json(), fresh)
-    for folder, fixed in done.fixed.items():
-        print_fixes(FixesRecord(**fixed.to_json()), folder)
+    _print_data(done, fresh)
     if as_json:
         print_json(done.to_json())
     else:
         print_exported(done)
+
+
+def _unknown(rate: float | None, lane: UnknownGoes, is_off: bool) -> UnknownRequest:
+    from drupe.deployment.familiarity import UnknownRequest
+
+    if is_off and rate is not None:
+        raise InputError("--no-unknown, --unknown-rate: only one of them can be given")
+    return UnknownRequest(rate, lane.value, not is_off)
+
+
+def _print_data(done: Exported, fresh: Path | None) -> None:
+    """Say what of new crops wasn't taken, and which fixes were in force."""
+    from drupe.cli.evaluation import print_fixes, print_passed
+    from drupe.data.listing import list_dataset
+    from drupe.runs.record import FixesRecord
+
+    if fresh:
+        print_passed(list_dataset(fresh, either_defect=True).passed.to_json(), fresh)
+    for folder, fixed in done.fixed.items():
+        print_fixes(FixesRecord(**fixed.to_json()), folder)
 
 
 def print_exported(done: Exported) -> None:

@@ -12,7 +12,7 @@ import torch
 from drupe.data.fix_matching import FixMatch
 from drupe.data.image_contract import Order
 from drupe.deployment.answers import ExportAnswer, ExportedFunction
-from drupe.deployment.backends import available, default_threads, installed, runs_here
+from drupe.deployment.backends import Images, available, default_threads, installed, runs_here
 from drupe.deployment.bundle import golden_images, require_new, write_bundle
 from drupe.deployment.card_heatmaps import CardHeatmap, explain_mistakes
 from drupe.deployment.contents import (
@@ -26,6 +26,7 @@ from drupe.deployment.contents import (
 )
 from drupe.deployment.evidence import Evidence, gather_evidence
 from drupe.deployment.familiarity import (
+    Familiarity,
     UnknownRequest,
     compare_distances,
     learn_familiarity,
@@ -45,6 +46,7 @@ from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
 from drupe.host import cpu_name
 from drupe.models.ensemble import AnyNetwork
+from drupe.models.type_head import TypeHead
 from drupe.progress import Progress, silent
 from drupe.runs.record import read_record
 from drupe.training.precision import native_reduced
@@ -160,27 +162,13 @@ def export_run(
     if state_dict:
         require_torchvision(metadata)
     known = learn_familiarity(network, evidence, unknown, progress)
-    with progress("export", 1, "graphs") as tracker:
-        exported = export_graph(
-            network, metadata.temperature, evidence.contract.channels, head, known.layer
-        )
-        tracker.advance()
+    exported = _exported_graph(network, metadata, evidence, head, known, progress)
     quantised = _quantise(precision, exported.content, evidence, request, threads, progress)
     specs = _function_specs(precision, quantised is not None)
     graphs = _named_graphs(specs, exported, quantised)
     golden = golden_images(evidence.contract)
-    evaluation = evaluate_functions(
-        specs,
-        graphs,
-        exported=exported.content,
-        model=evidence.model,
-        splits=evidence.splits,
-        request=request,
-        golden=golden,
-        threads=threads,
-        progress=progress,
-    )
     compared = (evidence, golden, threads, progress)
+    evaluation = _evaluate(specs, graphs, exported, request, *compared)
     types = compare_types(specs, graphs, network, head, *compared)
     unlike = compare_distances(specs, graphs, network, known, unknown, *compared)
     evaluation = with_unknown(evaluation, unlike)
@@ -208,6 +196,45 @@ def _graph_input(evidence: Evidence, metadata: Metadata) -> GraphInput:
         for one in metadata.networks
     )
     return GraphInput.of(evidence.contract, sees)
+
+
+def _exported_graph(
+    network: AnyNetwork,
+    metadata: Metadata,
+    evidence: Evidence,
+    head: TypeHead | None,
+    known: Familiarity,
+    progress: Progress,
+) -> ExportedGraph:
+    with progress("export", 1, "graphs") as tracker:
+        exported = export_graph(
+            network, metadata.temperature, evidence.contract.channels, head, known.layer
+        )
+        tracker.advance()
+    return exported
+
+
+def _evaluate(
+    specs: Sequence[FunctionSpec],
+    graphs: Mapping[str, bytes],
+    exported: ExportedGraph,
+    request: Request,
+    evidence: Evidence,
+    golden: Images,
+    threads: int | None,
+    progress: Progress,
+) -> FunctionEvaluation:
+    return evaluate_functions(
+        specs,
+        graphs,
+        exported=exported.content,
+        model=evidence.model,
+        splits=evidence.splits,
+        request=request,
+        golden=golden,
+        threads=threads,
+        progress=progress,
+    )
 
 
 def _named_graphs(

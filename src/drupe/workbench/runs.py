@@ -10,6 +10,8 @@ from typing import Any
 from drupe.configuration import merge, parse_overrides
 from drupe.deployment.certify.fresh import calibrate_on_new
 from drupe.deployment.export import Exported, Precision, export_run
+from drupe.deployment.familiarity import UnknownRequest
+from drupe.deployment.unknown import UnknownLane
 from drupe.evaluation.model_predictions import ModelPredictions, read_csv, read_run_predictions
 from drupe.evaluation.next_steps import NextStep, next_steps
 from drupe.evaluation.operating_point import (
@@ -308,13 +310,18 @@ def export(
     precision: Precision = "fp32",
     data: str | Path | None = None,
     run_data: str | Path | None = None,
+    unknown_rate: float | None = None,
+    unknown_lane: UnknownLane = "review",
+    unknown: bool = True,
     threads: int | None = None,
     store: str | Path = STORE,
     progress: Drawing = True,
 ) -> Bundle:
     """Export a run as a bundle that decides without PyTorch, proven equal to what was tested.
 
-    ``min_recall`` and ``confidence``: None: as the run was certified for. The rest is as of
+    ``min_recall`` and ``confidence``: None: as the run was certified for. ``unknown_rate``: share
+    of good items that may be called unknown, None: 0.005, where calibration is large enough;
+    ``unknown`` False: everything is taken for known. The rest is as of
     :func:`drupe.deployment.export.export_run`.
 
     Raises:
@@ -333,6 +340,7 @@ def export(
         precision=precision,
         request=replace(read_recorded(folder).request, **given) if given else None,
         threads=threads,
+        unknown=UnknownRequest(unknown_rate, unknown_lane, unknown),
         progress=drawn(progress),
     )
     return Bundle(Path(bundle), exported)
