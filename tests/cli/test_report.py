@@ -125,6 +125,8 @@ def test_heatmaps_are_those_of_the_run_that_is_asked_about(
         asked.append((run.name, place, source))
         return Heatmaps(run.name, "its network", 0.5, False, 0, ())
 
+    # What explains is left to be its source: there is no network in these runs.
+    monkeypatch.setattr("drupe.reporting.report.Explainer.of", lambda source: source)
     monkeypatch.setattr("drupe.reporting.report.find_heatmaps", find)
     assert json.loads(quick(*words, "--json").stdout)["heatmaps"] == 0
     assert asked == []
