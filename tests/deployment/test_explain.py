@@ -21,11 +21,11 @@ SIDE = 64
 def pits_and_places(monkeypatch, count: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
     """Return crops with a pit, and where it is: bool [N, S, S], from the same crops without it."""
     with_pit = render_crops(np.ones(count, bool), side, np.random.default_rng(8))
-    draw = rendering._draw_spot_strengths
+    draw = rendering.draw_spot_strengths
     with monkeypatch.context() as patched:
         # Almost invisible, not left out: the same chances are drawn.
         patched.setattr(
-            rendering, "_draw_spot_strengths", lambda *given: np.minimum(draw(*given), 1e-3)
+            rendering, "draw_spot_strengths", lambda *given: np.minimum(draw(*given), 1e-3)
         )
         without = render_crops(np.ones(count, bool), side, np.random.default_rng(8))
     differs = np.abs(with_pit.astype(int) - without).max(3)
