@@ -243,3 +243,16 @@ def test_many_threads_lose_no_count(tmp_path) -> None:
     (one,) = segments(tmp_path)
     assert one.counts.seen == {"accept": 800, "review": 800, "reject": 0}
     assert len({item.file for item in one.items}) == len(one.items) == one.counts.lines
+
+
+def test_a_process_that_goes_elsewhere_keeps_pictures_where_it_began(tmp_path, monkeypatch) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    kept, classifier = capture("captured", sample=1)
+    monkeypatch.chdir(tmp_path / "there")
+    classifier.decide(images(0.5))
+    kept.close()
+    assert list((tmp_path / "there").iterdir()) == []
+    (one,) = segments(tmp_path / "here" / "captured")
+    assert one.counts.seen["review"] == len(one.items) == 1

@@ -110,7 +110,7 @@ class Capture:
             raise InputError(f"sample: must be a probability above 0, up to 1, got {sample}")
         if limit < 1:
             raise InputError(f"limit: must be at least 1 picture, got {limit}")
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # whoever loads it may go elsewhere
         self._rates: dict[Lane, float] = {"accept": sample, "review": 1.0, "reject": sample}
         self._asked = dict(self._rates)
         self._limit, self._random, self._clock = limit, np.random.default_rng(seed), clock
