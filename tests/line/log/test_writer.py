@@ -265,3 +265,16 @@ def test_where_no_file_can_be_begun_the_one_so_far_is_followed(tmp_path, monkeyp
     said = [(one["item"], one["bundle"][0]) for one in lines_of(tmp_path) if "item" in one]
     assert said == [("a", "d"), ("b", "e")]
     assert verify_log(tmp_path).problems == []
+
+
+def test_a_process_that_goes_elsewhere_logs_where_it_began(tmp_path, monkeypatch) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    classifier = stand_in()
+    log = DecisionLog(classifier, "log")
+    monkeypatch.chdir(tmp_path / "there")
+    classifier.decide(images(0.5))
+    log.close()
+    assert list((tmp_path / "there").iterdir()) == []
+    assert (tmp_path / "here" / "log" / "head.json").exists()

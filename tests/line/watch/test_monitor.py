@@ -152,3 +152,16 @@ def test_prometheus_is_told_of_several_by_name() -> None:
     assert "drupe_recall" not in page
     top.close()
     side.close()
+
+
+def test_a_process_that_goes_elsewhere_keeps_its_state_where_it_began(
+    tmp_path, monkeypatch
+) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monitor, _ = monitored("state.json")
+    monkeypatch.chdir(tmp_path / "there")
+    monitor.close()
+    assert list((tmp_path / "there").iterdir()) == []
+    assert (tmp_path / "here" / "state.json").exists()

@@ -80,7 +80,7 @@ class DecisionLog:
     ) -> None:
         if lines_per_file < 3:  # opened, a decision, closed
             raise InputError(f"lines_per_file: must be at least 3, got {lines_per_file}")
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # whoever opens it may go elsewhere
         self._key, self._limit, self._clock = read_key(key), lines_per_file, clock
         self._process = os.getpid()
         self._left, self._is_broken = lines_per_file, False

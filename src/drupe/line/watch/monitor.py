@@ -54,7 +54,7 @@ class LineMonitor:
         look_seconds: float = LOOK_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._state = None if state is None else Path(state)
+        self._state = None if state is None else Path(state).absolute()
         self._on_alarm, self._clock = on_alarm, clock
         self._source = {"bundle": classifier.digest, "function": classifier.function.name}
         self._mutex = threading.Lock()
