@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
 BASE = {
     "",
     "arrays",
+    "closing",
     "configuration",
     "derived",
     "errors",

@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.closing import Closing
 from drupe.data.image_contract import RawPixel
 from drupe.deployment.capture.segments import (
     COUNTS,
@@ -81,7 +81,7 @@ class Decider(Protocol):
         """Have ``watcher`` told of every decision."""
 
 
-class Capture:
+class Capture(Closing):
     """Keeps pictures of what ``classifier`` decides, in ``folder``, until :meth:`close`.
 
     Every *review* is kept, faults included, and each other item with probability ``sample``. Where
@@ -173,17 +173,6 @@ class Capture:
             self._is_closed = True
             self._items.close()
         os.close(self._lock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _begin(self) -> None:
         """Begin a segment: its counts stand before its first picture does."""

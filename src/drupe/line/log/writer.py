@@ -19,12 +19,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.closing import Closing
 from drupe.data.image_contract import RawPixel
 from drupe.deployment.runtime import Classifier
 from drupe.deployment.watcher import Examined
@@ -57,7 +57,7 @@ class LogError(DrupeError):
     """A decision that can't be logged: it doesn't go out, so that nothing passes unseen."""
 
 
-class DecisionLog:
+class DecisionLog(Closing):
     """The log in ``folder`` of what ``classifier`` decides, from now until :meth:`close`.
 
     ``key`` signs it: bytes, or the path of a file that holds them. ``lines_per_file``: then a new
@@ -183,17 +183,6 @@ class DecisionLog:
             self._end_file()
         self._state_head(self._lines, self._digest)
         os.close(self._lock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _name(self, classifier: Classifier) -> None:
         """Take ``classifier`` for the one that decides, as each line says."""

@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.closing import Closing
 from drupe.data.image_contract import RawPixel
 from drupe.deployment.runtime import Classifier
 from drupe.deployment.watcher import Examined
@@ -33,7 +33,7 @@ LATENCIES_MS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0)
 OnAlarm = Callable[[str, str], None]
 
 
-class LineMonitor:
+class LineMonitor(Closing):
     """Watches what ``classifier`` decides from now on; looks at it every second.
 
     ``state``: a file that is written every minute and at the end, atomically, and taken up again
@@ -156,17 +156,6 @@ class LineMonitor:
         self._timer.stop()
         self.look()
         self.save()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _alarm(self, kind: str, what: str) -> None:
         with self._mutex:
