@@ -131,8 +131,10 @@ def test_logs_and_monitors_are_told_why(wary, strange, tmp_path) -> None:
         classifier.decide(strange)
     lines = (tmp_path / "log" / "decisions-00000001.jsonl").read_text().splitlines()
     told = [json.loads(line) for line in lines]
-    seen = [(one["lane"], one["fault"]) for one in told if one["kind"] == "decision"]
-    assert seen == [("review", UNKNOWN)] * 3
+    decisions = [one for one in told if one["kind"] == "decision"]
+    assert [(one["lane"], one["fault"]) for one in decisions] == [("review", UNKNOWN)] * 3
+    p_values = load(wary, order="rgb").examine(strange).p_values
+    assert [one["p_value"] for one in decisions] == p_values.tolist()
     assert monitor.faults[UNKNOWN] == 3
     assert monitor.lanes["review"] == 3
 
@@ -160,6 +162,16 @@ def test_predict_counts_and_lists_them(wary, strange, tmp_path) -> None:
     said = CliRunner().invoke(app, ["predict", str(wary), str(picture)])
     assert "review, unknown" in said.output
     assert UNKNOWN in said.output
+    assert "warning" not in said.output
+
+
+def test_predict_warns_of_more_than_chance_explains(wary, strange, tmp_path) -> None:
+    for number, image in enumerate(np.concatenate((strange, 255 - strange))):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    said = CliRunner().invoke(app, ["predict", str(wary), str(tmp_path)])
+    assert said.exit_code == 0
+    assert "warning: 6 of 6 images (100.0 %) are unlike anything that was learnt" in said.output
+    assert "where 5 % of good ones may be (p = " in said.output
 
 
 def test_the_bundle_verifies_and_notices_other_distances(copy, monkeypatch) -> None:

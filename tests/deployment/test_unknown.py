@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+from scipy.stats import betabinom, binom
 
 from drupe.deployment.unknown import (
     CalibrationDistances,
@@ -54,6 +55,51 @@ def test_the_false_alarm_rate_is_exact_whatever_the_distribution(items, rate) ->
     assert np.mean(p_alarms) == pytest.approx(promised, abs=3 * error)
     # Half-way to the next larger distance: never more often.
     assert 0 < np.mean(at_most) <= np.mean(p_alarms)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "images", "clean", "defects", "rate"),
+    [
+        *((1, 1, 199, 199, 0.005), (3, 50, 371, 328, 0.005), (26, 1000, 371, 328, 0.005)),
+        *((2000, 100_000, 371, 5000, 0.005), (7, 7, 40, 60, 0.05), (70, 871, 1000, 387, 0.05)),
+    ],
+)
+def test_too_many_are_beta_binomial_of_both_classes(unknown, images, clean, defects, rate) -> None:
+    ranks = {n: int(rate * (n + 1) + 1e-9) for n in (clean, defects)}
+    tails = [
+        betabinom.sf(unknown - 1, images, ranks[n], n + 1 - ranks[n]) for n in (clean, defects)
+    ]
+    found = calibration(clean, defects).chance_of(unknown, images, rate)
+    assert found == pytest.approx(min(1.0, sum(tails)), rel=1e-5)
+
+
+def test_none_unknown_is_no_surprise() -> None:
+    assert calibration(199, 199).chance_of(0, 0, 0.005) == 1.0
+    assert calibration(199, 199).chance_of(0, 10_000, 0.005) == 1.0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+def test_good_lines_are_hardly_ever_too_strange_and_changed_ones_are(share) -> None:
+    """2,000 lines of 5,000 items, each with a calibration set of its own; α = 2 %, at 5 %."""
+    random = np.random.default_rng(0)
+    scales = {"clean": 1.0, "defect": 3.0}  # defects lie further off, and set the limit
+    good = changed = binomial = 0
+    for _ in range(2000):
+        own = CalibrationDistances(
+            np.sort(random.exponential(scales["clean"], 99).astype(np.float32)),
+            np.sort(random.exponential(scales["defect"], 149).astype(np.float32)),
+        )
+        beyond = {kind: np.exp(-own.limit(0.02) / scale) for kind, scale in scales.items()}
+        rate = (1 - share) * beyond["clean"] + share * beyond["defect"]
+        unknown = int(random.binomial(5000, rate))
+        good += own.chance_of(unknown, 5000, 0.02) < 0.05
+        binomial += binom.sf(unknown - 1, 5000, 0.02) < 0.05
+        stranger = int(random.binomial(5000, rate + (1 - rate) * 0.1))
+        changed += own.chance_of(stranger, 5000, 0.02) < 0.05
+    assert good <= 2000 * 0.05
+    assert changed > 1900
+    if share == 1.0:  # α itself isn't this calibration set's rate
+        assert binomial > 2000 * 0.15
 
 
 def test_an_item_must_be_strange_to_both_classes() -> None:

@@ -98,7 +98,8 @@ def predict(
     to be expected; more than that end with exit code 1 too. What the network doesn't know is
     reviewed, or rejected, as the bundle says, and counted.
 
-    Warns when the scores no longer look like those of calibration, at any share of defects.
+    Warns when the scores no longer look like those of calibration, at any share of defects, and
+    when more is unknown than chance explains.
     """
     from drupe.data.walk import PassedOver
     from drupe.deployment.backends import default_threads
@@ -136,11 +137,8 @@ def predict(
             print_note(f"not taken: {line}")
     if drift and drift.drifted:
         _warn(drift, classifier.function.low)
-    unlike, images = len(tally.unlike), tally.counts.total()
-    strange = classifier.frames is not None and not classifier.frames.explains(unlike, images)
-    if strange:
-        _warn_of_frames(unlike, images)
-    if tally.unreadable or strange:
+    _warn_of_unknown(tally, classifier)
+    if _warn_of_frames(tally, classifier) or tally.unreadable:
         raise typer.Exit(1)
 
 
@@ -280,6 +278,10 @@ class _Tally:
         if decision.error:
             self._reviewed(decision).append(decision)
 
+    @property
+    def with_score(self) -> int:
+        return self.counts.total() - len(self.unreadable) - len(self.unlike)
+
     def _reviewed(self, decision: Decision) -> list[Decision]:
         """Return the list that a file belongs to."""
         if decision.is_unknown:
@@ -326,12 +328,39 @@ def _p(decision: Decision) -> str:
     return "" if decision.p_value is None else f" (p = {decision.p_value:.2g})"
 
 
-def _warn_of_frames(unlike: int, images: int) -> None:
-    """Say that the pictures themselves are wrong, and where to look."""
+def _warn_of_frames(tally: _Tally, classifier: Classifier) -> bool:
+    """Say that the pictures themselves are wrong, and where to look; return whether they are."""
+    unlike, images = len(tally.unlike), tally.counts.total()
+    if classifier.frames is None or classifier.frames.explains(unlike, images):
+        return False
     stderr().print(
         f"warning: {unlike:,} of {images:,} images don't look like those that the certificate "
         "rests on, more than chance explains; they are reviewed. Look at camera, light, channel "
         "order and product before any decision is trusted.",
+        markup=False,
+        style="yellow",
+        soft_wrap=True,
+    )
+    return True
+
+
+def _warn_of_unknown(tally: _Tally, classifier: Classifier) -> None:
+    """Say that the line shows what wasn't learnt from, where chance doesn't explain it."""
+    from drupe.deployment.unknown import SURPRISE
+
+    stated = classifier.manifest.unknown
+    if classifier.known is None or stated is None:
+        return
+    unknown, images = len(tally.unknown), tally.with_score
+    chance = classifier.known.calibration.chance_of(unknown, images, stated.rate)
+    if chance >= SURPRISE:
+        return
+    stderr().print(
+        f"warning: {unknown:,} of {images:,} images ({100 * unknown / images:.1f} %) are unlike "
+        f"anything that was learnt from, where {100 * stated.rate:g} % of good ones may be (p = "
+        f"{chance:.2g}, the draw of calibration included): look at those listed above and put "
+        "camera, light or product right, or label some hundred such crops, train with them and "
+        "export again.",
         markup=False,
         style="yellow",
         soft_wrap=True,

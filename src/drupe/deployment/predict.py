@@ -204,9 +204,8 @@ def _found(found: Examined) -> Iterator[Decision]:
     """Yield what is found of each image, without its path."""
     nothing = [None] * len(found.scores)
     types = nothing if found.types is None else found.types.tolist()
-    p_values = nothing if found.p_values is None else found.p_values.tolist()
     scores, decisions = found.scores.tolist(), found.decisions.tolist()
-    columns = (scores, decisions, found.faults, types, p_values)
+    columns = (scores, decisions, found.faults, types, found.told_p_values())
     for score, decision, fault, of_type, p_value in zip(*columns, strict=True):
         if score != score:  # NaN: it has none
             yield Decision("", decision, None, fault, True, of_type)

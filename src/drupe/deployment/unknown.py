@@ -33,6 +33,9 @@ from numpy.typing import NDArray
 from drupe.arrays import read_arrays
 from drupe.errors import InputError
 
+SURPRISE = 0.001
+"""Probability under which unknown items are no longer put down to chance."""
+
 DEFAULT_RATE = 0.005
 """α without another: share of good items that may be called unknown."""
 
@@ -82,6 +85,20 @@ class CalibrationDistances:
         )
         return clean, defect
 
+    def chance_of(self, unknown: int, images: int, rate: float) -> float:
+        """Return at most how often ``images`` like calibration's hold so many unknown ones or more.
+
+        At any share of defects, the draw of calibration included: a class's own share of unknown
+        items is a Beta(k, n + 1 − k), so their number is beta-binomial at most, and a mixture's is
+        at most the larger of both. Were that share taken for α itself, good lines would seem too
+        strange far too often, once enough images are counted.
+        """
+        tails = (
+            _beta_binomial_tail(unknown, images, len(one), _rank(len(one), rate))
+            for one in (self.clean, self.defect)
+        )
+        return min(1.0, math.fsum(tails))
+
     def p_values(self, distances: Distances) -> NDArray[np.float64]:
         """Return the larger of the two classes' p-values, float64 [N]; NaN lies furthest off."""
         far = np.where(np.isnan(distances), np.inf, distances)
@@ -109,6 +126,29 @@ def _rank(items: int, rate: float) -> int:
     if rank < 1:
         raise ValueError(f"rate: takes {fewest(rate)} items of each class, got {items}")
     return rank
+
+
+def _beta_binomial_tail(unknown: int, images: int, items: int, rank: int) -> float:
+    """Return P(at least ``unknown`` of ``images`` lie beyond the ``rank``-th largest of ``items``).
+
+    All orders of the items and images together are alike, so among the largest
+    ``unknown + rank − 1`` the number of items is hypergeometric; fewer than ``rank`` are asked for.
+    """
+    if unknown == 0:
+        return 1.0
+    largest = unknown + rank - 1
+    terms = (
+        _log_choices(items, one)
+        + _log_choices(images, largest - one)
+        - _log_choices(items + images, largest)
+        for one in range(min(rank, items + 1))
+        if largest - one <= images
+    )
+    return math.fsum(map(math.exp, terms))
+
+
+def _log_choices(of: int, taken: int) -> float:
+    return math.lgamma(of + 1) - math.lgamma(taken + 1) - math.lgamma(of - taken + 1)
 
 
 def check_rate(rate: float) -> None:

@@ -29,6 +29,14 @@ class Examined(NamedTuple):
     types: NDArray[np.str_] | None = None
     p_values: NDArray[np.float64] | None = None
 
+    def told_p_values(self) -> list[float | None]:
+        """Return each image's p-value, None where it has no score or the bundle tells none."""
+        if self.p_values is None:
+            return [None] * len(self.scores)
+        has_none = np.isnan(self.scores).tolist()
+        pairs = zip(self.p_values.tolist(), has_none, strict=True)
+        return [None if without else p_value for p_value, without in pairs]
+
 
 class Watcher(Protocol):
     """Whatever is told of each decision before it is returned: a log, a monitor.

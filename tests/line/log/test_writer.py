@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drupe.deployment.watcher import Examined
 from drupe.errors import InputError
 from drupe.line.log.lines import log_files
 from drupe.line.log.verify import verify_log
@@ -48,6 +49,18 @@ def test_a_line_says_who_decided_what_of_which_pixels_and_when(tmp_path) -> None
         "bundle": "d" * 64,
         "previous": hashlib.sha256(first[0]).hexdigest(),
     }
+
+
+def test_a_bundle_that_knows_distances_has_its_p_values_logged(tmp_path) -> None:
+    scores = np.array([0.25, np.nan, 0.75], np.float32)
+    lanes, faults = np.array(["accept", "review", "reject"]), [None, "black", None]
+    with DecisionLog(stand_in(), tmp_path) as log:
+        p_values = np.array([1 / 3, 0.5, 0.005])
+        log.saw(images(0.25, 0, 0.75), Examined(scores, lanes, faults, None, p_values), None, 0.0)
+        log.saw(images(0.25, 0, 0.75), Examined(scores, lanes, faults), None, 0.0)
+    told = lines_of(tmp_path)[1:-1]
+    assert [one.get("p_value", "none") for one in told] == [1 / 3, "none", 0.005, *["none"] * 3]
+    assert verify_log(tmp_path).problems == []
 
 
 def test_batches_faults_and_errors_are_logged_too(tmp_path) -> None:

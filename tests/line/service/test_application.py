@@ -193,16 +193,23 @@ def test_a_decision_is_late_also_where_the_loop_had_no_time_to_look(served, monk
     assert logged(one.settings.log / "now")[-1]["fault"] == "answered late"
 
 
-def test_types_of_defects_are_told_where_the_bundle_tells_them(served, monkeypatch) -> None:
+def test_types_and_p_values_are_told_where_the_bundle_tells_them(served, monkeypatch) -> None:
     def examined(batch, items=None):
         lanes = np.array(["accept", "reject"])
-        return Examined(np.array([0.1, 0.9]), lanes, [None, None], np.array(["", "stem"]))
+        scores, types = np.array([0.1, np.nan]), np.array(["", "stem"])
+        return Examined(scores, lanes, [None, None], types, np.array([0.04, 0.5]))
 
     one = served()
     monkeypatch.setattr(one.desk.classifier, "examine_ready", examined)
     images = np.stack([grey(0.1), grey(0.9)])
     said = one.client.post("/decide", content=images.tobytes(), headers=raw_headers(images)).json()
     assert [image["type"] for image in said["images"]] == ["", "stem"]
+    assert said["images"][0]["p_value"] == 0.04
+    assert "p_value" not in said["images"][1]  # it has no score
+    document = one.client.get("/openapi.json").json()
+    assert set(said["images"][0]) <= set(
+        document["components"]["schemas"]["Decision"]["properties"]
+    )
 
 
 def test_what_was_late_before_it_was_begun_is_never_decided(served) -> None:

@@ -6,9 +6,13 @@ SHA-256 of the bytes of the line before it, the newline left out; the first line
 zeros. So whoever changes, drops or moves a line must rewrite all that follow, and the head.
 
 ``kind``: ``opened`` begins each file, ``closed`` ends one that was ended in order; between them
-stand ``decision`` and ``refused`` (no score). ``head.json`` states the last line that is known to
-lie on the disk: its number and digest. With a key, heads and ``closed`` lines are signed
-(HMAC-SHA256, RFC 2104): without the key nobody can make them fit a rewritten log.
+stand ``decision`` and ``refused`` (no score). A ``decision`` has a ``p_value`` in (0, 1] where the
+bundle tells what is unknown and the image has a score: the larger of both classes' conformal
+p-values (:mod:`drupe.deployment.unknown`). Lines that older versions wrote have none.
+
+``head.json`` states the last line that is known to lie on the disk: its number and digest. With a
+key, heads and ``closed`` lines are signed (HMAC-SHA256, RFC 2104): without the key nobody can make
+them fit a rewritten log.
 """
 
 from __future__ import annotations

@@ -118,15 +118,17 @@ class DecisionLog(Closing):
         ``pixels``: SHA-256 of an image's bytes as the graph takes them, [H, W, C] in C order.
         """
         scores, lanes = found.scores.tolist(), found.decisions.tolist()
-        for place, (score, lane, fault) in enumerate(zip(scores, lanes, found.faults, strict=True)):
+        columns = zip(scores, lanes, found.faults, found.told_p_values(), strict=True)
+        for place, (score, lane, fault, p_value) in enumerate(columns):
             item = "null" if items is None else json.dumps(items[place])
             pixels = hashlib.sha256(np.ascontiguousarray(batch[place]).data).hexdigest()
             said = "null" if score != score else repr(score)  # NaN: it has none
             why = "null" if fault is None else json.dumps(fault)
+            known = "" if p_value is None else f',"p_value":{p_value!r}'
             self._write(
                 "decision",
                 f'"item":{item},"pixels":"{pixels}","score":{said},"lane":"{lane}","fault":{why}'
-                f"{self._tail}",
+                f"{known}{self._tail}",
             )
 
     def refused(self, items: Sequence[str] | None, reason: str, lane: str | None) -> None:

@@ -24,7 +24,9 @@ DECIDED, UNREADABLE, MISTAKE, UNREADY, LATE = 200, 422, 500, 503, 504
 class ImageAnswer:
     """One image: its lane, and why it has no score where it has none.
 
-    ``is_decided``: the bundle has decided it; a frame that it calls a fault is one of these.
+    ``p_value``: of an item of either class lying as far off from what was learnt, in (0, 1], where
+    the bundle tells what is unknown and the image has a score. ``is_decided``: the bundle has
+    decided it; a frame that it calls a fault is one of these.
     """
 
     item: str
@@ -32,12 +34,15 @@ class ImageAnswer:
     score: float | None = None
     fault: str | None = None
     type: str | None = None
+    p_value: float | None = None
     is_decided: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a client is told; a type only from a bundle that tells types."""
-        told = {"item": self.item, "lane": self.lane, "score": self.score, "fault": self.fault}
-        return told if self.type is None else {**told, "type": self.type}
+        """Return what a client is told; type and p-value only where the bundle tells them."""
+        told: dict[str, Any] = {"item": self.item, "lane": self.lane, "score": self.score}
+        told["fault"] = self.fault
+        more = {"type": self.type, "p_value": self.p_value}
+        return told | {name: value for name, value in more.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,13 @@ ONE: dict[str, Any] = {
     "score": {"type": ["number", "null"], "description": "Probability of a defect."},
     "fault": {**NULLABLE, "description": "Why there is no score; such an image is reviewed."},
     "type": {**TEXT, "description": "Of a defect, from a bundle that tells types."},
+    "p_value": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "maximum": 1,
+        "description": "Of an item of either class lying as far off from what was learnt, where "
+        "there is a score, from a bundle that tells what is unknown.",
+    },
 }
 BY: dict[str, Any] = {
     "bundle": {**TEXT, "description": "The digest of the bundle that decided."},

@@ -263,11 +263,14 @@ class Desk:
             found.decisions.tolist(),
             found.faults,
             types,
+            found.told_p_values(),
             strict=True,
         )
         return {
-            place: ImageAnswer(items[place], lane, None if isnan(score) else score, fault, of_type)
-            for place, score, lane, fault, of_type in rows
+            place: ImageAnswer(
+                items[place], lane, None if isnan(score) else score, fault, of_type, p_value
+            )
+            for place, score, lane, fault, of_type, p_value in rows
         }
 
 
