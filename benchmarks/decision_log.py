@@ -6,9 +6,12 @@
 Prints a JSON row. Decisions of one image of 128 × 128 pixels are told to the log one by one, as
 ``decide`` tells it; turns of 500 decisions alternate between the log and plain lines
 (``json.dumps`` of the same fields but the digests, written at once), and the median over the turns
-counts. Then the log is filled up to ``--lines`` and verified, 1,000 lines are altered, dropped or
-swapped with their neighbour, at random places, and it is verified again: each change must show at
-its place.
+counts. Then the log is filled up to ``--lines`` (``write_s``: with images of one row, so that it is
+the log's own time), and verified. At 1,000 random places a line's lane is forged, one of its bytes
+is changed, it is dropped, or swapped with the line before it, and the whole log is verified once
+more. What a line is held against is the line before it alone, and no two changes are nearer than
+four lines: each must show at its own place, no further than two lines away, as it would alone; and
+nothing else must (``problems_elsewhere``).
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ import os
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +39,10 @@ from provenance import circumstances
 from untrained import untrained_bundle
 
 TURN, TURNS, CHANGES = 500, 21, 1000
+APART = 4
+"""Lines from one place that may be changed to the next."""
+
+KINDS = ("lane", "byte", "drop", "swap")
 SIDE = 128
 
 
@@ -41,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--lines", type=int, default=1_000_000)
     options = parser.parse_args()
-    row = circumstances("decision_log.py", "numpy")
+    row = {"benchmark": "decision_log", **circumstances("decision_log.py", "numpy")}
     with tempfile.TemporaryDirectory(prefix="drupe-log-") as scratch:
         folder = Path(scratch)
         classifier = load(
@@ -51,14 +60,17 @@ def main() -> None:
         found = Examined(np.array([0.25], np.float32), np.array(["accept"]), [None])
         with DecisionLog(classifier, folder / "log") as log, (folder / "plain").open("w") as plain:
             row |= measure(log, plain, image, found)
-            small = image[:, :1, :1]
+            small, before, started = image[:, :1], log.lines, time.perf_counter()
             while log.lines < options.lines - 1:
                 log.saw(small, found, [str(log.lines)], 0.0)
+            row["write_s"] = round(time.perf_counter() - started, 1)
+            row["lines_in_write_s"] = log.lines - before
         started = time.perf_counter()
         check = verify_log(folder / "log")
         row["lines"], row["verify_s"] = check.lines, round(time.perf_counter() - started, 1)
         row["problems_before"] = len(check.problems)
-        row["changes"], row["changes_found"] = change(folder / "log")
+        row["files"] = check.files
+        row |= change(folder / "log")
     print(json.dumps(row))
 
 
@@ -94,35 +106,51 @@ def turn(call: Callable[[], None]) -> float:
     return statistics.median(times)
 
 
-def change(folder: Path) -> tuple[int, int]:
-    """Change the log at places far enough apart; return how many, and how many are found."""
+def change(folder: Path) -> dict[str, Any]:
+    """Change the log at ``CHANGES`` places; return how many of each kind, and are found there."""
     random = np.random.default_rng(1)
     files = [path for _, path in log_files(folder)]
     contents = [path.read_bytes().splitlines(keepends=True) for path in files]
     places = [
-        (file, line) for file, lines in enumerate(contents) for line in range(3, len(lines), 4)
+        (file, line)
+        for file, lines in enumerate(contents)
+        for line in range(APART - 1, len(lines) - 2, APART)
     ]
     chosen = [places[one] for one in random.choice(len(places), CHANGES, replace=False)]
-    for file, line in chosen:
-        lines = contents[file]
-        kind = random.integers(3)
-        if kind == 0:
-            lines[line] = lines[line].replace(b'"accept"', b'"review"')
-        elif kind == 1:
-            lines[line] = b""  # dropped
-        else:
-            lines[line], lines[line - 1] = lines[line - 1], lines[line]
+    kinds = [KINDS[one] for one in random.integers(len(KINDS), size=CHANGES)]
+    for (file, line), kind in zip(chosen, kinds, strict=True):
+        altered(contents[file], line, kind, random)
     now_at = []
     for path, lines in zip(files, contents, strict=True):
         path.write_bytes(b"".join(lines))
         now_at.append(np.cumsum([line != b"" for line in lines]).tolist())
     problems = {(one.file, one.line) for one in verify_log(folder).problems}
-    found = 0
-    for file, line in chosen:
-        near = {(files[file].name, now_at[file][line] + step) for step in (-1, 0, 1, 2)}
-        last = line >= len(contents[file]) - 1
-        found += bool(near & problems) or (last and bool(problems))
-    return CHANGES, found
+    near = [
+        {(files[file].name, now_at[file][line] + step) for step in (-1, 0, 1, 2)}
+        for file, line in chosen
+    ]
+    found = Counter(kind for one, kind in zip(near, kinds, strict=True) if one & problems)
+    return {
+        "changes": dict(sorted(Counter(kinds).items())),
+        "changes_found": dict(sorted(found.items())),
+        "problems_elsewhere": len(problems - set().union(*near)),
+    }
+
+
+def altered(lines: list[bytes], place: int, kind: str, random: np.random.Generator) -> None:
+    """Change the line at ``place`` of a file's ``lines``."""
+    line = lines[place]
+    if kind == "lane":
+        lines[place] = line.replace(b'"accept"', b'"review"')
+    elif kind == "byte":
+        spot = random.integers(len(line) - 1)  # not the newline
+        other = (line[spot] + random.integers(1, 256)) % 256
+        # A newline makes two lines of one: what follows would be looked for at the wrong place.
+        lines[place] = line[:spot] + bytes([other if other != ord("\n") else 0]) + line[spot + 1 :]
+    elif kind == "drop":
+        lines[place] = b""
+    else:
+        lines[place], lines[place - 1] = lines[place - 1], line
 
 
 if __name__ == "__main__":
