@@ -89,3 +89,9 @@ def test_the_line_loads_with_the_sink_that_moves_the_flap_last() -> None:
     config = load_line(EXAMPLES / "line.yaml")
     assert config.sinks[-1].modbus is not None
     assert config.challenge is not None
+
+
+def test_the_line_that_frames_are_pushed_to_listens_on_this_machine_alone() -> None:
+    http = load_line(EXAMPLES / "line_http.yaml").source.http
+    assert http is not None
+    assert (http.host, http.token_file) == ("127.0.0.1", None)

@@ -14,6 +14,9 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 """Where Linux keeps control groups, by which containers and services are given a share of it."""
 
+OWN_ADDRESSES = ("127.0.0.1", "::1", "localhost")
+"""Where only this machine can ask what listens there."""
+
 THREADS_OF_LIBRARIES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",

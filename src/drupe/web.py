@@ -33,8 +33,10 @@ class BodyTooLongError(Exception):
     """A request's body has more bytes than are taken."""
 
 
-def listening_socket(port: int, host: str = LOOPBACK) -> socket.socket:
+def listening_socket(port: int, host: str = LOOPBACK, named: str = "--port") -> socket.socket:
     """Return a socket that listens on ``host``, by default this machine alone; port 0: any free.
+
+    ``named``: what a message calls the port.
 
     Raises:
         InputError: the port is taken, or not to be had.
@@ -51,7 +53,7 @@ def listening_socket(port: int, host: str = LOOPBACK) -> socket.socket:
         found.close()
         where = str(port) if host == LOOPBACK else f"{host}:{port}"
         raise InputError(
-            f"--port: must be free, got {where}: {(error.strerror or str(error)).lower()}"
+            f"{named}: must be free, got {where}: {(error.strerror or str(error)).lower()}"
         ) from None
     return found
 

@@ -69,6 +69,10 @@ NOT_RUN = {
         'curl -H "Authorization: Bearer $ADMIN" -d \'{"bundle": "cherries-2.bundle"}\' '
         "http://127.0.0.1:8180/admin/cherries/propose",
     ): "asks the service: tests/line/service does",
+    (
+        "docs/run_line.md",
+        "curl --data-binary @crop.png -H 'Drupe-Item: piece-7' http://127.0.0.1:8181/decide",
+    ): "asks a line that runs: tests/line/station/test_http.py does",
     ("docs/python.md", "import wandb"): "takes an account elsewhere",
     ("docs/studies.md", "pip install 'drupe[ray]'"): "installs from a network; needs a Ray cluster",
 }

@@ -13,6 +13,7 @@ from drupe.cli.console import print_json, print_line, print_note
 from drupe.cli.options import Json, examples
 from drupe.cli.predict import Uncertified
 from drupe.errors import InputError, MissingExtraError
+from drupe.host import OWN_ADDRESSES
 
 if TYPE_CHECKING:
     from drupe.line.service.process import ServiceSettings
@@ -27,7 +28,6 @@ EXAMPLES = examples(
 TOKEN, ADMIN_TOKEN = "DRUPE_SERVE_TOKEN", "DRUPE_SERVE_ADMIN_TOKEN"
 """Environment variables."""
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MEGABYTE = 1 << 20
 
 Bundles = Annotated[
@@ -121,15 +121,15 @@ def serve(
     try:
         from drupe.line.service import process
         from drupe.line.service.application import Limits
-        from drupe.line.service.guard import Tokens
+        from drupe.line.service.guard import Tokens, read_token
     except ModuleNotFoundError as error:
         raise MissingExtraError("drupe serve", "serve", str(error.name)) from error
 
     tokens = Tokens(
-        process.read_token("--token-file", token_file, os.environ.get(TOKEN)),
-        process.read_token("--admin-token-file", admin_token_file, os.environ.get(ADMIN_TOKEN)),
+        read_token("--token-file", token_file, os.environ.get(TOKEN)),
+        read_token("--admin-token-file", admin_token_file, os.environ.get(ADMIN_TOKEN)),
     )
-    if host not in LOOPBACK and tokens.decide is None:
+    if host not in OWN_ADDRESSES and tokens.decide is None:
         raise InputError(
             f"--host: must be 127.0.0.1 without --token-file: anybody could ask, got {host}"
         )

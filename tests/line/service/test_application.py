@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 from drupe.deployment.watcher import Examined
 from drupe.line.log.lines import log_files
 from drupe.line.log.writer import LogError
-from drupe.line.service import application
 from drupe.line.service import desk as desk_module
+from drupe.line.service import requests
 from drupe.line.service.application import Limits, service_application
 from drupe.line.service.guard import Tokens
 from drupe.web import own_hosts
@@ -298,7 +298,7 @@ def test_a_body_that_does_not_arrive_is_review(served, monkeypatch, never, words
         raise never
 
     one = served()
-    monkeypatch.setattr(application, "read_body", read)
+    monkeypatch.setattr(requests, "read_body", read)
     response = one.decide(png(grey(0.1)), Deadline_Ms="50", Item="x")
     assert is_review(response, 408, words)
     assert [line["lane"] for line in logged(one.settings.log / "now")] == ["review"]

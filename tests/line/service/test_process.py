@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from drupe.errors import InputError
-from drupe.line.service.process import named_bundles, read_token
+from drupe.line.service.guard import read_token
+from drupe.line.service.process import named_bundles
 
 
 def test_bundles_are_called_by_their_folder_or_as_said() -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from drupe.errors import InputError
+from drupe.line.station.answers import LineAnswer
 from drupe.line.station.configuration import FolderSettings
 from drupe.line.station.sources.folder import AGAIN, WAITED, FolderSource
 from drupe.line.station.sources.source import LineItem, SourceError
 from line_parts import Hands
 
 QUICK = {"settle_ms": 0, "look_ms": 1}
+ACCEPT = LineAnswer(1, "a.png", "accept", "now")
 
 
 def source(folder: Path, known=None, forget=None, hands=None, **settings) -> FolderSource:
@@ -105,12 +107,12 @@ def test_decided_files_are_moved_and_none_is_replaced(tmp_path, caplog) -> None:
     there = source(tmp_path / "in", move_to=tmp_path / "done")
     for stamp in (1, 2):
         put(tmp_path / "in", "a.png")
-        there.done(LineItem("a.png", stamp=stamp), "accept")
+        there.done(LineItem("a.png", stamp=stamp), ACCEPT)
     moved = sorted(path.name for path in (tmp_path / "done/accept").iterdir())
     assert moved == ["a-2.png", "a.png"]
-    there.done(LineItem("gone.png"), "accept")
+    there.done(LineItem("gone.png"), ACCEPT)
     assert "gone.png: can't be moved" in caplog.text
-    source(tmp_path / "in").done(LineItem("a.png"), "accept")
+    source(tmp_path / "in").done(LineItem("a.png"), ACCEPT)
 
 
 def test_a_folder_that_is_gone_is_a_dead_source(tmp_path) -> None:

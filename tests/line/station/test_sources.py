@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from drupe.errors import InputError
+from drupe.line.station.answers import LineAnswer
 from drupe.line.station.configuration import GeneratorSettings, VideoSettings
 from drupe.line.station.sources.generator import GeneratorSource
 from drupe.line.station.sources.source import LineItem, SourceError
@@ -42,7 +43,8 @@ def test_each_frame_is_an_item_in_bgr(video) -> None:
     assert abs(int(found[5].image[40, 10, 0]) - 200) < 12
     source = VideoSource(VideoSettings(path=str(video)), "now")
     assert (source.order, source.waits, source.keeps) == ("bgr", True, False)
-    source.done(found[0], "accept")
+    source.done(found[0], LineAnswer(1, found[0].name, "accept", "now"))
+    source.close()
 
 
 def test_every_third_frame_and_a_part_of_it(video) -> None:

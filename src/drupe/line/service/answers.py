@@ -71,6 +71,6 @@ class Verdict:
         return {**self.answers[0].to_json(), **self.by}
 
 
-def refusal(reason: str, item: str | None = None) -> dict[str, Any]:
+def refusal(reason: str, item: str | None, lane: str) -> dict[str, Any]:
     """Return the document of a request that nothing decided."""
-    return {"item": item, "lane": FAULT_LANE, "score": None, "fault": reason}
+    return {"item": item, "lane": lane, "score": None, "fault": reason}

@@ -14,28 +14,25 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from drupe.errors import DrupeError
-from drupe.line.service.answers import FAULT_LANE, LATE, MISTAKE, Verdict
+from drupe.line.service.answers import FAULT_LANE, LATE, Verdict
 from drupe.line.service.bodies import RefusedBodyError, named_item, read_frames_of
 from drupe.line.service.description import api_document, api_page
 from drupe.line.service.desk import Desk, UndecidedError
-from drupe.line.service.guard import LANE_HEADER, Guard, Tokens, answer
+from drupe.line.service.guard import Tokens, answer, answered
 from drupe.line.service.metrics import Metrics
+from drupe.line.service.requests import body_by, seconds_of
+from drupe.line.service.server import guarded_application
 from drupe.line.service.succession import FEWEST_FRAMES, Succession
 from drupe.notices import notice
 from drupe.web import BodyTooLongError, read_body
 
-DEADLINE = "drupe-deadline-ms"
 LARGEST_ORDER = 4096
 """Bytes of what whoever changes bundles sends, at most."""
-
-BODY_LATE, BODY_TOO_LONG = 408, 413
 
 
 @dataclass(frozen=True)
@@ -100,11 +97,7 @@ def service_application(
         Route("/decide", deciding.decide, methods=["POST"]),
         Route("/{name}/decide", deciding.decide, methods=["POST"]),
     ]
-    guard = Middleware(Guard, tokens=tokens, hosts=hosts)
-    handlers: dict[Any, Any] = {HTTPException: _http_error, Exception: _mistake}
-    application = Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
-    application.router.redirect_slashes = False  # a redirect is no answer
-    return application
+    return guarded_application(routes, tokens, hosts, "see /openapi.json")
 
 
 class _Deciding:
@@ -127,11 +120,11 @@ class _Deciding:
         item = uuid.uuid4().hex
         try:
             item = named_item(request.headers, item)
-            until = begun + self._seconds(request)
+            until = begun + seconds_of(request.headers, self._limits.seconds)
             with desk.place():
                 found = await self._decided(request, desk, item, until)
             lane, code = found.lane, found.code
-            response: Response = JSONResponse(found.to_json(), code, {LANE_HEADER: lane})
+            response = answered(code, found.to_json(), lane)
         except (RefusedBodyError, UndecidedError) as error:
             code = error.status if isinstance(error, RefusedBodyError) else error.code
             lane, response = FAULT_LANE, answer(code, error.reason, item)
@@ -149,31 +142,13 @@ class _Deciding:
             RefusedBodyError, UndecidedError: nothing is decided, and why.
         """
         limits = self._limits
-        try:
-            async with asyncio.timeout_at(until):
-                content = await read_body(request, limits.most_bytes)
-        except TimeoutError:
-            raise UndecidedError(BODY_LATE, "the body didn't arrive in time") from None
-        except BodyTooLongError:
-            reason = f"the body may have {limits.most_bytes:,} bytes at most"
-            raise RefusedBodyError(reason, BODY_TOO_LONG) from None
-        except ClientDisconnect:
-            raise UndecidedError(BODY_LATE, "the client went away") from None
+        content = await body_by(request, limits.most_bytes, until)
         contract = desk.classifier.manifest.input.contract
         body = read_frames_of(request.headers, content, contract, item, limits.most_images)
         try:
             return await desk.decide(body, until)
         except TimeoutError:
             raise UndecidedError(LATE, "the decision didn't come in time", is_new=False) from None
-
-    def _seconds(self, request: Request) -> float:
-        """Return how long this request may take: what it says, but no longer than the service's."""
-        text = request.headers.get(DEADLINE)
-        if text is None:
-            return self._limits.seconds
-        if not (text.isdecimal() and text.isascii() and 1 <= len(text) <= 9 and int(text) > 0):
-            raise RefusedBodyError("Drupe-Deadline-Ms: must be a whole number of milliseconds")
-        return min(self._limits.seconds, int(text) / 1000)
 
 
 class _Changing:
@@ -224,15 +199,6 @@ class _Changing:
 
 def _said(is_well: bool, otherwise: str) -> Response:
     return JSONResponse({"status": "ok"}) if is_well else answer(503, otherwise)
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return answer(error.status_code, f"{error.detail}: see /openapi.json")
-
-
-async def _mistake(_: Request, error: Exception) -> Response:
-    return answer(MISTAKE, "a mistake in the service")
 
 
 def _asset(name: str) -> str:

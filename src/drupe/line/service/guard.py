@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from drupe.errors import InputError
 from drupe.line.service.answers import FAULT_LANE, refusal
 from drupe.web import HEADERS, OWN_SITES, is_secret
 
@@ -17,6 +20,7 @@ OPEN = ("/", "/api.css", "/openapi.json", "/healthz", "/readyz")
 
 ADMIN = "/admin/"
 LANE_HEADER = "Drupe-Lane"
+FEWEST_TOKEN_CHARACTERS = 16
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,30 @@ class Tokens:
 
     decide: str | None = None
     admin: str | None = None
+
+
+def read_token(option: str, file: Path | None, otherwise: str | None = None) -> str | None:
+    """Return the token in ``file``, else the one of the environment, else None.
+
+    Raises:
+        InputError: a file that can't be read, or a token that could be guessed.
+    """
+    source, token = option, otherwise
+    if file is not None:
+        source = f"{option} {file}"
+        try:
+            token = file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "must be ASCII"
+            raise InputError(f"{source}: can't be read ({reason})") from None
+    if token is None:
+        return None
+    if len(token) < FEWEST_TOKEN_CHARACTERS or not token.isascii() or " " in token:
+        raise InputError(
+            f"{source}: a token must have at least {FEWEST_TOKEN_CHARACTERS} characters of ASCII "
+            f"without blanks, got {len(token)}: openssl rand -hex 32 makes one"
+        )
+    return token
 
 
 class Guard:
@@ -69,14 +97,19 @@ class Guard:
         return 401, "a token is needed: Authorization: Bearer TOKEN"
 
 
-def answer(code: int, reason: str, item: str | None = None) -> JSONResponse:
+def answer(code: int, reason: str, item: str | None = None, lane: str = FAULT_LANE) -> JSONResponse:
     """Return the answer to what nothing decided."""
-    headers = {LANE_HEADER: FAULT_LANE}
+    return answered(code, refusal(reason, item, lane), lane)
+
+
+def answered(code: int, document: dict[str, Any], lane: str) -> JSONResponse:
+    """Return an answer with the headers that its code and ``lane`` ask for."""
+    headers = {LANE_HEADER: lane}
     if code == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if code == 503:
         headers["Retry-After"] = "1"
-    return JSONResponse(refusal(reason, item), code, headers)
+    return JSONResponse(document, code, headers)
 
 
 def _with_headers(send: Send) -> Callable[[Message], Awaitable[None]]:

@@ -11,13 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import uvicorn
-
 from drupe.deployment.backends import default_threads
 from drupe.errors import InputError
 from drupe.line.service.application import Limits, service_application
 from drupe.line.service.desk import Desk
 from drupe.line.service.guard import Tokens
+from drupe.line.service.server import web_server
 from drupe.line.service.state import StateFile
 from drupe.line.service.succession import Succession, open_bundle
 from drupe.notices import notice
@@ -25,11 +24,6 @@ from drupe.web import own_hosts
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 ADMIN = "admin"
-FEWEST_TOKEN_CHARACTERS = 16
-KEEP_ALIVE_SECONDS = 60
-MOST_CONNECTIONS = 1000
-GRACE_SECONDS = 5
-"""At the end, beside what a request may take: then what is left isn't waited for."""
 
 
 @dataclass(frozen=True)
@@ -89,30 +83,6 @@ def named_bundles(words: list[str]) -> dict[str, Path]:
     return found
 
 
-def read_token(option: str, file: Path | None, otherwise: str | None = None) -> str | None:
-    """Return the token in ``file``, else the one of the environment, else None.
-
-    Raises:
-        InputError: a file that can't be read, or a token that could be guessed.
-    """
-    source, token = option, otherwise
-    if file is not None:
-        source = f"{option} {file}"
-        try:
-            token = file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "must be ASCII"
-            raise InputError(f"{source}: can't be read ({reason})") from None
-    if token is None:
-        return None
-    if len(token) < FEWEST_TOKEN_CHARACTERS or not token.isascii() or " " in token:
-        raise InputError(
-            f"{source}: a token must have at least {FEWEST_TOKEN_CHARACTERS} characters of ASCII "
-            f"without blanks, got {len(token)}: openssl rand -hex 32 makes one"
-        )
-    return token
-
-
 @contextmanager
 def opened(settings: ServiceSettings) -> Iterator[Service]:
     """Open every bundle with its log and monitor; closed when it is left.
@@ -166,16 +136,4 @@ def serve(service: Service, settings: ServiceSettings, listener: socket.socket) 
     application = service_application(
         service.desks, service.successions, settings.limits, settings.tokens, hosts
     )
-    config = uvicorn.Config(
-        application,
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        ws="none",
-        lifespan="off",
-        limit_concurrency=MOST_CONNECTIONS,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=round(settings.limits.seconds) + GRACE_SECONDS,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    web_server(application, settings.limits.seconds).run(sockets=[listener])

@@ -12,6 +12,7 @@ from drupe.configuration import read_yaml, validate
 from drupe.data.image_contract import Channels
 from drupe.deployment.capture.writer import SAMPLE
 from drupe.deployment.manifest import Section
+from drupe.host import OWN_ADDRESSES
 
 Milliseconds = Annotated[float, Field(gt=0, le=3_600_000)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -70,12 +71,33 @@ class GeneratorSettings(Section):
         return name
 
 
+class HttpSettings(Section):
+    """Frames that are pushed: POST /decide, answered with where the item goes."""
+
+    host: str = Field("127.0.0.1", description="where to listen; elsewhere with a token_file")
+    port: Port = Field(8181, description="to listen at")
+    token_file: Path | None = Field(
+        None, description="file that holds what clients must know: Authorization: Bearer TOKEN"
+    )
+    max_body_mb: int = Field(16, ge=1, le=1024, description="of one request, in MiB")
+    silent_after_s: float | None = Field(None, gt=0, description="without a frame: not valid")
+
+    @model_validator(mode="after")
+    def _nobody_else(self) -> Self:
+        if self.token_file is None and self.host not in OWN_ADDRESSES:
+            raise ValueError(
+                f"host: must be 127.0.0.1 without a token_file: anybody could ask, got {self.host}"
+            )
+        return self
+
+
 class SourceSettings(Section):
-    """Where items come from: one of folder, video and generator."""
+    """Where items come from: one of folder, video, generator and http."""
 
     folder: FolderSettings | None = None
     video: VideoSettings | None = None
     generator: GeneratorSettings | None = None
+    http: HttpSettings | None = None
     piece: str | None = Field(
         None, description=r"regular expression with one group: the PLC's number in an item's name"
     )
@@ -93,7 +115,7 @@ class SourceSettings(Section):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        _require_one(self, ("folder", "video", "generator"))
+        _require_one(self, ("folder", "video", "generator", "http"))
         return self
 
 

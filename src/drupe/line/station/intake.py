@@ -107,6 +107,7 @@ class ItemIntake:
 
     def _put(self, found: LineItem) -> None:
         arrival = Arrival(found, self._clock.now())
+        self.overruns += found.is_overrun
         with self._changed:
             self._is_held_up = True
             self._changed.wait_for(lambda: self._has_room() or self._stop.is_set())

@@ -11,10 +11,12 @@ from functools import partial
 from typing import Any
 
 from drupe.deployment.capture.writer import Capture
+from drupe.deployment.manifest import read_manifest
 from drupe.deployment.runtime import Classifier, load
+from drupe.errors import MissingExtraError
 from drupe.line.log.writer import DecisionLog
 from drupe.line.station.clock import Clock
-from drupe.line.station.configuration import LineConfig, SinkSettings
+from drupe.line.station.configuration import HttpSettings, LineConfig, SinkSettings
 from drupe.line.station.journal import LineJournal
 from drupe.line.station.passed_challenge import PassedChallenge
 from drupe.line.station.reasons import reason_of
@@ -46,8 +48,21 @@ def open_source(config: LineConfig, clock: Clock, journal: LineJournal | None = 
         return FolderSource(settings.folder, clock.now, known, forget)
     if settings.video is not None:
         return VideoSource(settings.video, started)
+    if settings.http is not None:
+        return _http_source(settings.http, config, clock, started)
     assert settings.generator is not None
     return GeneratorSource(settings.generator, started)
+
+
+def _http_source(
+    settings: HttpSettings, config: LineConfig, clock: Clock, started: str
+) -> ItemSource:
+    try:
+        from drupe.line.station.sources.http import HttpSource
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("source.http", "serve", str(error.name)) from error
+    contract = read_manifest(config.bundle).input.contract
+    return HttpSource(settings, contract, config.timing, config.on_fault, started, clock.now)
 
 
 def make_sink(settings: SinkSettings, config: LineConfig, clock: Clock) -> Sink:
@@ -97,6 +112,7 @@ def run_line(
         journal = LineJournal(config.state, remembers=keeps)
         stack.callback(journal.close)
         source = open_source(config, clock, journal)
+        stack.callback(source.close)
         sinks = [(make_sink(one, config, clock), one.required) for one in config.sinks]
         classifier = opened(config, source)
         _watch(stack, config, classifier)

@@ -148,10 +148,10 @@ class Station:
         if fault is not None and found.fault is None:
             found = found._replace(image=None, fault=fault)
         number, refused = self._begin(found.name, found.stamp)
-        until = arrival.at + self._deadline_s
+        until = min(arrival.at + self._deadline_s, found.until)
         piece, nameless = self._piece_of(found.name)
         known = self._decide(found.name, found.image, found.fault or refused)
-        known = self._in_time(known, arrival.at, self._busy_since)
+        known = self._in_time(known, arrival.at, self._busy_since, until)
         if nameless is not None:
             known = replace(known, lane=self._safe(known.lane), fault=known.fault or nameless)
         if known.lane == ACCEPT and (reasons := self.reasons()):
@@ -168,7 +168,7 @@ class Station:
         )
         sent = self.delivery.send(answer, until)
         self._end(number, sent.answer.lane)
-        self.intake.source.done(found, sent.answer.lane)
+        self.intake.source.done(found, sent.answer)
         self.tally.lanes[sent.answer.lane] += 1
         self.tally.faults += sent.answer.fault is not None
         self.tally.undelivered += bool(sent.missing)
@@ -187,10 +187,10 @@ class Station:
         except Exception as error:  # whatever it is: a fault of one item, and the next is tried
             return Decided(self._on_fault, fault=fault or reason_of(error))
 
-    def _in_time(self, known: Decided, came: float, began: float) -> Decided:
+    def _in_time(self, known: Decided, came: float, began: float, until: float) -> Decided:
         """Return ``known``, or where it comes too late what holds instead, and who was late."""
         now = self._clock.now()
-        if now - came < self._deadline_s:
+        if now < until:
             return known
         waited, took = 1000 * (began - came), 1000 * (now - began)
         who = "the queue" if waited > took else "the decision"

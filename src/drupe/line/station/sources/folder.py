@@ -9,6 +9,7 @@ from threading import Event
 from drupe.data.image_contract import Channels
 from drupe.data.walk import passing_reason, suffix_reason
 from drupe.errors import InputError
+from drupe.line.station.answers import LineAnswer
 from drupe.line.station.configuration import FolderSettings
 from drupe.line.station.sources.source import LineItem, SourceError
 from drupe.notices import notice
@@ -75,11 +76,11 @@ class FolderSource:
             yield None
             stop.wait(self._settings.look_ms / 1000)
 
-    def done(self, found: LineItem, lane: str) -> None:
+    def done(self, found: LineItem, answer: LineAnswer) -> None:
         """Move the file to where decided ones lie, if it is to be moved."""
         if self._settings.move_to is None:
             return
-        target = self._settings.move_to / lane / found.name
+        target = self._settings.move_to / answer.lane / found.name
         if target.exists():
             target = target.with_name(f"{target.stem}-{found.stamp}{target.suffix}")
         try:
@@ -87,6 +88,9 @@ class FolderSource:
             (self._settings.path / found.name).replace(target)
         except OSError as error:  # decided it is, and it won't be again
             notice(f"{found.name}: can't be moved to {target} ({error.strerror})")
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _look(self) -> dict[str, tuple[int, int]]:
         """Return size and time of the last change of each image that lies there."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from threading import Event
 from typing import Any, NamedTuple, Protocol
 
 from drupe.data.image_contract import Channels
 from drupe.errors import DrupeError
+from drupe.line.station.answers import LineAnswer
 
 
 class SourceError(DrupeError):
@@ -17,13 +19,17 @@ class SourceError(DrupeError):
 class LineItem(NamedTuple):
     """An item: its name, and its image (an array or a path) or why it has none.
 
-    stamp: tells a file from a later one of the same name.
+    stamp: tells a file from a later one of the same name. is_overrun: it has no image because too
+    many waited. until: by then its answer must be out, by the line's clock, where that is earlier
+    than its deadline.
     """
 
     name: str
     image: Any = None
     fault: str | None = None
     stamp: int = 0
+    is_overrun: bool = False
+    until: float = math.inf
 
 
 class ItemSource(Protocol):
@@ -46,8 +52,11 @@ class ItemSource(Protocol):
     def items(self, stop: Event) -> Iterator[LineItem | None]:
         """Yield items, and None as a sign of life, to the end; called anew after an error."""
 
-    def done(self, found: LineItem, lane: str) -> None:
-        """Take note that an item went to ``lane``."""
+    def done(self, found: LineItem, answer: LineAnswer) -> None:
+        """Take note of an item's answer, once every sink was told."""
+
+    def close(self) -> None:
+        """Let go of what it holds, once all items were answered."""
 
 
 class Unremembered:
@@ -55,5 +64,8 @@ class Unremembered:
 
     keeps = False
 
-    def done(self, found: LineItem, lane: str) -> None:
+    def done(self, found: LineItem, answer: LineAnswer) -> None:
         """Nothing is left to be done."""
+
+    def close(self) -> None:
+        """Nothing is held."""
