@@ -39,7 +39,7 @@ def test_a_line_is_read(tmp_path) -> None:
         ({"sinks": [{}]}, "must be one of jsonl, csv, mqtt, modbus, opcua, got none"),
         (
             {"source": {"folder": {"path": "a"}, "video": {"path": 0}}},
-            "source: must be one of folder, video, generator, got folder and video",
+            "source: must be one of folder, video, generator, http, got folder and video",
         ),
         ({"source": {"generator": {"function": "frames"}}}, "must be module:function such as"),
         ({"source": {"generator": {"function": "a-b:c"}}}, "must be module:function such as"),
