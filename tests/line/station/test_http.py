@@ -30,7 +30,7 @@ from drupe.line.log.verify import verify_log
 from drupe.line.station.clock import Clock
 from drupe.line.station.configuration import HttpSettings, LineConfig, TimingSettings
 from drupe.line.station.opening import open_bundle, open_source, run_line, try_line
-from drupe.line.station.sources.http import HttpSource
+from drupe.line.station.sources.http import HttpSource, Waiting
 from drupe.line.station.sources.source import SourceError
 from drupe.line.station.station import Station
 from line_parts import line_config, wait_for
@@ -260,6 +260,21 @@ def test_a_late_frame_is_review_here_and_at_the_sinks(tmp_path, bundle, monkeypa
         assert line.end()["late"] == 1
     (answer,) = line.answers()
     assert (answer["item"], answer["lane"], answer["decided"]) == ("late", "review", "accept")
+
+
+def test_an_answer_is_late_also_where_the_loop_had_no_time_to_look(
+    tmp_path, bundle, monkeypatch
+) -> None:
+    settle = Waiting.settle
+
+    def slowly(self, answer) -> None:
+        settle(self, answer)
+        time.sleep(0.6)  # on the loop, until after the deadline
+
+    monkeypatch.setattr(Waiting, "settle", slowly)
+    with running(tmp_path, bundle) as line:
+        reply = line.push(Drupe_Deadline_Ms="500")
+        assert reply.is_refused(504, "didn't come in time")
 
 
 def test_a_body_that_does_not_arrive_is_review(tmp_path, bundle) -> None:
