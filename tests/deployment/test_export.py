@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drupe.deployment import export, functions
+from drupe.deployment import export, function_specs, functions
 from drupe.deployment.backends import open_session, runs_here
 from drupe.deployment.export import export_run
+from drupe.deployment.function_specs import specs_for
 from drupe.deployment.functions import FunctionSpec
 from drupe.deployment.gate import GateError
 from drupe.deployment.manifest import read_manifest
@@ -136,18 +137,23 @@ def test_the_search_sees_only_crops_of_fit(deployed, tmp_path, monkeypatch) -> N
 
 def test_bf16_is_offered_only_where_the_processor_has_it(monkeypatch) -> None:
     bf16 = FunctionSpec("fp32.onnx", "openvino", "bf16")
-    monkeypatch.setattr(export, "native_reduced", lambda device: None)
-    assert bf16 not in export._function_specs("auto", False)
-    monkeypatch.setattr(export, "native_reduced", lambda device: "bf16")
-    monkeypatch.setattr(export, "runs_here", lambda backend, precision: True)
-    assert bf16 in export._function_specs("auto", False)
-    assert bf16 not in export._function_specs("fp32", False)
-    assert export._function_specs("bf16", False) == [bf16]
+    monkeypatch.setattr(function_specs, "native_reduced", lambda device: None)
+    assert bf16 not in specs_for("auto", None)
+    monkeypatch.setattr(function_specs, "native_reduced", lambda device: "bf16")
+    offered = {"onnxruntime": ("fp32", "int8"), "openvino": ("fp32", "int8", "bf16")}
+    monkeypatch.setattr(
+        function_specs,
+        "obstacle",
+        lambda backend, precision: None if precision in offered[backend] else "no",
+    )
+    assert bf16 in specs_for("auto", None)
+    assert bf16 not in specs_for("fp32", None)
+    assert specs_for("bf16", None) == [bf16]
 
 
 def test_bf16_is_refused_where_the_processor_lacks_it(deployed, tmp_path, monkeypatch) -> None:
     run, store, _ = deployed
-    monkeypatch.setattr(export, "native_reduced", lambda device: None)
+    monkeypatch.setattr(function_specs, "native_reduced", lambda device: None)
     with pytest.raises(InputError, match="--precision bf16: needs a processor"):
         export_run(run, tmp_path / "bundle", store, precision="bf16")
     assert list(tmp_path.iterdir()) == []
@@ -219,7 +225,7 @@ def test_a_cross_fitted_run_is_gated_on_test_alone_and_certified_approximately(
 
 def test_bf16_without_openvino_names_the_extra(deployed, tmp_path, monkeypatch) -> None:
     run, store, _ = deployed
-    monkeypatch.setattr(export, "available", lambda backend: False)
+    monkeypatch.setattr(function_specs, "installed", lambda: ("onnxruntime",))
     with pytest.raises(MissingExtraError) as caught:
         export_run(run, tmp_path / "bundle", store, precision="bf16")
     assert str(caught.value) == (
@@ -242,8 +248,8 @@ def test_bf16_without_openvino_names_the_extra(deployed, tmp_path, monkeypatch) 
     ],
 )
 def test_the_functions_of_an_export(monkeypatch, precision, has_int8, expected) -> None:
-    monkeypatch.setattr(export, "_computes_bf16", lambda: False)
-    specs = export._function_specs(precision, has_int8)
+    monkeypatch.setattr(function_specs, "native_reduced", lambda device: None)
+    specs = specs_for(precision, None, has_int8)
     assert [spec.name for spec in specs] == expected
     assert {spec.graph for spec in specs if spec.is_fp32} <= {"fp32.onnx"}
     assert {spec.graph for spec in specs if not spec.is_fp32} <= {"int8.onnx"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.models import get_model
 
-from drupe.deployment import export, state_dict
+from drupe.deployment import function_specs, state_dict
 from drupe.deployment.bundle import verify_bundle
 from drupe.deployment.export import export_run
 from drupe.deployment.gate import Crops, GateError
@@ -129,7 +129,7 @@ def test_a_turned_decision_stops_the_export(imported, tmp_path, monkeypatch) -> 
             return 1 - super().__call__(images)
 
     monkeypatch.setattr(state_dict, "_TorchvisionSession", Lying)
-    monkeypatch.setattr(export, "installed", lambda: ("onnxruntime",))
+    monkeypatch.setattr(function_specs, "installed", lambda: ("onnxruntime",))
     with pytest.raises(GateError, match=r"the state dict in torchvision: .* decisions differ"):
         export_run(run, tmp_path / "bundle", store, state_dict=True)
     assert list(tmp_path.iterdir()) == []

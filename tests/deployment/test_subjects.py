@@ -39,7 +39,7 @@ def test_only_what_this_machine_computes(bundle, monkeypatch) -> None:
     names = ", ".join(one.name for one in load(bundle).manifest.functions)
     assert str(caught.value) == (
         f"{bundle}: must hold a function that can be run here, got {names}: not installed, or not "
-        "computed by this processor"
+        "computed here"
     )
 
 

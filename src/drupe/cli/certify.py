@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from drupe.cli.console import print_json, print_line, print_note, print_prose
-from drupe.cli.export import ChannelOrder
+from drupe.cli.export import Backends, ChannelOrder
 from drupe.cli.options import (
     STORE,
     Datasets,
@@ -56,13 +56,6 @@ class Activation(StrEnum):
     sigmoid = "sigmoid"
     softmax = "softmax"
     none = "none"
-
-
-class Runtime(StrEnum):
-    """A runtime that a bundle may be run by."""
-
-    onnxruntime = "onnxruntime"
-    openvino = "openvino"
 
 
 Model = Annotated[
@@ -137,10 +130,6 @@ MinRecall = Annotated[
     float, typer.Option(metavar="R", help="Share of defects that must be caught.")
 ]
 Confidence = Annotated[float, typer.Option(metavar="C", help="With which that must hold.")]
-Backends = Annotated[
-    list[Runtime] | None,
-    typer.Option("--backend", help="Certify for this one alone; without it, all installed."),
-]
 Name = Annotated[
     str | None, typer.Option(metavar="NAME", help="Of the run; without it, the file's.")
 ]
@@ -203,7 +192,7 @@ def certify(
         picked_on_test=picked_on_test,
         name=name,
         asked=Request(min_recall, confidence),
-        backends=tuple(one.value for one in backend) if backend else None,
+        backends=tuple(backend) if backend else None,
         threads=threads,
     )
     begun = GraphCertification.begin(request, store, progress=progress_on())

@@ -66,6 +66,7 @@ def examine(store: Path, weights: Path | None) -> dict[str, Any]:
         "packages": packages,
         "extras": installed_extras(packages),
         "devices": devices,
+        "backends": backends(),
         "weights": sources,
         "store": where,
         "memory": memory(),
@@ -129,6 +130,19 @@ def torch_devices() -> list[dict[str, Any]]:
     return devices
 
 
+def backends() -> list[dict[str, Any]]:
+    """Return what can run bundles, with the precisions that each computes here, or why none."""
+    from drupe.deployment.backends import obstacle, registered
+
+    found = []
+    for one in registered():
+        reasons = {name: obstacle(one.name, name) for name in one.precisions}
+        here = [name for name, reason in reasons.items() if reason is None]
+        why = None if here else next(iter(reasons.values()), one.obstacle("fp32"))
+        found.append({"backend": one.name, "precisions": here, "unavailable": why})
+    return found
+
+
 def weights_sources(folder: Path | None) -> list[Any]:
     """Return where pretrained weights can come from, in the order in which they are tried."""
     from drupe.models.weights import available_sources
@@ -187,6 +201,9 @@ def render(report: Mapping[str, Any]) -> None:
         )
     for device in report["devices"]:
         print_line(_device_line(device))
+    for backend in report["backends"]:
+        here = ", ".join(backend["precisions"]) or f"not available: {backend['unavailable']}"
+        print_line(f"backend {backend['backend']}: {here}")
     for source in report["weights"]:
         print_line(f"weights: {source}")
     total, available = report["memory"]["total_bytes"], report["memory"]["available_bytes"]

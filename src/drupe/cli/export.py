@@ -26,6 +26,7 @@ EXAMPLES = examples(
     "drupe export RUN cherries.bundle --explain  heatmaps in the model card",
     "drupe export RUN cherries.bundle --channels bgr  arrays as OpenCV reads them",
     "drupe export drupe-store/runs/train/lite0/seed-42 fast.bundle --precision auto",
+    "drupe export RUN gpu.bundle --backend onnxruntime-cuda --backend onnxruntime",
     "drupe export RUN new.bundle --data fresh/crops  certified on the line today",
     "drupe export RUN cherries.bundle --run-data /mnt/moved/crops",
     "drupe export RUN cherries.bundle --unknown-rate 0.01  more of what is strange is reviewed",
@@ -50,6 +51,8 @@ class BundlePrecision(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
     int8 = "int8"
+    tf32 = "tf32"
+    fp16 = "fp16"
     auto = "auto"
 
 
@@ -94,8 +97,17 @@ Precision = Annotated[
     BundlePrecision,
     typer.Option(
         help="bf16: by OpenVINO, on processors that compute it. int8: the layers that bear it. "
-        "Both are certified anew. auto: all that this machine offers, the fastest that is "
-        "certified first."
+        "tf32, fp16: on devices (--backend). All but fp32 are certified anew. auto: all that the "
+        "backends offer here, the fastest that is certified first."
+    ),
+]
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="Certify for this one, repeatable; devices only so. Without it, every CPU runtime "
+        "that is installed. drupe doctor lists them.",
     ),
 ]
 Explain = Annotated[
@@ -141,6 +153,7 @@ def export(
     min_recall: MinRecall = None,
     confidence: Confidence = None,
     precision: Precision = BundlePrecision.fp32,
+    backend: Backends = None,
     channels: Channels = None,
     explain: Explain = False,
     unknown_rate: UnknownRate = None,
@@ -152,9 +165,8 @@ def export(
 ) -> None:
     """Export a run as a bundle that decides without PyTorch, proven equal to what was tested.
 
-    Every backend that is installed is run on the run's calibration and test crops, and on those of
-    --data; one decision turned in fp32, or too few defects in --data, and nothing is written (exit
-    code 1).
+    Each backend is run on the run's calibration and test crops, and on those of --data; one
+    decision turned in fp32, or too few defects in --data, and nothing is written (exit code 1).
     """
     from drupe.deployment.export import export_run
     from drupe.deployment.gate import GateError
@@ -169,6 +181,7 @@ def export(
             fresh=fresh,
             run_data=one_dataset(run_data, store),
             precision=precision.value,
+            backends=backend or None,
             request=_request(run, min_recall, confidence),
             threads=threads,
             state_dict=format is Format.PT,

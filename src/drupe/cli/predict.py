@@ -66,6 +66,19 @@ ExplainFolder = Annotated[
     ),
 ]
 
+RunBackend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="What runs the bundle, such as openvino or onnxruntime-cuda; by preference without.",
+    ),
+]
+RunPrecision = Annotated[
+    str | None,
+    typer.Option("--precision", metavar="NAME", help="fp32, int8 and so on, likewise."),
+]
+
 CsvFile = Annotated[
     Path | None,
     typer.Option(
@@ -89,6 +102,8 @@ def predict(
     log: LogFolder = None,
     explain: ExplainFolder = None,
     threads: Threads = None,
+    backend: RunBackend = None,
+    precision: RunPrecision = None,
     uncertified: Uncertified = False,
     as_json: Json = False,
 ) -> None:
@@ -106,12 +121,11 @@ def predict(
     from drupe.deployment.drift import DriftMonitor
     from drupe.deployment.predict import find_images
     from drupe.deployment.predict import predict as decide
-    from drupe.deployment.runtime import load
 
     outputs = {"--csv": csv_file, "--jsonl": jsonl_file}
     _require_one_on_stdout(outputs, as_json)
     workers = threads or default_threads()
-    classifier = load(bundle, threads=1, callers=workers, uncertified=uncertified)
+    classifier = _load(bundle, backend, precision, workers, uncertified)
     monitor = DriftMonitor(classifier.calibration) if classifier.calibration else None
     passed = PassedOver()
     files = find_images(paths, sys.stdin or (), passed)  # stdin is None where it is closed
@@ -138,8 +152,23 @@ def predict(
     if drift and drift.drifted:
         _warn(drift, classifier.function.low)
     _warn_of_unknown(tally, classifier)
-    if _warn_of_frames(tally, classifier) or tally.unreadable:
+    if _warns_of_frames(classifier, tally) or tally.unreadable:
         raise typer.Exit(1)
+
+
+def _load(
+    bundle: Path, backend: str | None, precision: str | None, workers: int, uncertified: bool
+) -> Classifier:
+    from drupe.deployment.runtime import load
+
+    return load(
+        bundle,
+        backend=backend,
+        precision=precision,
+        threads=1,
+        callers=workers,
+        uncertified=uncertified,
+    )
 
 
 def _require_one_on_stdout(outputs: Mapping[str, Path | None], as_json: bool) -> None:
@@ -328,8 +357,8 @@ def _p(decision: Decision) -> str:
     return "" if decision.p_value is None else f" (p = {decision.p_value:.2g})"
 
 
-def _warn_of_frames(tally: _Tally, classifier: Classifier) -> bool:
-    """Say that the pictures themselves are wrong, and where to look; return whether they are."""
+def _warns_of_frames(classifier: Classifier, tally: _Tally) -> bool:
+    """Say that the pictures themselves are wrong, and where to look, if more are than by chance."""
     unlike, images = len(tally.unlike), tally.counts.total()
     if classifier.frames is None or classifier.frames.explains(unlike, images):
         return False
@@ -403,6 +432,7 @@ def bench(
     every_function: Annotated[
         bool, typer.Option("--all", help="Every function of a bundle, not only the one in use.")
     ] = False,
+    backend: RunBackend = None,
     as_json: Json = False,
 ) -> None:
     """Time raw bytes to decision on this machine, decoding apart. Keep it idle meanwhile.
@@ -419,6 +449,7 @@ def bench(
         samples=samples,
         pause_ms=pause_ms,
         every_function=every_function,
+        backend=backend,
         progress=progress_on(),
     )
     if as_json:

@@ -11,7 +11,7 @@ import typer
 
 from drupe.cli.console import print_json, print_line, print_note
 from drupe.cli.options import Json, examples
-from drupe.cli.predict import Uncertified
+from drupe.cli.predict import RunBackend, RunPrecision, Uncertified
 from drupe.errors import InputError, MissingExtraError
 from drupe.host import OWN_ADDRESSES
 
@@ -110,6 +110,8 @@ def serve(
     monitor: Monitor = None,
     capture: Pictures = None,
     state: State = None,
+    backend: RunBackend = None,
+    precision: RunPrecision = None,
     uncertified: Uncertified = False,
     as_json: Json = False,
 ) -> None:
@@ -144,6 +146,8 @@ def serve(
         monitor=monitor,
         capture=capture,
         state=state,
+        backend=backend,
+        precision=precision,
         uncertified=uncertified,
     )
     _serve(settings, host, port, as_json)

@@ -1,33 +1,190 @@
-"""Running a graph: raw bytes in, scores out. Threads are set once, when a session is made."""
+"""Running a graph: raw bytes in, scores out, by one of the backends that are registered here.
+
+A backend is a runtime on a kind of device. Other packages add their own by an entry point of the
+group ``drupe.backends``, or by :func:`register_backend`.
+"""
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import Any, Literal, Protocol, get_args
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.data.image_contract import RawPixel
-from drupe.deployment.forks import loaded, require_first_user, require_own
 from drupe.deployment.graph_file import external_tensors
-from drupe.errors import DrupeError, InputError, MissingExtraError
+from drupe.deployment.onnx_runtime import OnnxRuntimeCpu, OnnxRuntimeCuda, OnnxRuntimeTensorRt
+from drupe.deployment.open_vino import GPU, NPU, OpenVinoCpu, OpenVinoDevice
+from drupe.deployment.session import (
+    Backend,
+    Images,
+    OtherDeviceError,
+    Precision,
+    Scores,
+    Session,
+    SessionSettings,
+    Shape,
+    UnusableGraphError,
+)
+from drupe.errors import DrupeError, InputError
 from drupe.host import available_cores
 
-Backend = Literal["onnxruntime", "openvino"]
+__all__ = [
+    "LEAST",
+    "MOST",
+    "MOST_THREADS",
+    "NAME",
+    "Backend",
+    "Images",
+    "OtherDeviceError",
+    "Precision",
+    "Scores",
+    "Session",
+    "SessionSettings",
+    "Shape",
+    "UnusableGraphError",
+    "backend_named",
+    "default_threads",
+    "installed",
+    "is_asked_for",
+    "is_score",
+    "no_score",
+    "obstacle",
+    "open_session",
+    "register_backend",
+    "registered",
+    "require_scores",
+    "require_self_contained",
+    "runs_here",
+]
 
 MOST_THREADS = 256
 """More would take minutes to start and slow every call."""
 
-Images = NDArray[RawPixel]
-Scores = NDArray[np.float32]
-Shape = tuple[int | None, ...]
-
 LEAST, MOST = -1e-6, 1 + 1e-6
 """Scores are in [0, 1]; 32-bit sigmoids may end a rounding step outside."""
+
+NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+"""A backend's name: part of file names, arrays' names and messages."""
+
+ENTRY_POINTS = "drupe.backends"
+
+_backends: dict[str, Backend] = {
+    one.name: one
+    for one in (
+        OnnxRuntimeCpu(),
+        OpenVinoCpu(),
+        OnnxRuntimeCuda(),
+        OnnxRuntimeTensorRt(),
+        OpenVinoDevice("openvino-gpu", GPU, ("fp32", "fp16", "int8"), "the GPU's OpenCL driver"),
+        OpenVinoDevice("openvino-npu", NPU, ("fp16", "int8"), "the NPU's driver"),
+    )
+}
+
+
+def register_backend(backend: Backend) -> None:
+    """Make ``backend`` known under its name, in this process.
+
+    Raises:
+        InputError: a name that is taken or isn't lower-case words with hyphens, or precisions that
+            Drupe doesn't know.
+    """
+    if not re.match(NAME, backend.name) or backend.name in _backends:
+        raise InputError(
+            "backend: its name must be lower-case letters, digits and hyphens, and not taken, got "
+            f"{backend.name!r}"
+        )
+    unknown = sorted(set(backend.precisions) - set(get_args(Precision)))
+    if unknown or not backend.precisions:
+        raise InputError(
+            f"backend {backend.name}: precisions must be some of "
+            f"{', '.join(get_args(Precision))}, got {', '.join(unknown) or 'none'}"
+        )
+    _backends[backend.name] = backend
+
+
+@dataclass(frozen=True)
+class BrokenBackend:
+    """A backend of another package that doesn't load; ``reason`` says why."""
+
+    name: str
+    reason: str
+    precisions: tuple[Precision, ...] = ()
+    is_asked_for: bool = True
+
+    def obstacle(self, precision: Precision) -> str | None:
+        """Return why it doesn't load."""
+        return self.reason
+
+    def open(self, graph: bytes, settings: SessionSettings) -> Session:
+        """Raise an :class:`InputError`."""
+        raise InputError(f"backend {self.name}: {self.reason}")
+
+
+@cache
+def _load_entry_points() -> None:
+    """Register what other packages bring, once; a broken one is known as such, and harms no other.
+
+    An entry point names a class, or a function, that returns the backend when called.
+    """
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            register_backend(point.load()())
+        except Exception as error:  # another package's code
+            reason = f"{point.value} doesn't load ({type(error).__name__}: {error})"
+            _backends.setdefault(point.name, BrokenBackend(point.name, reason))
+
+
+def registered() -> tuple[Backend, ...]:
+    """Return every backend that is known, whether it works here or not."""
+    _load_entry_points()
+    return tuple(_backends.values())
+
+
+def backend_named(name: str) -> Backend:
+    """Return the backend of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    known = {one.name: one for one in registered()}
+    if name not in known:
+        raise InputError(f"backend: must be one of {', '.join(known)}, got {name!r}")
+    return known[name]
+
+
+def obstacle(backend: str, precision: str) -> str | None:
+    """Return why ``backend`` can't compute ``precision`` here; None: it can."""
+    try:
+        found = backend_named(backend)
+    except InputError:
+        return "no such backend is installed"
+    if isinstance(found, BrokenBackend):
+        return found.reason
+    offered = next((one for one in found.precisions if one == precision), None)
+    if offered is None:
+        return f"it computes {', '.join(found.precisions)}"
+    return found.obstacle(offered)
+
+
+def runs_here(backend: str, precision: str) -> bool:
+    """Return whether ``backend`` is installed and computes ``precision`` here itself."""
+    return obstacle(backend, precision) is None
+
+
+def is_asked_for(backend: str) -> bool:
+    """Return whether a backend is used only where it is named; one that isn't known is."""
+    return next((one.is_asked_for for one in registered() if one.name == backend), True)
+
+
+def installed() -> tuple[str, ...]:
+    """Return the backends that are used unless others are asked for, and can be used here."""
+    usual = (one for one in registered() if not one.is_asked_for)
+    return tuple(one.name for one in usual if runs_here(one.name, one.precisions[0]))
 
 
 def is_score(values: Scores) -> NDArray[np.bool_]:
@@ -35,84 +192,29 @@ def is_score(values: Scores) -> NDArray[np.bool_]:
     return (values >= LEAST) & (values <= MOST)
 
 
-class Session(Protocol):
-    """A graph ready to run; may be called from several threads at once.
-
-    ``takes``: height, width and channels of the images that the graph takes, None for what it
-    leaves open; empty where it takes no batch of images.
-    """
-
-    takes: Shape
-
-    def __call__(self, images: Images) -> Scores:
-        """Return scores float32 [N] of raw images [N, H, W, C]."""
-
-    def outputs(self, images: Images) -> tuple[Scores, ...]:
-        """Return the scores, then those of types, float32 [N, T], where the graph gives such."""
-
-
-class UnusableGraphError(DrupeError):
-    """A graph that a backend can't load: damaged, or made for a newer version of it."""
-
-
-def available(backend: str) -> bool:
-    """Return whether the packages of ``backend`` are installed."""
-    try:
-        return find_spec(backend) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def installed() -> tuple[Backend, ...]:
-    """Return the backends whose packages are installed."""
-    return tuple(one for one in get_args(Backend) if available(one))
-
-
 def default_threads() -> int:
     """Return the threads of whoever names none: the cores that this process may use."""
     return min(available_cores(), MOST_THREADS)
 
 
-def runs_here(backend: str, precision: str) -> bool:
-    """Return whether ``backend`` is installed and this processor computes ``precision`` itself.
-
-    OpenVINO computes bf16 only where the processor does, and takes fp32 without a word elsewhere.
-    """
-    if not available(backend):
-        return False
-    if precision != "bf16":
-        return True
-    if backend != "openvino":
-        return False
-    return "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def _openvino_core() -> Any:
-    """Return OpenVINO's core, in the process that was the first to ask for it.
-
-    Raises:
-        MissingExtraError: OpenVINO isn't installed.
-        ForkedProcessError: this process was forked from that one.
-    """
-    try:
-        import openvino
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("this bundle", "openvino", "openvino") from error
-    require_first_user("OpenVINO")
-    return openvino.Core()
-
-
 def open_session(
-    graph: bytes, backend: str, precision: str, threads: int | None, callers: int = 1
+    graph: bytes,
+    backend: str,
+    precision: str,
+    threads: int | None,
+    callers: int = 1,
+    cache: Path | None = None,
 ) -> Session:
     """Return a session; ``threads`` (of a call) None takes the cores that this process may use.
 
     ``callers``: how many threads will call at once. ONNX Runtime serves any number; OpenVINO lets
-    calls wait for one another unless each has a stream of its own.
+    calls wait for one another unless each has a stream of its own. ``cache``: see
+    :class:`drupe.deployment.session.SessionSettings`.
 
     Raises:
-        InputError: a number of threads or callers that can't be, or a precision that this
-            processor doesn't compute.
+        InputError: a number of threads or callers that can't be, a backend that isn't known, a
+            precision that it or this processor doesn't compute, or a session that would run
+            elsewhere than on the backend's device.
         ForkedProcessError: OpenVINO was used before this process was forked.
         UnusableGraphError: the backend can't load ``graph``, or weights of it lie in other files.
     """
@@ -123,11 +225,16 @@ def open_session(
             raise InputError(
                 f"{name}: must be a whole number in [1, {MOST_THREADS}], got {value!r}"
             )
+    chosen = backend_named(backend)
+    computed = next((one for one in chosen.precisions if one == precision), None)
+    if computed is None:
+        offered = ", ".join(chosen.precisions) or "nothing here"
+        raise InputError(f"precision: {backend} computes {offered}, got {precision!r}")
     try:
         require_self_contained(graph)
-        if backend == "openvino":
-            return OpenVinoSession(graph, precision, count, callers)
-        return OnnxRuntimeSession(graph, count)
+        return chosen.open(graph, SessionSettings(computed, count, callers, cache))
+    except OtherDeviceError as error:
+        raise InputError(f"{backend} {precision}: {error}: refused") from None
     except DrupeError:
         raise
     except Exception as error:  # each backend raises types of its own
@@ -150,7 +257,7 @@ def require_self_contained(graph: bytes) -> None:
 
 def require_scores(scores: Scores) -> None:
     """Raise an :class:`InputError` unless all ``scores`` are probabilities; NaN is none."""
-    wrong = ~((scores >= LEAST) & (scores <= MOST))
+    wrong = ~is_score(scores)
     if wrong.any():
         raise no_score(float(np.asarray(scores)[wrong].flat[0]))
 
@@ -158,90 +265,3 @@ def require_scores(scores: Scores) -> None:
 def no_score(score: float) -> InputError:
     """Return the error of a graph that gives ``score`` as one."""
     return InputError(f"scores: must be probabilities in [0, 1], got {score:g} from the graph")
-
-
-class OnnxRuntimeSession:
-    """ONNX Runtime on the CPU. Its sessions may be run from several threads."""
-
-    def __init__(self, graph: bytes, threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Weights and activations too small to matter make a CPU ten times slower.
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
-        self._session = onnxruntime.InferenceSession(
-            graph, options, providers=["CPUExecutionProvider"]
-        )
-        graph_input = self._session.get_inputs()[0]
-        self._input = graph_input.name
-        self.takes: Shape = _image_shape(graph_input.shape)
-        self._process = os.getpid()
-        loaded(self)
-
-    def __call__(self, images: Images) -> Scores:
-        """Return scores float32 [N] of raw images [N, H, W, C]."""
-        return self.outputs(images)[0]
-
-    def outputs(self, images: Images) -> tuple[Scores, ...]:
-        """Return the scores, then those of types, float32 [N, T], where the graph gives such."""
-        require_own(self._process)
-        return tuple(self._session.run(None, {self._input: images}))
-
-
-class OpenVinoSession:
-    """OpenVINO on the CPU, in exactly the precision asked for; a request for each thread."""
-
-    def __init__(self, graph: bytes, precision: str, threads: int, callers: int = 1) -> None:
-        self._process = os.getpid()
-        core = _openvino_core()
-        model = core.read_model(model=graph)
-        shape = model.inputs[0].partial_shape
-        self.takes: Shape = _image_shape(
-            [None if dim.is_dynamic else dim.get_length() for dim in shape]
-        )
-        self._pixel = model.inputs[0].element_type.get_type_name()
-        settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads * callers,
-            # Left to itself, OpenVINO takes bf16 where the processor has it: other scores.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        }
-        if callers > 1:
-            settings |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": callers}
-        self._model = core.compile_model(model, "CPU", settings)
-        if precision == "bf16":
-            used = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-            if used != "bf16":
-                raise InputError(f"openvino bf16: this processor computes it as {used}: not bf16")
-        self._requests = threading.local()
-        loaded(self)
-
-    def __call__(self, images: Images) -> Scores:
-        """Return scores float32 [N] of raw images [N, H, W, C]."""
-        return self.outputs(images)[0]
-
-    def outputs(self, images: Images) -> tuple[Scores, ...]:
-        """Return the scores, then those of types, float32 [N, T], where the graph gives such."""
-        require_own(self._process)
-        if self._pixel != _PIXELS.get(images.dtype.name):  # OpenVINO would convert them
-            raise TypeError(f"the graph takes {self._pixel}, got {images.dtype.name}")
-        request = getattr(self._requests, "request", None)
-        if request is None:
-            request = self._requests.request = self._model.create_infer_request()
-        # Neither copied in (the call ends before the images can change) nor out, but for N floats.
-        results = request.infer([images], share_inputs=True, share_outputs=True)
-        return tuple(np.array(results[place]) for place in range(len(results)))
-
-
-_PIXELS = {"uint8": "u8", "uint16": "u16"}
-"""OpenVINO's names of the types that raw pixels have."""
-
-
-def _image_shape(shape: Sequence[Any]) -> Shape:
-    """Return (H, W, C) of an input shape [N, H, W, C], None for open ones; else nothing."""
-    if len(shape) != 4:
-        return ()
-    return tuple(one if isinstance(one, int) else None for one in shape[1:])

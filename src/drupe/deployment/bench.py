@@ -14,7 +14,10 @@ from drupe.deployment.timing import Timing, pinned, time_decoding, time_in_turns
 from drupe.host import available_cores, cpu_name, installed_versions, load_average
 from drupe.progress import Progress, silent
 
-LIBRARIES = ("drupe", "numpy", "onnxruntime", "openvino", "pillow", "torch", "timm")
+LIBRARIES = (
+    *("drupe", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino"),
+    *("pillow", "torch", "timm"),
+)
 """Packages whose version a latency depends on."""
 
 
@@ -66,11 +69,13 @@ def bench_paths(
     samples: int = 500,
     pause_ms: float = 0,
     every_function: bool = False,
+    backend: str | None = None,
     progress: Progress = silent,
 ) -> Bench:
     """Time bundles and runs in turns. A run is timed as PyTorch computes it, without export.
 
-    ``pause_ms``: idle milliseconds before each call, as between the frames of a camera.
+    ``pause_ms``: idle milliseconds before each call, as between the frames of a camera;
+    ``backend``: what runs bundles, None: by their preference.
 
     Raises:
         InputError: a path that is neither a bundle nor a finished run; what
@@ -79,7 +84,9 @@ def bench_paths(
     """
     with pinned(threads) as count:
         found = circumstances()
-        subjects = [one for path in paths for one in open_subjects(path, count, every_function)]
+        subjects = [
+            one for path in paths for one in open_subjects(path, count, every_function, backend)
+        ]
         timings = time_in_turns(
             subjects, batches=batches, samples=samples, pause_ms=pause_ms, progress=progress
         )

@@ -20,7 +20,7 @@ from drupe.arrays import read_arrays
 from drupe.data.decode import BYTE
 from drupe.data.image_contract import ImageContract, RawPixel
 from drupe.data.synthetic.rendering import render_crops
-from drupe.deployment.backends import require_scores, runs_here
+from drupe.deployment.backends import obstacle, require_scores
 from drupe.deployment.frames import read_frames
 from drupe.deployment.manifest import (
     MANIFEST,
@@ -42,7 +42,7 @@ GOLDEN_FILE = "golden.npz"
 GOLDEN_COUNT = 16
 TYPES_SUFFIX, DISTANCE_SUFFIX = "_types", "_distance"
 
-DISTANCE_TOLERANCE = {"fp32": 0.01, "bf16": 0.5, "int8": 0.2}
+DISTANCE_TOLERANCE = {"fp32": 0.01, "tf32": 0.07, "fp16": 0.07, "bf16": 0.5, "int8": 0.2}
 """The largest difference of a golden distance on another processor, as a share of it or of the
 limit."""
 
@@ -199,8 +199,7 @@ def verify_bundle(folder: Path, threads: int | None = None) -> Sequence[Verified
         expected = golden.get(function.name.replace(" ", "_"))
         if expected is None:
             found.append(Verified(function, None, None, "no golden scores"))
-        elif not runs_here(function.backend, function.precision):
-            reason = "not installed, or not computed by this processor"
+        elif reason := obstacle(function.backend, function.precision):
             found.append(Verified(function, None, None, reason))
         else:
             read_reference(folder, manifest, contents, function)

@@ -21,6 +21,7 @@ from drupe.deployment.frames import FRAMES_FILE, FrameCheck
 from drupe.deployment.functions import FunctionEvaluation, line_reference
 from drupe.deployment.integrator_files import golden_files, with_metadata
 from drupe.deployment.manifest import (
+    KNOWN_TO_ALL,
     KNOWS_ALL,
     SCHEMA_VERSION,
     GraphInput,
@@ -122,12 +123,14 @@ def manifest_of(
     said: SaidBeside = SaidBeside(),
 ) -> Manifest:
     """Return the manifest of a bundle of these ``files``."""
+    functions = tuple(one.function for one in evaluation.functions)
+    is_old = all((one.backend, one.precision) in KNOWN_TO_ALL for one in functions)
     return Manifest(
-        schema_version=SCHEMA_VERSION if said.unknown else KNOWS_ALL,
+        schema_version=KNOWS_ALL if is_old and not said.unknown else SCHEMA_VERSION,
         name=evidence.model.name,
         classes=evidence.data.dataset.classes,
         input=takes,
-        functions=tuple(one.function for one in evaluation.functions),
+        functions=functions,
         golden=GOLDEN_FILE,
         calibration=CALIBRATION_FILE,
         frames=FRAMES_FILE if FRAMES_FILE in files else None,

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
+from typing import Any
 
 from drupe.data.fix_matching import FixMatch
 from drupe.data.image_contract import Order
 from drupe.deployment.answers import ExportAnswer, ExportedFunction
-from drupe.deployment.backends import Images, available, default_threads, installed, runs_here
+from drupe.deployment.backends import Images, default_threads
 from drupe.deployment.bundle import golden_images, require_new, write_bundle
 from drupe.deployment.card_heatmaps import CardHeatmap, explain_mistakes
 from drupe.deployment.contents import (
@@ -32,6 +30,13 @@ from drupe.deployment.familiarity import (
     learn_familiarity,
     with_unknown,
 )
+from drupe.deployment.function_specs import (
+    FP32_GRAPH,
+    INT8_GRAPH,
+    AskedPrecision,
+    require_computable,
+    specs_for,
+)
 from drupe.deployment.functions import FunctionEvaluation, FunctionSpec, evaluate_functions
 from drupe.deployment.gate import GateError, require_no_flips
 from drupe.deployment.graph import ExportedGraph, export_graph
@@ -40,22 +45,15 @@ from drupe.deployment.manifest import GraphInput, Manifest
 from drupe.deployment.model_card import CARD_FILE, Decides, ModelCard
 from drupe.deployment.state_dict import STATE_DICT_FILE, plain_weights, require_torchvision
 from drupe.deployment.type_agreement import compare_types
-from drupe.errors import InputError, MissingExtraError
 from drupe.evaluation.certificate import NotCertifiableError
 from drupe.evaluation.model_predictions import ModelPredictions
 from drupe.evaluation.operating_point import Request, operating_point, read_recorded
-from drupe.host import cpu_name
 from drupe.models.ensemble import AnyNetwork
 from drupe.models.type_head import TypeHead
 from drupe.progress import Progress, silent
 from drupe.runs.record import read_record
-from drupe.training.precision import native_reduced
 from drupe.training.saved import Metadata, load_network
 from drupe.training.type_fitting import read_types
-
-FP32_GRAPH, INT8_GRAPH = "fp32.onnx", "int8.onnx"
-
-Precision = Literal["fp32", "bf16", "int8", "auto"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,8 @@ def export_run(
     *,
     fresh: Path | None = None,
     run_data: Path | None = None,
-    precision: Precision = "fp32",
+    precision: AskedPrecision = "fp32",
+    backends: Sequence[str] | None = None,
     request: Request | None = None,
     threads: int | None = None,
     state_dict: bool = False,
@@ -129,29 +128,30 @@ def export_run(
     unknown: UnknownRequest | None = None,
     progress: Progress = silent,
 ) -> Exported:
-    """Export a finished run for every backend that is installed, and write the bundle.
+    """Export a finished run for every CPU backend that is installed, and write the bundle.
 
-    ``precision`` int8 quantises the layers that bear it, by crops of ``fit``; bf16 is OpenVINO's,
-    on processors that compute it natively; auto offers fp32, int8 and, where it can be had, bf16,
-    and puts first the fastest that is certified and wastes no clean items. The thresholds are those
-    of ``request`` (by default those that the run's certificate was made for), certified on the
-    calibration crops, or on newly collected ones in the folder ``fresh``, labelled as ``drupe
-    threshold --data`` takes them; ``run_data`` says where the run's own data lies now, if it was
-    moved. With too few defects in calibration the bundle has no certificate, and the threshold 0.5.
-    ``state_dict`` adds plain weights under torchvision's names; ``channels``: rgb, bgr or as it is.
-    ``explain`` puts a few test crops that are decided wrongly into the bundle, as heatmaps;
-    ``unknown`` says what of the items that are unlike all that was learnt from.
+    ``backends`` are used instead where they are named, as those of devices must be. ``precision``
+    int8 quantises the layers that bear it, by crops of ``fit``; bf16 is OpenVINO's, on processors
+    that compute it natively; tf32 and fp16 are those of devices; auto offers all that the backends
+    compute here, and puts first the fastest that is certified and wastes no clean items. The
+    thresholds are those of ``request`` (by default those that the run's certificate was made for),
+    certified on the calibration crops, or on newly collected ones in the folder ``fresh``, labelled
+    as ``drupe threshold --data`` takes them; ``run_data`` says where the run's own data lies now,
+    if it was moved. With too few defects in calibration the bundle has no certificate, and the
+    threshold 0.5. ``state_dict`` adds plain weights under torchvision's names; ``channels``: rgb,
+    bgr or as it is. ``explain`` puts a few test crops that are decided wrongly into the bundle, as
+    heatmaps; ``unknown`` says what of the items that are unlike all that was learnt from.
 
     Raises:
         InputError: no finished run, other data, a ``bundle`` that exists, crops in ``fresh`` that
-            aren't new or can't be read, or bf16 where this machine doesn't compute it.
+            aren't new or can't be read, or a backend or precision that doesn't run here.
         MissingExtraError: bf16 without ``drupe[openvino]``.
         GateError: a function in fp32 turned a decision, int8 was asked for and no layer bears it, a
             rate of unknown items that can't be had, or ``fresh`` has too few defects; nothing is
             written.
     """
     require_new(bundle)
-    _require_computable(precision)
+    require_computable(precision, backends)
     evidence = gather_evidence(run, fresh, store, progress, channels, run_data)
     record = read_record(run)
     assert record is not None
@@ -163,8 +163,9 @@ def export_run(
         require_torchvision(metadata)
     known = learn_familiarity(network, evidence, unknown, progress)
     exported = _exported_graph(network, metadata, evidence, head, known, progress)
-    quantised = _quantise(precision, exported.content, evidence, request, threads, progress)
-    specs = _function_specs(precision, quantised is not None)
+    asked = (precision, backends)
+    quantised = _quantise(*asked, exported.content, evidence, request, threads, progress)
+    specs = specs_for(*asked, has_int8=quantised is not None)
     graphs = _named_graphs(specs, exported, quantised)
     golden = golden_images(evidence.contract)
     compared = (evidence, golden, threads, progress)
@@ -275,18 +276,6 @@ def _add_state_dict(
     files[STATE_DICT_FILE], provenance["state_dict"] = plain.content, plain.description
 
 
-def _require_computable(precision: Precision) -> None:
-    if precision != "bf16":
-        return
-    if not available("openvino"):
-        raise MissingExtraError("--precision bf16", "openvino", "openvino")
-    if not _computes_bf16():
-        raise InputError(
-            "--precision bf16: needs a processor that computes bf16 (AVX-512 BF16 or AMX), got "
-            f"{cpu_name()}; fp32 and int8 run anywhere"
-        )
-
-
 def _require_certifiable(fresh: Path | None, model: ModelPredictions, request: Request) -> None:
     """Refuse new crops that certify nothing, before anything is exported for them."""
     if fresh is not None and (refusal := operating_point(model, request).refusal):
@@ -297,7 +286,8 @@ def _require_certifiable(fresh: Path | None, model: ModelPredictions, request: R
 
 
 def _quantise(
-    precision: Precision,
+    precision: AskedPrecision,
+    backends: Sequence[str] | None,
     graph: bytes,
     evidence: Evidence,
     request: Request,
@@ -305,14 +295,15 @@ def _quantise(
     progress: Progress,
 ) -> QuantisedGraph | None:
     """Return the int8 graph, None where none is wanted or, with auto, no layer bears it."""
-    if precision not in ("int8", "auto"):
+    computing = [one.backend for one in specs_for("int8", backends, has_int8=True)]
+    if precision not in ("int8", "auto") or not computing:
         return None
     search = LayerSearch(
         graph,
         evidence.fit_images,
         evidence.fit_is_defect,
         request.min_recall,
-        installed(),
+        computing,
         threads or default_threads(),
         progress,
     )
@@ -323,20 +314,3 @@ def _quantise(
             "split: nothing was exported; --precision auto leaves int8 out"
         )
     return found
-
-
-def _function_specs(precision: Precision, has_int8: bool) -> list[FunctionSpec]:
-    """Return the functions that ``precision`` asks for and this machine can measure."""
-    specs = []
-    if precision in ("fp32", "auto"):
-        specs += [FunctionSpec(FP32_GRAPH, backend, "fp32") for backend in installed()]
-    if has_int8:
-        specs += [FunctionSpec(INT8_GRAPH, backend, "int8") for backend in installed()]
-    if precision == "bf16" or (precision == "auto" and _computes_bf16()):
-        specs.append(FunctionSpec(FP32_GRAPH, "openvino", "bf16"))
-    return specs
-
-
-def _computes_bf16() -> bool:
-    native = native_reduced(torch.device("cpu")) == "bf16"
-    return native and runs_here("openvino", "bf16")

@@ -1,19 +1,26 @@
 """Evaluating the functions of an export: compared with the tested network, and certified.
 
 A function is a graph × backend × precision. fp32 must decide every crop as the tested network did,
-so it shares that network's thresholds. int8 and bf16 give other scores: theirs are certified anew.
+so it shares that network's thresholds, on whatever device. Every other precision gives other
+scores: those are certified anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import Backend, Images, Session, open_session, require_scores
+from drupe.deployment.backends import (
+    Images,
+    Precision,
+    Session,
+    open_session,
+    require_scores,
+)
 from drupe.deployment.drift import CalibrationScores
 from drupe.deployment.gate import Crops, compare_scores, require_no_flips, run_all
 from drupe.deployment.manifest import Function, Gate, file_digest
@@ -30,8 +37,6 @@ from drupe.evaluation.model_predictions import JudgedSplit, ModelPredictions
 from drupe.evaluation.operating_point import OperatingPoint, Request, SplitFigures, operating_point
 from drupe.progress import Progress
 
-FunctionPrecision = Literal["fp32", "bf16", "int8"]
-
 NO_CERTIFICATE = Thresholds(0.5, 0.5)
 
 YIELD_MARGIN = 0.02
@@ -43,8 +48,8 @@ class FunctionSpec:
     """A function to be evaluated: a graph file, the backend that runs it, and the precision."""
 
     graph: str
-    backend: Backend
-    precision: FunctionPrecision
+    backend: str
+    precision: Precision
 
     @property
     def name(self) -> str:

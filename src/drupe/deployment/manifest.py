@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from drupe.configuration import fingerprint, validate
 from drupe.data.decode import BYTE, DEEPEST
 from drupe.data.image_contract import FILTER, Channels, ImageContract, Sizes
-from drupe.deployment.backends import Backend
+from drupe.deployment.backends import NAME, Precision
 from drupe.deployment.unknown import UnknownLane
 from drupe.derived import DIGEST, is_sealed, sealed
 from drupe.errors import InputError
@@ -29,10 +29,20 @@ KNOWS_ALL = 3
 
 READABLE = (1, 2, KNOWS_ALL, SCHEMA_VERSION)
 """1: without sizes and channels (refuse, RGB), and with no check of frames; 2: square images in 8
-bits and three channels alone; 3: nothing is unknown to it."""
+bits and three channels alone; 3: nothing is unknown to it, and its functions are those of
+``KNOWN_TO_ALL``."""
 
-TOLERANCE = {"fp32": 1e-4, "bf16": 0.15, "int8": 0.05}
-"""The largest difference allowed to a golden score on another processor, by precision."""
+KNOWN_TO_ALL = (
+    *(("onnxruntime", "fp32"), ("onnxruntime", "int8")),
+    *(("openvino", "fp32"), ("openvino", "int8"), ("openvino", "bf16")),
+)
+"""Backends and precisions of functions that a runtime of schema 3 can read."""
+
+TOLERANCE = {"fp32": 1e-4, "tf32": 0.02, "fp16": 0.02, "bf16": 0.15, "int8": 0.05}
+"""The largest difference allowed to a golden score on another processor, by precision.
+
+tf32 and fp16 round to three bits more than bf16, to an eighth of its error.
+"""
 
 MANIFEST = "bundle.json"
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -196,8 +206,8 @@ class Function(Section):
     """
 
     graph: FileName
-    backend: Backend
-    precision: Literal["fp32", "bf16", "int8"]
+    backend: Annotated[str, Field(pattern=NAME)]
+    precision: Precision
     low: Score
     high: Score
     certificate: dict[str, Any] | None

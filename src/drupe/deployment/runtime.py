@@ -22,10 +22,11 @@ from drupe.deployment.backends import (
     MOST,
     Session,
     UnusableGraphError,
+    is_asked_for,
     no_score,
+    obstacle,
     open_session,
     require_scores,
-    runs_here,
 )
 from drupe.deployment.capture.writer import Capture
 from drupe.deployment.drift import CalibrationScores, read_calibration
@@ -268,12 +269,14 @@ def load(
     callers: int = 1,
     uncertified: bool = False,
     capture: str | Path | None = None,
+    cache: str | Path | None = None,
 ) -> Classifier:
     """Verify the bundle in ``path``, choose a function, warm it up and return it.
 
     Every file is checked against its hash first. Without ``backend`` and ``precision`` the first
     function of the bundle's order of preference is taken whose packages are installed and whose
-    thresholds are certified.
+    thresholds are certified. A device that is preferred and missing is an error: what decides in
+    its place must be named.
 
     Parameters
     ----------
@@ -284,7 +287,8 @@ def load(
         BGR. None: the graph's own order, with a warning at the first array. Files need none. Arrays
         of one channel are "mono", which can be left out.
     backend, precision
-        "onnxruntime" or "openvino"; "fp32", "bf16" or "int8". None: by preference.
+        A backend's name such as "onnxruntime", "openvino" or "onnxruntime-cuda"; "fp32", "tf32",
+        "fp16", "bf16" or "int8". None: by preference.
     threads
         CPU threads of one call; None: all cores that the process may run on.
     callers
@@ -294,11 +298,15 @@ def load(
     capture
         A folder that keeps every *review* and a thousandth of all else, for people to look at;
         :class:`drupe.Capture` with other shares and bounds.
+    cache
+        A folder where TensorRT and OpenVINO keep what they compiled, to start sooner. What lies
+        there decides as it is, unchecked: nobody else may write there.
 
     Raises
     ------
     InputError
-        No bundle, changed or missing files, no function that fits, or another ``order``.
+        No bundle, changed or missing files, no function that fits and can be run here, a session
+        that would run on another device, or another ``order``.
     """
     if order not in (None, *get_args(Channels)):
         raise InputError(f'order: must be "rgb", "bgr" or "mono", got {order!r}')
@@ -310,7 +318,10 @@ def load(
         raise InputError(f"{bundle}: order: must be {takes}, got {order!r}")
     contents = read_files(bundle, manifest)
     function = choose_function(manifest, bundle, backend, precision, uncertified)
-    session = open_function(bundle, manifest, contents, function, threads, callers)
+    session = open_function(
+        *(bundle, manifest, contents, function, threads, callers),
+        cache=None if cache is None else Path(cache),
+    )
     calibration = read_reference(bundle, manifest, contents, function)
     frames = None
     if manifest.frames is not None:
@@ -336,6 +347,7 @@ def open_function(
     function: Function,
     threads: int | None,
     callers: int = 1,
+    cache: Path | None = None,
 ) -> Session:
     """Return a session of ``function``, whose graph takes the images that the bundle promises.
 
@@ -345,7 +357,7 @@ def open_function(
     path, contract = bundle / function.graph, manifest.input.contract
     try:
         session = open_session(
-            contents[function.graph], function.backend, function.precision, threads, callers
+            contents[function.graph], function.backend, function.precision, threads, callers, cache
         )
     except UnusableGraphError as error:
         raise InputError(f"{path}: {error}") from None
@@ -437,7 +449,11 @@ def choose_function(
     precision: str | None,
     uncertified: bool,
 ) -> Function:
-    """Return the first function that was asked for, is installed and is certified."""
+    """Return the first function that was asked for, can be run here and is certified.
+
+    Raises:
+        InputError: none, or one of a device that comes first, wasn't named and can't be run here.
+    """
     asked = [
         one
         for one in manifest.functions
@@ -447,18 +463,36 @@ def choose_function(
         names = ", ".join(one.name for one in manifest.functions)
         wanted = " ".join(filter(None, (backend, precision)))
         raise InputError(f"{bundle}: must be run as one of: {names}; got {wanted}")
-    installed = [one for one in asked if runs_here(one.backend, one.precision)]
-    if not installed:
-        missing = sorted({one.name for one in asked})
-        raise InputError(
-            f"{bundle}: needs {' or '.join(missing)}, which is not installed or not computed by "
-            "this processor"
-        )
-    for one in installed:
-        if one.is_certified or uncertified:
+    missing = {}
+    for one in asked:
+        why = obstacle(one.backend, one.precision)
+        may_decide = one.is_certified or uncertified
+        if why is None and may_decide:
             return one
-    names = ", ".join(one.name for one in installed)
+        if why is not None:
+            missing[one.name] = why
+            if may_decide and backend is None and is_asked_for(one.backend):
+                raise _not_here(bundle, manifest, missing)  # nothing else without being told
+    if len(missing) == len(asked):
+        raise _not_here(bundle, manifest, missing)
+    names = ", ".join(one.name for one in asked if one.name not in missing)
     raise InputError(
         f"{bundle}: holds no exact certificate for {names}: certify the run (drupe threshold) and "
         "export it again, or ask for uncertified decisions (uncertified=True, --uncertified)"
     )
+
+
+def _not_here(bundle: Path, manifest: Manifest, missing: Mapping[str, str]) -> InputError:
+    """Return the error that says why functions are ``missing``, and which can decide instead."""
+    reasons = "; ".join(f"{name} ({why})" for name, why in missing.items())
+    able = [
+        one.name
+        for one in manifest.functions
+        if one.is_certified and obstacle(one.backend, one.precision) is None
+    ]
+    instead = (
+        f"certified and available here, if named as backend and precision: {', '.join(able)}"
+        if able
+        else "no certified function is available here"
+    )
+    return InputError(f"{bundle}: can't be run here as {reasons}; {instead}")

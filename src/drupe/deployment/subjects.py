@@ -13,11 +13,14 @@ from drupe.errors import InputError
 from drupe.runs.layout import RunFolder
 
 
-def open_subjects(path: Path, threads: int, every_function: bool) -> list[Subject]:
+def open_subjects(
+    path: Path, threads: int, every_function: bool, backend: str | None = None
+) -> list[Subject]:
     """Return what is to be timed of a bundle or a run; of a run, its network in PyTorch, or its
     graph where it came as an ONNX file.
 
-    ``every_function``: all of a bundle that this machine can run, not only the one in use.
+    ``every_function``: all of a bundle that this machine can run, not only the one in use;
+    ``backend``: of bundles, the one that runs them.
 
     Raises:
         InputError: neither a bundle nor a finished run, or no function that can be run here.
@@ -31,14 +34,14 @@ def open_subjects(path: Path, threads: int, every_function: bool) -> list[Subjec
 
         return [eager_subject(path, threads)]
     if not every_function:
-        return [bundle_subject(path, threads)]
-    functions = read_manifest(path).functions
+        return [bundle_subject(path, threads, backend=backend)]
+    functions = [one for one in read_manifest(path).functions if backend in (None, one.backend)]
     runnable = [one for one in functions if runs_here(one.backend, one.precision)]
     if not runnable:
         names = ", ".join(one.name for one in functions)
         raise InputError(
-            f"{path}: must hold a function that can be run here, got {names}: not installed, or "
-            "not computed by this processor"
+            f"{path}: must hold a function that can be run here, got {names or backend}: not "
+            "installed, or not computed here"
         )
     return [
         bundle_subject(path, threads, f"{path} ({one.name})", one.backend, one.precision)

@@ -9,8 +9,9 @@ from typing import Any
 
 from drupe.configuration import merge, parse_overrides
 from drupe.deployment.certify.fresh import calibrate_on_new
-from drupe.deployment.export import Exported, Precision, export_run
+from drupe.deployment.export import Exported, export_run
 from drupe.deployment.familiarity import UnknownRequest
+from drupe.deployment.function_specs import AskedPrecision
 from drupe.deployment.unknown import UnknownLane
 from drupe.evaluation.model_predictions import ModelPredictions, read_csv, read_run_predictions
 from drupe.evaluation.next_steps import NextStep, next_steps
@@ -307,7 +308,8 @@ def export(
     *,
     min_recall: float | None = None,
     confidence: float | None = None,
-    precision: Precision = "fp32",
+    precision: AskedPrecision = "fp32",
+    backends: Sequence[str] | None = None,
     data: str | Path | None = None,
     run_data: str | Path | None = None,
     unknown_rate: float | None = None,
@@ -338,6 +340,7 @@ def export(
         fresh=_path(data),
         run_data=_path(run_data),
         precision=precision,
+        backends=backends,
         request=replace(read_recorded(folder).request, **given) if given else None,
         threads=threads,
         unknown=UnknownRequest(unknown_rate, unknown_lane, unknown),

@@ -154,7 +154,12 @@ def test_the_bundle_is_told_the_order_of_the_sources_arrays(tmp_path, monkeypatc
     pytest.importorskip("cv2", reason="needs drupe[video]")
     config = line_config(tmp_path, source={"video": {"path": 0}}, threads=3)
     open_bundle(config, open_source(config, Hands().clock))
-    assert told == {"order": "bgr", "threads": 3, "uncertified": False}
+    function = {"backend": None, "precision": None}
+    assert told == {"order": "bgr", "threads": 3, "uncertified": False, **function}
+    named = {"backend": "openvino", "precision": "fp32"}
+    config = line_config(tmp_path, source={"video": {"path": 0}}, **named)
+    open_bundle(config, open_source(config, Hands().clock))
+    assert {name: told[name] for name in named} == named
 
 
 @pytest.mark.parametrize(

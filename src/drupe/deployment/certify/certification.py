@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drupe.configuration import Tree, fingerprint, validate
-from drupe.deployment.backends import Backend, UnusableGraphError, installed, open_session
+from drupe.deployment.backends import UnusableGraphError, open_session
 from drupe.deployment.bundle import golden_images, require_new, write_bundle
 from drupe.deployment.certify.options import GraphOptions
 from drupe.deployment.certify.original import Original, require_meaning, scores_of
@@ -36,8 +36,9 @@ from drupe.deployment.contents import (
     with_facts,
 )
 from drupe.deployment.evidence import Evidence, own_evidence
-from drupe.deployment.export import FP32_GRAPH, Exported
-from drupe.deployment.functions import FunctionEvaluation, FunctionSpec, evaluate_functions
+from drupe.deployment.export import Exported
+from drupe.deployment.function_specs import FP32_GRAPH, require_computable, specs_for
+from drupe.deployment.functions import FunctionEvaluation, evaluate_functions
 from drupe.deployment.gate import run_all
 from drupe.deployment.manifest import TOLERANCE, GraphInput
 from drupe.deployment.model_card import CARD_FILE, Decides, ModelCard
@@ -76,7 +77,7 @@ class CertifyRequest:
     trained_on: the list of its training files (see :mod:`drupe.training.trained_on`); unseen: a
     person says that it has learnt from none of the crops. With neither, nothing is certified.
     picked_on_test: its epoch was picked on the test split. settings: keys of ``data`` and
-    ``calibration`` as in an experiment. backends: to certify for; None: all that are installed.
+    ``calibration`` as in an experiment. backends: to certify for; None: the usual ones.
     """
 
     model: Path
@@ -87,7 +88,7 @@ class CertifyRequest:
     picked_on_test: bool = False
     name: str | None = None
     asked: Request = field(default_factory=Request)
-    backends: tuple[Backend, ...] | None = None
+    backends: tuple[str, ...] | None = None
     threads: int | None = None
 
 
@@ -146,6 +147,7 @@ class GraphCertification:
             raise InputError(
                 "--unseen, --trained-on: only one of them can say what it has learnt from"
             )
+        require_computable("fp32", request.backends)
         check_store(store)
         file = read_onnx(request.model)
         takes = read_input(file, request.said)
@@ -221,8 +223,7 @@ class GraphCertification:
     def _evaluate(
         self, evidence: Evidence, golden: NDArray[Any], progress: Progress
     ) -> FunctionEvaluation:
-        backends = self.request.backends or installed()
-        specs = [FunctionSpec(FP32_GRAPH, backend, "fp32") for backend in backends]
+        specs = specs_for("fp32", self.request.backends)
         try:
             return evaluate_functions(
                 specs,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.deployment.backends import Backend, Images, open_session
+from drupe.deployment.backends import Images, open_session
 from drupe.deployment.gate import run_all
 from drupe.deployment.int8.quantise import QuantisableGraph, Unit
 from drupe.deployment.int8.ranges import RANGES
@@ -100,7 +100,7 @@ class LayerSearch:
         images: Images,
         is_defect: NDArray[np.bool_],
         min_recall: float,
-        backends: Sequence[Backend],
+        backends: Sequence[str],
         threads: int,
         progress: Progress = silent,
     ) -> None:
@@ -170,7 +170,7 @@ class LayerSearch:
             turned_low=max(one.turned_low for one in found),
         )
 
-    def _logits(self, graph: bytes, backend: Backend, count: int) -> NDArray[np.float64]:
+    def _logits(self, graph: bytes, backend: str, count: int) -> NDArray[np.float64]:
         """Return the logits of the first ``count`` crops, float64 [n]."""
         session = open_session(graph, backend, "int8", self._threads)
         scores = run_all(session, self._images[:count], silent, "")

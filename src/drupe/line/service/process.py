@@ -31,7 +31,7 @@ class ServiceSettings:
     """What a service is started with; ``bundles`` by the name that each is served under.
 
     ``workers``: threads that decide, of each bundle; None: one for each core. ``places``: requests
-    of a bundle that may be here at once.
+    of a bundle that may be here at once. ``backend``, ``precision``: as of :func:`drupe.load`.
     """
 
     bundles: Mapping[str, Path]
@@ -44,6 +44,8 @@ class ServiceSettings:
     monitor: Path | None = None
     capture: Path | None = None
     state: Path | None = None
+    backend: str | None = None
+    precision: str | None = None
     uncertified: bool = False
 
 
@@ -91,6 +93,13 @@ def opened(settings: ServiceSettings) -> Iterator[Service]:
         InputError: a bundle, log or state that can't be taken; nothing is left open.
     """
     workers = settings.workers or default_threads()
+    opened_one = partial(
+        open_bundle,
+        workers=workers,
+        uncertified=settings.uncertified,
+        backend=settings.backend,
+        precision=settings.precision,
+    )
     state = StateFile(settings.state)
     desks: dict[str, Desk] = {}
     successions: dict[str, Succession] = {}
@@ -99,7 +108,7 @@ def opened(settings: ServiceSettings) -> Iterator[Service]:
             given = bundle.resolve()
             now = state.of(name, given)
             path = Path(now.bundle) if now else given
-            classifier = open_bundle(path, workers, settings.uncertified)
+            classifier = opened_one(path)
             if now and now.digest != classifier.digest:
                 raise InputError(
                     f"{settings.state}: {name}: {path} must be the bundle that was switched to "
@@ -119,9 +128,7 @@ def opened(settings: ServiceSettings) -> Iterator[Service]:
             )
             stack.callback(desk.close)
             desks[name] = desk
-            successions[name] = Succession(
-                desk, given, state, workers=workers, uncertified=settings.uncertified
-            )
+            successions[name] = Succession(desk, given, state, opened_one)
         yield Service(desks, successions)
 
 

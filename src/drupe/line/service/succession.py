@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,28 +20,45 @@ FEWEST_FRAMES = 100
 """Live frames that a candidate must have been compared on, unless a switch says otherwise."""
 
 
-def open_bundle(bundle: Path, workers: int, uncertified: bool = False) -> Classifier:
+def open_bundle(
+    bundle: Path,
+    workers: int,
+    uncertified: bool = False,
+    backend: str | None = None,
+    precision: str | None = None,
+) -> Classifier:
     """Return the bundle, ready for ``workers`` threads that each use one core.
+
+    ``backend``, ``precision``: as of :func:`drupe.load`.
 
     Raises:
         InputError: what :func:`drupe.load` raises.
     """
     order = read_manifest(bundle).input.channels
-    return load(bundle, order=order, threads=1, callers=workers, uncertified=uncertified)
+    return load(
+        bundle,
+        order=order,
+        backend=backend,
+        precision=precision,
+        threads=1,
+        callers=workers,
+        uncertified=uncertified,
+    )
 
 
 class Succession:
     """Which bundle decides at ``desk``, and which may be next.
 
-    ``given``: the bundle named at the start; candidates are folders beside it. Its methods take as
+    ``given``: the bundle named at the start; candidates are folders beside it, and
+    ``opened`` opens one. Its methods take as
     long as loading a bundle does: no method belongs on a thread that others wait for.
     """
 
     def __init__(
-        self, desk: Desk, given: Path, state: StateFile, *, workers: int, uncertified: bool
+        self, desk: Desk, given: Path, state: StateFile, opened: Callable[[Path], Classifier]
     ) -> None:
         self._desk, self._given, self._state = desk, given, state
-        self._workers, self._uncertified = workers, uncertified
+        self._opened = opened
         self._mutex = threading.Lock()
         self._candidate: Path | None = None
         self._now = state.of(desk.name, given) or InForce(
@@ -146,7 +163,7 @@ class Succession:
 
     def _verified(self, path: Path) -> Classifier:
         found = verify_bundle(path, threads=1)
-        classifier = open_bundle(path, self._workers, self._uncertified)
+        classifier = self._opened(path)
         problems = [
             f"{path.name}: {one.function.name}: doesn't decide as where it was made "
             f"({one.flips} golden decisions turned)"

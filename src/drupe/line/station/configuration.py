@@ -243,6 +243,10 @@ class LineConfig(Section):
     """A line, whole."""
 
     bundle: Path = Field(description="the bundle that decides")
+    backend: str | None = Field(
+        None, description="what runs it, such as onnxruntime-cuda; without: as the bundle prefers"
+    )
+    precision: str | None = Field(None, description="likewise, such as fp32")
     uncertified: bool = Field(False, description="use thresholds that no certificate proves")
     threads: int | None = Field(None, ge=1, le=256, description="of a decision; without: all cores")
     state: Path = Field(description="folder that remembers over restarts what was decided")

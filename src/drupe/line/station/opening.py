@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from drupe.data.image_contract import Channels
 from drupe.deployment.capture.writer import Capture
 from drupe.deployment.manifest import read_manifest
 from drupe.deployment.runtime import Classifier, load
@@ -85,8 +86,17 @@ def make_sink(settings: SinkSettings, config: LineConfig, clock: Clock) -> Sink:
 
 def open_bundle(config: LineConfig, source: ItemSource) -> Classifier:
     """Return the classifier, told the order of the source's arrays."""
+    return _load(config, source.order, config.threads)
+
+
+def _load(config: LineConfig, order: Channels | None, threads: int | None) -> Classifier:
     return load(
-        config.bundle, order=source.order, threads=config.threads, uncertified=config.uncertified
+        config.bundle,
+        order=order,
+        backend=config.backend,
+        precision=config.precision,
+        threads=threads,
+        uncertified=config.uncertified,
     )
 
 
@@ -173,8 +183,7 @@ def try_line(config: LineConfig, clock: Clock | None = None) -> list[TriedPart]:
         return source.name, source.probe()
 
     def of_bundle() -> tuple[str, str]:
-        order = {"order": source.order} if source else {}
-        found = load(config.bundle, threads=1, uncertified=config.uncertified, **order)  # type: ignore[arg-type]
+        found = _load(config, source.order if source else None, threads=1)
         return f"bundle {config.bundle}", f"decides with {found.function.name}"
 
     def of_sink(settings: SinkSettings) -> tuple[str, str]:
