@@ -57,7 +57,7 @@ def test_what_is_known_and_what_works_are_two_things(monkeypatch) -> None:
     assert obstacle("onnxruntime", "bf16") == "it computes fp32, int8"
     assert obstacle("nobodys", "fp32") == "no such backend is installed"
     with pytest.raises(
-        InputError, match="backend: must be one of onnxruntime, openvino, .* got 'n"
+        InputError, match=r"backend: must be one of onnxruntime, openvino, .* got 'n"
     ):
         backend_named("nobodys")
 
@@ -75,7 +75,7 @@ def test_a_backend_can_be_registered_once_and_by_a_plain_name(monkeypatch) -> No
     for wrong in (NAME, "onnxruntime", "Not plain", "a_b", "ends-"):
         with pytest.raises(InputError, match=f"and not taken, got '{wrong}'"):
             register_backend(StandIn(name=wrong))
-    with pytest.raises(InputError, match="precisions must be some of fp32, .*, got fp64"):
+    with pytest.raises(InputError, match=r"precisions must be some of fp32, .*, got fp64"):
         register_backend(StandIn(name="other", precisions=("fp32", "fp64")))
 
 
