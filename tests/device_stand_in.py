@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from bundle_files import change
 from drupe.deployment import backends
 from drupe.deployment.onnx_runtime import OnnxRuntimeSession
+from service_files import brightness_bundle
 
 NAME = "stand-in"
 
@@ -51,6 +55,15 @@ def registered(monkeypatch, device: StandIn) -> StandIn:
     """Register ``device`` until the test ends, in place of the one before."""
     monkeypatch.setitem(backends._backends, device.name, device)
     return device
+
+
+def two_way_bundle(folder: Path) -> Path:
+    """Write a bundle that prefers the device, and is certified for ONNX Runtime on the CPU too."""
+    bundle = brightness_bundle(folder)
+    (one,) = json.loads((bundle / "bundle.json").read_text())["functions"]
+    certified = one | {"certificate": {"approximate": None, "measured_on": {}}}
+    change(bundle, functions=[certified | {"backend": NAME}, certified])
+    return bundle
 
 
 class GpuRuntime:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bundle_files import change
-from device_stand_in import NAME, StandIn, registered
+from device_stand_in import NAME, StandIn, registered, two_way_bundle
 from drupe.deployment.bench import bench_paths
 from drupe.deployment.bundle import verify_bundle
 from drupe.deployment.contents import KNOWN_TO_ALL
@@ -18,20 +18,14 @@ from drupe.deployment.manifest import KNOWS_ALL, SCHEMA_VERSION, read_manifest
 from drupe.deployment.runtime import load
 from drupe.errors import InputError
 from drupe.evaluation.operating_point import Request
-from service_files import brightness_bundle, grey
+from service_files import grey
 
-CERTIFICATE = {"approximate": None, "measured_on": {}}
 ASKED = Request(min_recall=0.8, confidence=0.8)
 
 
 @pytest.fixture
 def two_ways(tmp_path):
-    """A bundle that prefers a device, and is certified for the CPU too."""
-    bundle = brightness_bundle(tmp_path / "two")
-    (one,) = json.loads((bundle / "bundle.json").read_text())["functions"]
-    certified = one | {"certificate": CERTIFICATE}
-    change(bundle, functions=[certified | {"backend": NAME}, certified])
-    return bundle
+    return two_way_bundle(tmp_path / "two")
 
 
 def test_the_device_decides_where_it_is(two_ways, monkeypatch) -> None:
@@ -56,7 +50,9 @@ def test_nothing_takes_a_missing_devices_place_in_silence(two_ways, monkeypatch)
         with pytest.raises(InputError) as caught:
             load(two_ways, threads=1, **asked)
         assert str(caught.value) == words
-    assert load(two_ways, backend="onnxruntime", threads=1).decide(grey(0.0)) == "accept"
+    assert (
+        load(two_ways, order="rgb", backend="onnxruntime", threads=1).decide(grey(0.0)) == "accept"
+    )
 
 
 def test_a_device_of_a_package_that_is_not_installed_is_no_damage(two_ways) -> None:

@@ -37,6 +37,10 @@ NOT_RUN = {
         "docs/line.md",
         "drupe capture collect captured --out week-48",
     ): "waits for a person; tests/cli/test_capture.py goes all of the way",
+    (
+        "docs/deployment.md",
+        "drupe export RUN gpu.bundle --backend onnxruntime-cuda --backend onnxruntime",
+    ): "takes a GPU: tests/deployment/test_devices.py has one stand in",
     ("README.md", "$ make test"): "the suite doesn't run itself",
     (
         "docs/labels.md",
