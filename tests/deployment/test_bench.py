@@ -44,7 +44,7 @@ def test_what_is_neither_bundle_nor_run(tmp_path) -> None:
 
 def test_circumstances_name_the_packages_that_are_there(monkeypatch) -> None:
     def version(name: str) -> str:
-        if name == "openvino":
+        if name in {"openvino", "onnxruntime-gpu"}:
             raise PackageNotFoundError(name)
         return f"1.{len(name)}"
 
