@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from drupe.data import inspection as module
-from drupe.data.copies.near_duplicates import Sketches
 from drupe.data.copies.patches import WINDOW, window
+from drupe.data.copies.sketches import Sketches
 from drupe.data.inspection import CHUNK, Inspection, fetch_window, inspect_files
 from drupe.progress import silent
 

@@ -38,6 +38,12 @@ MANIFEST_VERSION = 1
 DTYPES = {name: np.dtype(of) for name, of in (("paths", "u1"), ("rows", "i8"), ("digests", "u1"))}
 
 Row = tuple[int, int, int, int]
+"""Size, mtime and ctime in nanoseconds, and inode of a file."""
+
+Rows = NDArray[np.int64]
+
+ABSENT: Row = (-1, -1, -1, -1)
+"""The row of a file that isn't there."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,9 @@ def file_digests(
     with writing_to(store):
         cache.parent.mkdir(parents=True, exist_ok=True)
     made_from = {"version": MANIFEST_VERSION, "root": key}
-    known = _load(cache, made_from)
     base = os.fspath(root)
-    rows: list[Row | None] = []
-    for found in in_order(lambda some: [_row(base, path) for path in some], paths, 1024, workers):
-        rows += found
-
-    digests = [known.get((path, row), "") for path, row in zip(paths, rows, strict=True)]
+    rows = _rows(base, paths, workers)
+    digests, kept = _load(cache, made_from, paths, rows)
     new = [index for index, digest in enumerate(digests) if not digest]
     unreadable: dict[int, str] = {}
     if new:
@@ -91,22 +93,33 @@ def file_digests(
                     if reason:
                         unreadable[index] = reason
                 tracker.advance(len(results))
-    settled = [
-        index
-        for index, row in enumerate(rows)
-        if row and digests[index] and max(row[1], row[2]) < started_ns - RACY_NS
-    ]
-    if len(settled) != len(known) or any(digests[index] for index in new):
+    has_digest = np.fromiter(map(bool, digests), bool, len(digests))
+    changed_ns = np.maximum(rows[:, 1], rows[:, 2])
+    settled = has_digest & (rows[:, 0] >= 0) & (changed_ns < started_ns - RACY_NS)
+    if np.count_nonzero(settled) != kept or any(digests[index] for index in new):
         with writing_to(store):
-            _save(cache, made_from, [(paths[i], rows[i], digests[i]) for i in settled])
+            _save(cache, made_from, np.flatnonzero(settled), paths, rows, digests)
     return Digests(tuple(digests), unreadable)
 
 
-def _row(base: str, path: str) -> Row | None:
+def _rows(base: str, paths: Sequence[str], workers: int | None) -> Rows:
+    rows = np.empty((len(paths), len(ABSENT)), np.int64)
+
+    def look(some: Sequence[str]) -> Rows:
+        return np.array([_row(base, path) for path in some], np.int64)
+
+    start = 0
+    for found in in_order(look, paths, 1024, workers):
+        rows[start : start + len(found)] = found
+        start += len(found)
+    return rows
+
+
+def _row(base: str, path: str) -> Row:
     try:
         found = os.stat(os.path.join(base, path))  # noqa: PTH116, PTH118 (a million times)
     except OSError:
-        return None
+        return ABSENT
     # ctime as well: a copy that keeps times (cp -p) can't set it back.
     return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino & (2**63 - 1))
 
@@ -120,26 +133,49 @@ def _digest(base: str, path: str) -> tuple[str, str]:
         return "", (error.strerror or str(error)).lower()
 
 
-def _load(cache: Path, made_from: Tree) -> dict[tuple[str, Row | None], str]:
-    """Return (path, row) → digest; a missing or damaged cache is an empty one."""
+def _load(cache: Path, made_from: Tree, paths: Sequence[str], rows: Rows) -> tuple[list[str], int]:
+    """Return the digest of each file, '' where none is kept of such a row, and how many are kept.
+
+    A missing or damaged cache is an empty one.
+    """
     known = read_arrays(cache, made_from, DTYPES)
     if known is None:
-        return {}
-    paths = known["paths"].tobytes().decode().split("\0")
-    joined = known["digests"].tobytes().hex()
-    return {
-        (path, tuple(row)): joined[64 * index : 64 * index + 64]
-        for index, (path, row) in enumerate(zip(paths, known["rows"].tolist(), strict=True))
-    }
+        return [""] * len(paths), 0
+    places = _places(known["paths"], paths)
+    is_same = places >= 0
+    is_same[is_same] = (known["rows"][places[is_same]] == rows[is_same]).all(axis=1)
+    digests = known["digests"].reshape(-1, 32)
+    found = [
+        digests[place].tobytes().hex() if same else ""
+        for place, same in zip(places, is_same, strict=True)
+    ]
+    return found, len(digests)
 
 
-def _save(cache: Path, made_from: Tree, entries: Sequence[tuple[str, Row | None, str]]) -> None:
-    if not entries:
+def _places(kept: NDArray[np.uint8], paths: Sequence[str]) -> NDArray[np.intp]:
+    """Return where each path stands among the ``kept`` ones, -1 where it doesn't."""
+    if kept.tobytes() == "\0".join(paths).encode():  # as usual, and a quarter of the memory
+        return np.arange(len(paths))
+    place = {path: index for index, path in enumerate(kept.tobytes().decode().split("\0"))}
+    return np.fromiter((place.get(path, -1) for path in paths), np.intp, len(paths))
+
+
+def _save(
+    cache: Path,
+    made_from: Tree,
+    settled: NDArray[np.intp],
+    paths: Sequence[str],
+    rows: Rows,
+    digests: Sequence[str],
+) -> None:
+    if len(settled) == 0:
         cache.unlink(missing_ok=True)
         return
+    names = "\0".join(paths[index] for index in settled)
+    joined = "".join(digests[index] for index in settled)
     arrays: dict[str, NDArray[Any]] = {
-        "paths": np.frombuffer("\0".join(path for path, _, _ in entries).encode(), np.uint8),
-        "rows": np.array([row for _, row, _ in entries], np.int64),
-        "digests": np.frombuffer(bytes.fromhex("".join(item for _, _, item in entries)), np.uint8),
+        "paths": np.frombuffer(names.encode(), np.uint8),
+        "rows": rows[settled],
+        "digests": np.frombuffer(bytes.fromhex(joined), np.uint8),
     }
     write_arrays(cache, made_from, arrays)

@@ -17,8 +17,8 @@ from PIL import Image
 
 from drupe.data.content import ContentMap, content_masks, is_blank
 from drupe.data.copies.copy_rule import pixel_key
-from drupe.data.copies.near_duplicates import Sketches
 from drupe.data.copies.patches import WINDOW, as_rgb, window
+from drupe.data.copies.sketches import Sketches
 from drupe.data.decode import BYTE, FORMATS, UnreadableImageError, open_image, read_file
 from drupe.parallel import in_order
 from drupe.progress import Progress
@@ -54,6 +54,26 @@ class Inspection:
     unreadable: dict[int, str] = field(default_factory=dict)
     blank: list[int] = field(default_factory=list)
     content: dict[int, ContentMap] = field(default_factory=dict)
+    _known_sizes: dict[Size, Size] = field(default_factory=dict, repr=False, compare=False)
+
+    def record(self, file: _File) -> None:
+        """Add what was found in the next file."""
+        index = len(self.digests)
+        self.digests.append(file.digest)
+        self.keys.append(file.key)
+        # One tuple for all images of a size, and one text for all files of a mode.
+        self.sizes.append(file.size and self._known_sizes.setdefault(file.size, file.size))
+        self.modes.append(sys.intern(file.mode))
+        if file.reason:
+            self.unreadable[index] = file.reason
+        if file.blank:
+            self.blank.append(index)
+        elif file.content is not None:
+            side = len(file.content)
+            if side not in self.content and len(self.content) < MAPPED_SIZES:
+                self.content[side] = ContentMap(side)
+            if side in self.content:
+                self.content[side].add(file.content[None])
 
     def size_counts(self) -> Counter[Size]:
         """Return how many readable images have each size."""
@@ -112,7 +132,7 @@ def inspect_files(
     with progress("inspect", len(paths), "images") as tracker:
         for files in in_order(inspect_chunk, range(len(paths)), CHUNK, workers):
             for file in files:
-                _record(found, file)
+                found.record(file)
             tracker.advance(len(files))
     return found
 
@@ -162,21 +182,3 @@ def _mode(data: bytes) -> str:
             return f"{image.format} {image.mode}"
     except Exception:  # Pillow's parsers raise a dozen types; decoding will say what is wrong
         return ""
-
-
-def _record(found: Inspection, file: _File) -> None:
-    index = len(found.digests)
-    found.digests.append(file.digest)
-    found.keys.append(file.key)
-    found.sizes.append(file.size)
-    found.modes.append(sys.intern(file.mode))
-    if file.reason:
-        found.unreadable[index] = file.reason
-    if file.blank:
-        found.blank.append(index)
-    elif file.content is not None:
-        side = len(file.content)
-        if side not in found.content and len(found.content) < MAPPED_SIZES:
-            found.content[side] = ContentMap(side)
-        if side in found.content:
-            found.content[side].add(file.content[None])

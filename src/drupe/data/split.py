@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,14 +115,15 @@ def split_dataset(
         A split would have no clean item or no defect.
     """
     everything = np.arange(len(is_defect), dtype=np.intp)
-    units, leaders = groups, _leaders(groups, digests)
+    units, names = groups, digests
     if origins is not None:
         units = join(identical_groups(groups.tolist()), identical_groups(origins))
-        leaders = _leaders(units, [hashlib.sha256(name.encode()).hexdigest() for name in origins])
+        names = [hashlib.sha256(name.encode()).hexdigest() for name in origins]
+    leaders = _Leaders.of(units, names)
     wants_calibration = holdout is not None or fold is not None
 
     def drawn(items: Indices, purpose: str, share: float, leaving: int) -> NDArray[np.bool_]:
-        positions = _positions(leaders[items], f"{purpose} {seed}")
+        positions = leaders.positions(items, f"{purpose} {seed}")
         return positions < (share if origins is None else _cut(positions, share, leaving))
 
     if has_val:
@@ -134,7 +135,7 @@ def split_dataset(
     rest = everything[~is_test & ~is_dropped]
     is_held = np.zeros(len(is_defect), dtype=bool)
     if fold is not None:
-        is_held = _Groups(rest, is_defect, leaders).deal(fold[1], [seed, 1]) == fold[0]
+        is_held = _Groups(rest, is_defect, leaders.of_item).deal(fold[1], [seed, 1]) == fold[0]
     elif holdout is not None:
         if callable(holdout):
             holdout = holdout(len(np.unique(groups[rest[is_defect[rest]]])))
@@ -146,7 +147,7 @@ def split_dataset(
         dropped=everything[is_dropped],
     )
     for left_out, folds in inner:
-        fold_of = _Groups(split.fit, is_defect, leaders).deal(folds, [seed, 2])
+        fold_of = _Groups(split.fit, is_defect, leaders.of_item).deal(folds, [seed, 2])
         split = _inside_fit(split.fit, fold_of[split.fit] == left_out, everything)
     needs_all = split.calibration.size or (origins and wants_calibration and not inner)
     sides = SIDES if needs_all else ("fit", "test")
@@ -164,22 +165,38 @@ def _inside_fit(fit: Indices, is_left_out: NDArray[np.bool_], everything: Indice
     )
 
 
-def _leaders(groups: NDArray[np.integer], digests: Sequence[str]) -> NDArray[np.bytes_]:
-    """Return the lowest digest in each item's group, bytes [N]: a quarter of the size of str."""
-    names = np.array(digests, dtype=np.bytes_)
-    order = np.argsort(names, kind="stable")
-    _, first, group = np.unique(groups[order], return_index=True, return_inverse=True)
-    leaders = np.empty_like(names)
-    leaders[order] = names[order][first][group]
-    return leaders
+@dataclass(frozen=True)
+class _Leaders:
+    """The lowest name in each item's group.
 
+    names: N or fewer, bytes, different and sorted; of_item: int [N], the place in it of each
+    item's leader.
+    """
 
-def _positions(leaders: NDArray[np.bytes_], purpose: str) -> NDArray[np.float64]:
-    """Return a number in [0, 1) for each leader: the first 52 bits of a SHA-256."""
-    names, of_item = np.unique(leaders, return_inverse=True)
-    digits = [hashlib.sha256(purpose.encode() + b" " + name).hexdigest()[:13] for name in names]
-    of_name = np.array([int(text, 16) / 2**52 for text in digits], np.float64)
-    return of_name[of_item]
+    names: NDArray[np.bytes_]
+    of_item: Indices
+
+    @classmethod
+    def of(cls, groups: NDArray[np.integer], names: Sequence[str]) -> _Leaders:
+        """Find the leaders of N items in ``groups``, int [N]: small integers take their place."""
+        distinct, rank = np.unique(np.array(names, dtype=np.bytes_), return_inverse=True)
+        _, group = np.unique(groups, return_inverse=True)
+        lowest = np.full(group.max(initial=-1) + 1, len(distinct), np.intp)
+        np.minimum.at(lowest, group, rank)
+        return cls(distinct, lowest[group])
+
+    def positions(self, items: Indices, purpose: str) -> NDArray[np.float64]:
+        """Return a number in [0, 1) for each item's leader: the first 52 bits of a SHA-256."""
+        present, of_item = np.unique(self.of_item[items], return_inverse=True)
+        told = hashlib.sha256(purpose.encode() + b" ")
+
+        def position(name: bytes) -> float:
+            digest = told.copy()
+            digest.update(name)
+            return int(digest.hexdigest()[:13], 16) / 2**52
+
+        numbers = (position(self.names[place]) for place in present)
+        return np.fromiter(numbers, np.float64, len(present))[of_item]
 
 
 def _cut(positions: NDArray[np.float64], share: float, leaving: int) -> float:
@@ -193,24 +210,23 @@ def _cut(positions: NDArray[np.float64], share: float, leaving: int) -> float:
 class _Groups:
     """The duplicate groups among ``items``: their sizes, and strata of clean, defects, both.
 
-    ``leaders`` are the names of groups, bytes [N]; how a group is dealt depends on nothing else.
+    ``leaders`` are the names of groups by their order, int [N]; how a group is dealt depends on
+    nothing else.
     """
 
-    def __init__(
-        self, items: Indices, is_defect: NDArray[np.bool_], leaders: NDArray[np.bytes_]
-    ) -> None:
+    def __init__(self, items: Indices, is_defect: NDArray[np.bool_], leaders: Indices) -> None:
         names, self._of_item = np.unique(leaders[items], return_inverse=True)
         self._items = items
         self._everything = len(is_defect)
         self._sizes = np.bincount(self._of_item, minlength=len(names))
         self._defects = np.bincount(self._of_item, weights=is_defect[items], minlength=len(names))
 
-    def _shuffled_strata(self, random: np.random.Generator) -> Iterator[list[tuple[int, int]]]:
+    def _shuffled_strata(self, random: np.random.Generator) -> Iterator[Iterable[tuple[int, int]]]:
         """Yield the groups of each stratum, (number, items), in random order."""
         defects, sizes = self._defects, self._sizes
         for stratum in (defects == 0, defects == sizes, (defects > 0) & (defects < sizes)):
             members = random.permutation(np.flatnonzero(stratum))
-            yield list(zip(members.tolist(), sizes[members].tolist(), strict=True))
+            yield zip(members.tolist(), sizes[members].tolist(), strict=True)
 
     def deal(self, folds: int, seed: list[int]) -> NDArray[np.intp]:
         """Return int [N]: each item's fold (−1 outside ``items``); equal sizes and mixes."""

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import errno
-import os
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from drupe.data.copies import near_duplicates
 from drupe.data.copies.alignment import compare
-from drupe.data.copies.near_duplicates import NearPairs, Sketches, find_near_duplicates
+from drupe.data.copies.near_duplicates import NearPairs, find_near_duplicates
 from drupe.data.copies.patches import ANGLES, polar, window
+from drupe.data.copies.sketches import Sketches
 
 SIDE = 96
 
@@ -121,6 +119,55 @@ def test_pairs_beyond_the_limit_are_dropped_and_counted(fruits, monkeypatch) -> 
     assert found.dropped > 0
 
 
+def test_a_pair_nominated_in_several_cells_counts_once(fruits, monkeypatch) -> None:
+    monkeypatch.setattr(near_duplicates, "CELL", 10)
+    whole = search(fruits)
+    assert 0 < whole.nominated <= 60 * 59 // 2
+    monkeypatch.setattr(near_duplicates, "_PENDING", 0)
+    assert search(fruits).nominated == whole.nominated
+
+
+@pytest.mark.parametrize("joined", [1, 2])
+def test_pairs_dropped_as_the_search_goes_are_those_dropped_at_its_end(
+    fruits, monkeypatch, joined: int
+) -> None:
+    """The limit keeps those that agree best among all, however often it is applied."""
+    monkeypatch.setattr(near_duplicates, "SIFTED", -1.0)
+    monkeypatch.setattr(near_duplicates, "CHUNK", 7)
+    kept: list[near_duplicates._Sifted] = []
+    confirm = near_duplicates._confirm
+
+    def noted(sifted, *rest):
+        kept.append(sifted)
+        return confirm(sifted, *rest)
+
+    monkeypatch.setattr(near_duplicates, "_confirm", noted)
+    monkeypatch.setattr(near_duplicates, "SIFTED_PER_IMAGE", 10**6)
+    search(fruits)
+    monkeypatch.setattr(near_duplicates, "SIFTED_PER_IMAGE", 2)
+    monkeypatch.setattr(near_duplicates, "_JOINED", joined)
+    found = search(fruits)
+    every, best = kept
+    rows = np.sort(np.argsort(-every.height, kind="stable")[:120])
+    for column in ("first", "second", "flipped", "step", "height"):
+        np.testing.assert_array_equal(getattr(best, column), getattr(every, column)[rows])
+    assert (found.sifted, found.dropped) == (120, len(every.height) - 120)
+
+
+def test_of_pairs_that_agree_equally_the_first_are_kept() -> None:
+    height = np.array([0.7, 0.9, 0.8, 0.8, 0.6, 0.8], np.float32)
+    rows = np.arange(6)
+    pairs = near_duplicates._Sifted(rows, rows + 1, rows > 2, rows, height)
+    for most, kept in (
+        (1, [1]),
+        (2, [1, 2]),
+        (3, [1, 2, 3]),
+        (5, [0, 1, 2, 3, 5]),
+        (9, [*range(6)]),
+    ):
+        assert pairs.strongest(most).first.tolist() == kept
+
+
 def test_candidates_limit_the_search(fruits) -> None:
     windows = np.stack(
         [window(image) for image in [fruits[0], fruits[0][::-1], fruits[0][:, ::-1]]]
@@ -152,29 +199,3 @@ def test_an_image_agrees_with_itself_entirely(fruits) -> None:
     np.testing.assert_allclose(found.correlation, 1.0, atol=1e-5)
     np.testing.assert_allclose(found.overlap, 1.0, atol=1e-5)
     assert found.confirmed.all()
-
-
-@pytest.mark.parametrize("way", ["reserved", "unsupported", "missing"])
-def test_the_scratch_file_takes_its_space_at_once(tmp_path, monkeypatch, way: str) -> None:
-    def unsupported(*_: int) -> None:
-        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
-
-    if way == "unsupported":
-        monkeypatch.setattr(os, "posix_fallocate", unsupported, raising=False)
-    if way == "missing":
-        monkeypatch.delattr(os, "posix_fallocate", raising=False)
-    with Sketches(500, tmp_path) as sketches:
-        found = os.fstat(sketches._file.fileno())
-        assert sketches.polar is not None
-        assert found.st_size == sketches.polar.nbytes > 1 << 20
-        assert found.st_blocks * 512 >= found.st_size
-
-
-def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(tmp_path, monkeypatch) -> None:
-    def full(*_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
-    with pytest.raises(OSError, match="No space left on device") as caught:
-        Sketches(500, tmp_path)
-    assert caught.value.filename == str(tmp_path)

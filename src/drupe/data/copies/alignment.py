@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,23 +127,31 @@ def _maps(windows: NDArray[np.uint8]) -> Floats:
 
 
 def _turned(maps: Floats, steps: NDArray[np.floating], flipped: NDArray[np.bool_]) -> Floats:
+    # The four maps of a pixel side by side: they are fetched together.
+    pixels = np.ascontiguousarray(maps.transpose(0, 2, 3, 1)).reshape(-1, WINDOW * WINDOW, 4)
+    turned = np.zeros_like(pixels)
+    for image, out, step, flip in zip(
+        pixels, turned, steps.tolist(), flipped.tolist(), strict=True
+    ):
+        for index, weight in zip(*_turn_taps(step, flip), strict=True):
+            out += image.take(index, axis=0) * weight
+    return np.ascontiguousarray(turned.reshape(-1, WINDOW, WINDOW, 4).transpose(0, 3, 1, 2))
+
+
+@lru_cache(maxsize=256)  # the 192 turns that the search finds, and some half a step off: 50 MB
+def _turn_taps(step: float, flipped: bool) -> tuple[Indices, Floats]:
+    """Indices [4, W · W] into a flat window and weights [4, W · W, 1] that turn it."""
     centre = (WINDOW - 1) / 2
     grid = np.arange(WINDOW) - centre
     y, x = grid[:, None], grid[None, :]
-    angle = (steps * (2 * np.pi / ANGLES))[:, None, None]
-    sign = np.where(flipped, -1.0, 1.0)[:, None, None]
+    angle = step * (2 * np.pi / ANGLES)
+    sign = -1.0 if flipped else 1.0
     # Turned by the angle: (x, y) at α comes from α − angle; mirrored: from angle − α.
     from_x = np.cos(angle) * x + np.sin(angle) * y
     from_y = sign * (np.cos(angle) * y - np.sin(angle) * x)
     index, weight = bilinear_taps(centre + from_y, centre + from_x)
     weight *= np.maximum(np.abs(from_y), np.abs(from_x)) <= centre + 0.5  # no pixel outside
-    # The four maps of a pixel side by side: they are fetched together.
-    pixels = np.ascontiguousarray(maps.transpose(0, 2, 3, 1)).reshape(-1, 4)
-    index += (np.arange(len(maps)) * WINDOW * WINDOW)[:, None, None]
-    turned = np.zeros((len(maps), WINDOW, WINDOW, 4), dtype=np.float32)
-    for tap in range(4):
-        turned += pixels.take(index[tap], axis=0) * weight[tap][..., None]
-    return np.ascontiguousarray(turned.transpose(0, 3, 1, 2))
+    return index.reshape(4, -1), weight.reshape(4, -1, 1)
 
 
 def _best_shifts(one: Floats, turned: Floats) -> tuple[Indices, Indices]:

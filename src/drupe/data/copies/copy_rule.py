@@ -17,8 +17,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from drupe.data.copies.near_duplicates import Sketches, find_near_duplicates
+from drupe.data.copies.near_duplicates import find_near_duplicates
 from drupe.data.copies.patches import as_rgb, window
+from drupe.data.copies.sketches import Sketches
 from drupe.progress import Progress, silent
 
 CHUNK = 256

@@ -11,26 +11,23 @@ Three stages, each far narrower than the one before; N images, M pairs:
    silhouettes must overlap and the fine texture must correlate
    (:mod:`drupe.data.copies.alignment`).
 
-Memory is bounded: 3 KB an image lie in an unlinked scratch file, about 1 KB an image in memory.
+3 KB an image lie in an unlinked scratch file (:class:`drupe.data.copies.sketches.Sketches`), and
+about half a KB an image in memory: descriptors, then the nominated pairs as one number each.
 Time for nominating grows with N · CELL, for the rest with N.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drupe.data.copies.alignment import compare
-from drupe.data.copies.patches import ANGLES, CHUNK, RINGS, TEXTURE_FLOOR, polar, textures
+from drupe.data.copies.patches import ANGLES, CHUNK, RINGS
+from drupe.data.copies.sketches import Sketches
 from drupe.host import available_cores
 from drupe.parallel import in_order
 from drupe.progress import Progress, silent
@@ -60,7 +57,8 @@ ALIKE_SHOWN = 20
 _FREQUENCIES = 17  # angular orders 0..16 nominate; higher ones vary with noise
 _COMPONENTS = 64
 _SAMPLE = 2048  # images that the principal components are found on
-_POLAR_STEP = 1 / 40  # texture per unit of the stored int8
+_JOINED = 1024  # chunks of compared pairs before all but the best are dropped
+_PENDING = 1 << 22  # nominated pairs held before those found twice are left out: 32 MB
 
 Indices = NDArray[np.intp]
 Floats = NDArray[np.float32]
@@ -112,79 +110,6 @@ class NearPairs:
     crowded: int
 
 
-class Sketches:
-    """Polar textures of N images in a scratch file: int8 [N, R, A, 2].
-
-    ``folder`` is where the scratch file lies (None: the system's folder for temporary files); it
-    has no name there and vanishes with the process. A full disk is an :class:`OSError` at once.
-    """
-
-    def __init__(self, images: int, folder: Path | None = None) -> None:
-        self.images = images
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
-        shape = (images, RINGS, ANGLES, 2)
-        try:
-            _reserve(self._file, max(1, int(np.prod(shape))))
-        except OSError as error:
-            self._file.close()
-            error.filename = str(folder or tempfile.gettempdir())
-            raise
-        self.polar = np.memmap(self._file, np.int8, mode="r+", shape=shape) if images else None
-        self.has_texture = np.zeros(images, dtype=bool)
-
-    def __enter__(self) -> Sketches:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.polar = None
-        self._file.close()
-
-    def draw(self, start: int, windows: NDArray[np.uint8]) -> None:
-        """Sketch images ``start``, ``start + 1``, … from their windows uint8 [n, W, W, 2]."""
-        if self.polar is None:  # no images
-            return
-        for offset in range(0, len(windows), CHUNK):
-            part = slice(start + offset, start + min(offset + CHUNK, len(windows)))
-            texture, inside = textures(windows[offset : offset + CHUNK])
-            rings = polar(texture) / _POLAR_STEP
-            self.polar[part] = np.clip(np.rint(rings), -127, 127)
-            pixels = np.maximum(inside.sum(axis=(1, 2)), 1)[:, None]
-            power = np.square(texture).sum(axis=(2, 3)) / pixels
-            self.has_texture[part] = power.max(axis=1) > TEXTURE_FLOOR**2
-
-    def spectra(self, indices: Indices) -> NDArray[np.complex64]:
-        """Fourier coefficients along the angle, unit length: complex64 [n, A/2+1, R*2]."""
-        assert self.polar is not None
-        rings = self.polar[indices].astype(np.float32)
-        norm = np.sqrt(np.square(rings).sum(axis=(1, 2, 3), keepdims=True)) + 1e-6
-        found = np.fft.rfft(rings / norm, axis=2).transpose(0, 2, 1, 3)
-        return found.reshape(len(indices), ANGLES // 2 + 1, 2 * RINGS).astype(np.complex64)
-
-
-def _reserve(file: IO[bytes], size: int) -> None:
-    """Claim ``size`` bytes of disk: a memory map that meets a full disk kills the process."""
-    try:
-        os.posix_fallocate(file.fileno(), 0, size)
-    except AttributeError:  # macOS and Windows lack it
-        _write_zeros(file, size)
-    except OSError as error:  # some file systems do as well
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-            raise
-        _write_zeros(file, size)
-
-
-def _write_zeros(file: IO[bytes], size: int) -> None:
-    block = bytes(1 << 20)
-    for start in range(0, size, len(block)):
-        file.write(block[: size - start])
-    file.flush()
-
-
 def find_near_duplicates(
     sketches: Sketches,
     fetch: Fetch,
@@ -198,14 +123,13 @@ def find_near_duplicates(
     """
     chosen = np.arange(sketches.images) if candidates is None else candidates
     chosen = chosen[sketches.has_texture[chosen]]
-    pairs, crowded = _nominate(_descriptors(sketches, chosen, progress), progress)
-    first, second = chosen[pairs[:, 0]], chosen[pairs[:, 1]]
-    sifted, dropped = _sift(sketches, first, second, progress)
+    codes, crowded = _nominate(_descriptors(sketches, chosen, progress), progress)
+    sifted, dropped = _sift(sketches, chosen, codes, progress)
     copies, alike = _confirm(sifted, fetch, sketches.images, progress)
     return NearPairs(
         copies=copies,
         alike=alike.rows(np.arange(len(alike)) < ALIKE_SHOWN),
-        nominated=len(pairs),
+        nominated=len(codes),
         sifted=len(sifted.first),
         dropped=dropped,
         crowded=crowded,
@@ -244,10 +168,13 @@ def _magnitudes(sketches: Sketches, indices: Indices) -> Floats:
     return pooled
 
 
-def _nominate(vectors: NDArray[np.float16], progress: Progress) -> tuple[NDArray[np.intp], int]:
-    """Return pairs intp [M, 2] (first < second), and how many images lay in cells that were cut."""
+def _nominate(vectors: NDArray[np.float16], progress: Progress) -> tuple[NDArray[np.int64], int]:
+    """Return pairs int64 [M], sorted, and how many images lay in cells that were cut.
+
+    A pair is coded as first * len(vectors) + second, first < second.
+    """
     count = len(vectors)
-    codes = [np.zeros(0, dtype=np.int64)]
+    distinct, pending = np.zeros(0, dtype=np.int64), [np.zeros(0, dtype=np.int64)]
     crowded = 0
     cells, pieces = _cells(vectors), []
     for members in cells:
@@ -259,12 +186,20 @@ def _nominate(vectors: NDArray[np.float16], progress: Progress) -> tuple[NDArray
             inside = vectors[members].astype(np.float32)
             block = max(1, (1 << 24) // max(1, len(members)))  # 64 MB of similarities
             for start in range(0, len(members), block):
-                codes.append(_nearest(members, inside, slice(start, start + block), count))
+                pending.append(_nearest(members, inside, slice(start, start + block), count))
                 tracker.advance(min(block, len(members) - start))
-    found = np.unique(np.concatenate(codes))
-    return np.stack([found // max(1, count), found % max(1, count)], axis=1).astype(
-        np.intp
-    ), crowded
+            if sum(map(len, pending)) > _PENDING:
+                distinct, pending = _distinct([distinct, *pending]), []
+    return _distinct([distinct, *pending]), crowded
+
+
+def _distinct(codes: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Sort and leave out repetitions, in a third of the memory of numpy.unique's hash table."""
+    ordered = np.concatenate(codes)
+    ordered.sort()
+    is_new = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
+    return ordered[is_new]
 
 
 def _nearest(members: Indices, inside: Floats, rows: slice, count: int) -> NDArray[np.int64]:
@@ -305,27 +240,50 @@ def _cells(vectors: NDArray[np.float16]) -> list[Indices]:
 
 @dataclass(frozen=True)
 class _Sifted:
+    """Pairs that agree, one or both ways: first and second, whether flipped, angle, agreement."""
+
     first: Indices
     second: Indices
     flipped: NDArray[np.bool_]
     step: Indices
     height: Floats
 
+    @classmethod
+    def joined(cls, parts: Sequence[_Sifted]) -> _Sifted:
+        """Return the pairs of all ``parts``, in order."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
+
+    def rows(self, chosen: NDArray[Any]) -> _Sifted:
+        return _Sifted(*(column[chosen] for column in vars(self).values()))
+
+    def strongest(self, most: int) -> _Sifted:
+        """Keep the ``most`` that agree best, in order; of equals the first ones."""
+        if len(self.height) <= most:
+            return self
+        least = np.partition(self.height, -most)[-most]
+        kept = self.height > least
+        equal = np.flatnonzero(self.height == least)
+        kept[equal[: most - np.count_nonzero(kept)]] = True
+        return self.rows(kept)
+
 
 def _sift(
-    sketches: Sketches, first: Indices, second: Indices, progress: Progress
+    sketches: Sketches, chosen: Indices, codes: NDArray[np.int64], progress: Progress
 ) -> tuple[_Sifted, int]:
     """Keep pairs whose polar textures agree at some angle, forwards or flipped, and that angle.
 
-    Returns at most :data:`SIFTED_PER_IMAGE` · N of them, in order, and how many were dropped.
+    ``codes`` are of pairs of ``chosen`` images. Returns at most :data:`SIFTED_PER_IMAGE` · N of
+    them, in order, and how many were dropped.
     """
-    none = np.zeros(0, dtype=np.float32)
-    kept: list[tuple[NDArray[Any], ...]] = [
-        (first[:0], first[:0], np.zeros(0, bool), first[:0], none)
-    ]
+    most, agreed = SIFTED_PER_IMAGE * sketches.images, 0
+    none = np.zeros(0, dtype=np.intp)
+    kept = _Sifted(none, none, none.astype(bool), none, none.astype(np.float32))
+    pending: list[_Sifted] = []
 
-    def agreeing(some: Sequence[int]) -> list[tuple[NDArray[Any], ...]]:
-        one, other = first[some[0] : some[-1] + 1], second[some[0] : some[-1] + 1]
+    def agreeing(some: Sequence[int]) -> _Sifted:
+        pairs = codes[some[0] : some[-1] + 1]
+        one, other = chosen[pairs // len(chosen)], chosen[pairs % len(chosen)]
         # Each image comes up often: transform it once per chunk.
         unique, place = np.unique(np.concatenate([one, other]), return_inverse=True)
         spectra = sketches.spectra(unique)
@@ -335,20 +293,21 @@ def _sift(
             product = np.einsum("nkr,nkr->nk", a, b if flipped else b.conj())
             agreement = np.fft.irfft(product, n=ANGLES, axis=1)
             step, height = agreement.argmax(axis=1), agreement.max(axis=1).astype(np.float32)
-            good = height >= SIFTED
             way = np.full(len(one), flipped)
-            found.append(tuple(column[good] for column in (one, other, way, step, height)))
-        return found
+            found.append(_Sifted(one, other, way, step, height).rows(height >= SIFTED))
+        return _Sifted.joined(found)
 
-    with progress("compare", len(first), "pairs") as tracker:
-        starts = range(0, len(first), CHUNK)
-        parts = in_order(agreeing, range(len(first)), CHUNK, available_cores())
+    with progress("compare", len(codes), "pairs") as tracker:
+        starts = range(0, len(codes), CHUNK)
+        parts = in_order(agreeing, range(len(codes)), CHUNK, available_cores())
         for start, found in zip(starts, parts, strict=True):
-            kept += found
-            tracker.advance(min(CHUNK, len(first) - start))
-    columns = [np.concatenate(column) for column in zip(*kept, strict=True)]
-    best = np.sort(np.argsort(-columns[-1], kind="stable")[: SIFTED_PER_IMAGE * sketches.images])
-    return _Sifted(*(column[best] for column in columns)), len(columns[0]) - len(best)
+            pending.append(found)
+            agreed += len(found.height)
+            if len(pending) == _JOINED:
+                kept, pending = _Sifted.joined([kept, *pending]).strongest(most), []
+            tracker.advance(min(CHUNK, len(codes) - start))
+    kept = _Sifted.joined([kept, *pending]).strongest(most)
+    return kept, agreed - len(kept.height)
 
 
 # --- Confirm -----------------------------------------------------------------------------------
