@@ -169,8 +169,8 @@ def _inside_fit(fit: Indices, is_left_out: NDArray[np.bool_], everything: Indice
 class _Leaders:
     """The lowest name in each item's group.
 
-    names: N or fewer, bytes, different and sorted; of_item: int [N], the place in it of each
-    item's leader.
+    names: bytes [N], sorted; of_item: int [N], the place in it of each item's leader, the first
+    one of equal names.
     """
 
     names: NDArray[np.bytes_]
@@ -179,11 +179,18 @@ class _Leaders:
     @classmethod
     def of(cls, groups: NDArray[np.integer], names: Sequence[str]) -> _Leaders:
         """Find the leaders of N items in ``groups``, int [N]: small integers take their place."""
-        distinct, rank = np.unique(np.array(names, dtype=np.bytes_), return_inverse=True)
+        given = np.array(names, dtype=np.bytes_)
+        order = np.argsort(given)
+        ordered = given[order]
+        del given  # 64 MB of a million digests
+        is_first = np.ones(len(ordered), dtype=bool)
+        is_first[1:] = ordered[1:] != ordered[:-1]
+        place = np.empty(len(ordered), np.intp)
+        place[order] = np.maximum.accumulate(np.where(is_first, np.arange(len(ordered)), 0))
         _, group = np.unique(groups, return_inverse=True)
-        lowest = np.full(group.max(initial=-1) + 1, len(distinct), np.intp)
-        np.minimum.at(lowest, group, rank)
-        return cls(distinct, lowest[group])
+        lowest = np.full(group.max(initial=-1) + 1, len(ordered), np.intp)
+        np.minimum.at(lowest, group, place)
+        return cls(ordered, lowest[group])
 
     def positions(self, items: Indices, purpose: str) -> NDArray[np.float64]:
         """Return a number in [0, 1) for each item's leader: the first 52 bits of a SHA-256."""
