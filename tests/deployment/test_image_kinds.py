@@ -14,6 +14,7 @@ from PIL import Image
 
 from bundle_files import change
 from drupe.data.synthetic.generation import synthesise
+from drupe.deployment.backends import runs_here
 from drupe.deployment.bundle import verify_bundle
 from drupe.deployment.export import export_run
 from drupe.deployment.model_card import CARD_FILE
@@ -22,7 +23,7 @@ from drupe.deployment.runtime import load
 from drupe.errors import InputError
 from drupe.evaluation.operating_point import Request
 from drupe.evaluation.predictions_csv import read_predictions
-from drupe.training.config import validate_experiment
+from drupe.training.config import ExperimentConfig, validate_experiment
 from drupe.training.run import train_run
 
 pytestmark = pytest.mark.thorough
@@ -30,6 +31,9 @@ pytestmark = pytest.mark.thorough
 REQUEST = Request(min_recall=0.8, confidence=0.8)
 BACKENDS = ("onnxruntime", "openvino")
 WHITE = 4095
+WIDTH, HEIGHT = 300, 200
+TYPES = ("pit", "split", "stem")
+COMPUTES_BF16 = runs_here("openvino", "bf16")
 
 Rewrite = Callable[[Path], None]
 
@@ -37,7 +41,7 @@ Rewrite = Callable[[Path], None]
 def as_deep_tiff(path: Path) -> None:
     """Twelve bits in sixteen, the lowest four of them noise that 8 bits can't hold."""
     with Image.open(path) as image:
-        grey = np.asarray(image).max(-1).astype(np.uint16)
+        grey = np.asarray(image.resize((WIDTH, HEIGHT))).max(-1).astype(np.uint16)
     random = np.random.default_rng(int(grey.sum()))
     deep = 16 * grey + random.integers(0, 16, grey.shape, dtype=np.uint16)
     Image.fromarray(deep).save(path.with_suffix(".tif"))
@@ -51,7 +55,7 @@ def as_grey_png(path: Path) -> None:
 
 def as_wide_jpeg(path: Path) -> None:
     with Image.open(path) as image:
-        image.resize((96, 64)).save(path.with_suffix(".jpg"), quality=90)
+        image.resize((WIDTH, HEIGHT)).save(path.with_suffix(".jpg"), quality=90)
 
 
 @dataclass(frozen=True)
@@ -65,24 +69,37 @@ class Kind:
     shape: tuple[int, ...]
     dtype: str
     augmentation: dict
-    types: int = 1
+    data: dict
 
-    @property
-    def data(self) -> dict:
-        """Which folder is the clean one, where more than one holds defects."""
-        return {"good": "clean"} if self.types > 1 else {}
+    def experiment(self, folder: Path, **training: object) -> ExperimentConfig:
+        """Return the experiment on the pictures in ``folder``."""
+        training = {"epochs": 8, "batch_size": 16, "learning_rate": 3e-3, "threads": 1, **training}
+        document = {
+            "model": {"architecture": "test_efficientnet", "pretrained": False},
+            "input": self.input,
+            "augmentation": self.augmentation,
+            "data": {"root": str(folder), **self.data},
+            "training": training,
+        }
+        return validate_experiment(document, self.name)
 
 
 KINDS = (
     Kind(
         "deep",
         as_deep_tiff,
-        {"size": 64, "channels": "mono", "white_level": WHITE, "range": "imagenet"},
+        {
+            "size": [HEIGHT, WIDTH],
+            "channels": "mono",
+            "white_level": WHITE,
+            "range": "imagenet",
+            "resolution": [64, 96],
+        },
         "mono",
-        (64, 64),
+        (HEIGHT, WIDTH),
         "uint16",
         {},
-        types=2,
+        {"classes": {"good": ["clean"], "defect": list(TYPES)}},
     ),
     Kind(
         "mono",
@@ -92,16 +109,23 @@ KINDS = (
         (64, 64),
         "uint8",
         {},
+        {"classes": {"good": ["clean"], "defect": list(TYPES)}},
     ),
     Kind(
         "wide",
         as_wide_jpeg,
-        {"size": [64, 96], "range": "unit", "crop": [56, 80], "resolution": [48, 64], "views": 4},
+        {
+            "size": [HEIGHT, WIDTH],
+            "range": "unit",
+            "crop": [192, 288],
+            "resolution": [64, 96],
+            "views": 4,
+        },
         "rgb",
-        (64, 96, 3),
+        (HEIGHT, WIDTH, 3),
         "uint8",
         {"rotation": 20},
-        types=2,
+        {"good": ["clean"]},
     ),
 )
 
@@ -131,23 +155,11 @@ class Line:
 def line(request, tmp_path_factory) -> Line:
     kind: Kind = request.param
     folder = tmp_path_factory.mktemp(kind.name)
-    synthesise(folder / "crops", images=700, size=64, seed=5, types=kind.types)
+    synthesise(folder / "crops", images=700, size=64, seed=5, types=len(TYPES))
     for path in sorted((folder / "crops").rglob("*.png")):
         kind.rewrite(path)
         path.unlink()
-    config = validate_experiment(
-        {
-            "model": {"architecture": "test_efficientnet", "pretrained": False},
-            "input": kind.input,
-            "augmentation": kind.augmentation,
-            "data": {
-                "root": str(folder / "crops"),
-                **({"good": "clean"} if kind.types > 1 else {}),
-            },
-            "training": {"epochs": 8, "batch_size": 16, "learning_rate": 3e-3, "threads": 1},
-        },
-        kind.name,
-    )
+    config = kind.experiment(folder / "crops")
     train_run(config, folder / "run", folder / "store")
     export_run(folder / "run", folder / "bundle", folder / "store", request=REQUEST, threads=1)
     return Line(folder, kind)
@@ -197,16 +209,13 @@ def test_arrays_are_the_files(line, backend) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_types_are_told_of_every_kind(line, backend) -> None:
     classifier = load(line.bundle, backend=backend, threads=1, order=line.kind.order)
-    if line.kind.types == 1:
-        assert classifier.type_names == ()
-        return
-    assert classifier.type_names == ("pit", "stem")
+    assert classifier.type_names == TYPES
     paths, _ = line.scores()
     told = classifier.types(paths)
     assert (told == classifier.types(line.arrays(paths))).all()
     accepted = np.array([decision == "accept" for decision in classifier.decide(paths)])
     assert set(told[accepted]) <= {""}
-    assert {"pit", "stem"} <= set(told[~accepted])
+    assert set(TYPES) <= set(told[~accepted])
 
 
 def test_arrays_of_another_kind_are_refused(line) -> None:
@@ -320,8 +329,10 @@ def test_a_manifest_of_two_kinds_is_refused(line, tmp_path) -> None:
 def test_a_graph_of_another_shape_is_refused(line, tmp_path) -> None:
     bundle = shutil.copytree(line.bundle, tmp_path / "bundle")
     given = json.loads((bundle / "bundle.json").read_text())["input"]
-    change(bundle, input=given | {"size": [64, 112]})
-    with pytest.raises(InputError, match=r"the graph takes images \[64, .*promises \[64, 112, "):
+    change(bundle, input=given | {"size": [HEIGHT, 304]})
+    with pytest.raises(
+        InputError, match=rf"the graph takes images \[{line.kind.shape[0]}, .*promises \[200, 304, "
+    ):
         load(bundle, order=line.kind.order)
 
 
@@ -340,3 +351,27 @@ def test_deep_pictures_in_int8(line, tmp_path) -> None:
         good = np.array([fault is None for fault in examined.faults])
         assert np.abs(examined.scores[good] - expected[good]).max() < 0.1
     assert all(one.passed for one in verify_bundle(bundle))
+
+
+@pytest.mark.skipif(not COMPUTES_BF16, reason="this processor doesn't compute bf16")
+def test_deep_pictures_trained_and_run_in_bf16(line, tmp_path) -> None:
+    """A bf16 number has 8 bits: pictures of 12 are scaled before they are rounded to it."""
+    if line.kind.name != "deep":
+        pytest.skip("one kind will do")
+    run, store = tmp_path / "run", line.folder / "store"
+    config = line.kind.experiment(line.folder / "crops", precision="bf16", epochs=6)
+    train_run(config, run, store)
+    table = read_predictions(run / "predictions" / "test.csv")
+    paths = [str(line.folder / "crops" / path) for path in table.paths]
+    assert np.ptp(table.scores) > 0.02, "scores that all agree would prove nothing"
+    for precision, backends, tolerance in (("fp32", BACKENDS, 1e-5), ("bf16", ["openvino"], 0.05)):
+        bundle = tmp_path / precision
+        export_run(run, bundle, store, request=REQUEST, threads=1, precision=precision)
+        for backend in backends:
+            classifier = load(bundle, backend=backend, precision=precision, threads=1)
+            assert classifier.is_certified
+            examined = classifier.examine(paths)
+            good = np.array([fault is None for fault in examined.faults])
+            assert good.mean() > 0.9
+            np.testing.assert_allclose(examined.scores[good], table.scores[good], atol=tolerance)
+        assert all(one.passed for one in verify_bundle(bundle))
