@@ -101,10 +101,16 @@ def test_every_wrong_row_is_named(tmp_path: Path) -> None:
         "f.png,ok,train,inf\n"
         "g.png,ok,train\n"
         "h\x07.png,ok,train,1\n"
+        "i.png,ok ,train,1\n"
         "fine.png,ok,train,1\n",
     )
     grouped = csv(tmp_path, "path,label,group\na.png,ok,\n", "grouped.csv")
     assert problems(grouped) == [", line 2: group: must not be empty"]
+    typed = csv(tmp_path, "path,label,group,type\na.png,no, a,pit\u00a0\n", "typed.csv")
+    assert problems(typed) == [
+        ", line 2: group: must have no spaces around it, got ' a'",
+        ", line 2: type: must have no spaces around it, got 'pit\\xa0'",
+    ]
     assert problems(table) == [
         ", line 2: path: must not be empty",
         ", line 3: label: must not be empty",
@@ -116,6 +122,7 @@ def test_every_wrong_row_is_named(tmp_path: Path) -> None:
         ", line 8: weight: must be a number above 0, got 'inf'",
         ", line 9: must have 4 fields, got 3",
         ", line 10: path: must have no control characters, got 'h\\x07.png'",
+        ", line 11: label: must have no spaces around it, got 'ok '",
     ]
 
 

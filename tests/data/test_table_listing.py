@@ -153,6 +153,16 @@ def test_missing_files_and_folders_are_named(make_folder) -> None:
     assert "line 3: path: must be a file, got no such file: pit/0.png" in text
     assert "line 4: path: must be a file, got a folder: pit" in text
     assert "line 5: path: must be a file, got no such file: /no/x.png" in text
+    spaced = problems(table(root, "clean/000.png,clean", "pit/000.png ,pit"))
+    assert "line 3: path: must be a file, got no such file: 'pit/000.png '" in spaced
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_named_and_never_read(make_folder) -> None:
+    root = make_folder(splits=(), count=1)
+    os.mkfifo(root / "pit/pipe.png")
+    text = problems(table(root, "clean/000.png,clean", "pit/000.png,pit", "pit/pipe.png,pit"))
+    assert "line 4: path: must be a file, got a pipe, socket or device: pit/pipe.png" in text
 
 
 @pytest.mark.parametrize(
@@ -161,7 +171,7 @@ def test_missing_files_and_folders_are_named(make_folder) -> None:
         (("a.png,ok,train",), "label: must hold two classes, got 1: 'ok'"),
         (
             ("a.png,ok,train", "b.png,pit,train", "c.png, pit,train"),
-            "label: must hold two classes, got 3: ' pit', 'ok', 'pit'",
+            "line 4: label: must have no spaces around it, got ' pit'",
         ),
         (("a.png,ok,val", "b.png,pit,test"), "split: must have train, got test and val"),
         (

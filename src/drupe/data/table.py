@@ -22,6 +22,9 @@ from drupe.errors import InputError, shortened, suggest
 
 Content = TypeVar("Content")
 
+NAMES = ("label", "group", "type")
+"""Columns of names, which are the same to the letter or another."""
+
 SUFFIXES = (".csv", ".parquet")
 REQUIRED = ("path", "label")
 COLUMNS = (*REQUIRED, "split", "group", "type", "weight")
@@ -127,6 +130,8 @@ class _Rows:
                 self._refuse(place, f"{name}: must not be empty")
             elif not text.isprintable() and _has_control_characters(text):
                 self._refuse(place, f"{name}: must have no control characters, got {text!r}")
+            elif name in NAMES and text != text.strip():  # 'ok ' would be a type of defect
+                self._refuse(place, f"{name}: must have no spaces around it, got {text!r}")
         split = self._split(place, texts["split"]) if "split" in texts else None
         weight = self._weight(place, texts["weight"]) if "weight" in texts else None
         if len(self.problems) == before:

@@ -166,8 +166,8 @@ def _wrong_files(
         where = f"{table}, {row.place}"
         place = os.path.join(folder, path)  # noqa: PTH118 (a million times)
         if path not in seen and not os.path.isfile(place):  # noqa: PTH113
-            got = "a folder" if os.path.isdir(place) else "no such file"  # noqa: PTH112
-            problems.append(f"{where}: path: must be a file, got {got}: {row.path}")
+            shown = row.path if row.path == row.path.strip() else repr(row.path)
+            problems.append(f"{where}: path: must be a file, got {_what_is(place)}: {shown}")
         # A file elsewhere may be written relative to the table or not.
         known = path if path in seen else os.path.normpath(place)
         other = first.setdefault(known, row)
@@ -177,6 +177,13 @@ def _wrong_files(
                 f"{where}: path: must be named once, got {row.path} again ({other.place}{spelled})"
             )
     return shortened(problems, SHOWN)
+
+
+def _what_is(place: str) -> str:
+    """Name what stands at ``place``, which isn't a file."""
+    if os.path.isdir(place):  # noqa: PTH112
+        return "a folder"
+    return "a pipe, socket or device" if os.path.exists(place) else "no such file"  # noqa: PTH110
 
 
 def _wrong_labels(

@@ -56,6 +56,7 @@ ALIKE_SHOWN = 20
 
 _FREQUENCIES = 17  # angular orders 0..16 nominate; higher ones vary with noise
 _COMPONENTS = 64
+_DESCRIBED = 256  # images at a time
 _SAMPLE = 2048  # images that the principal components are found on
 _JOINED = 1024  # chunks of compared pairs before all but the best are dropped
 _PENDING = 1 << 22  # nominated pairs held before those found twice are left out: 32 MB
@@ -146,16 +147,17 @@ def _descriptors(sketches: Sketches, chosen: Indices, progress: Progress) -> NDA
         return out
     rng = np.random.default_rng(0)
     sample = np.sort(rng.permutation(len(chosen))[:_SAMPLE])
-    known = _magnitudes(sketches, chosen[sample])
+    parts = np.array_split(chosen[sample], -(-len(sample) // _DESCRIBED))
+    known = np.concatenate([_magnitudes(sketches, part) for part in parts])
     mean = known.mean(axis=0)
     _, axes = np.linalg.eigh(np.cov(known - mean, rowvar=False, ddof=0))
     axes = axes[:, ::-1][:, :_COMPONENTS].astype(np.float32)
     with progress("describe", len(chosen), "images") as tracker:
-        for start in range(0, len(chosen), 256):
-            part = chosen[start : start + 256]
+        for start in range(0, len(chosen), _DESCRIBED):
+            part = chosen[start : start + _DESCRIBED]
             vectors = (_magnitudes(sketches, part) - mean) @ axes
             norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-            out[start : start + 256] = vectors / np.maximum(norm, 1e-6)
+            out[start : start + _DESCRIBED] = vectors / np.maximum(norm, 1e-6)
             tracker.advance(len(part))
     return out
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from drupe.data.copies.patches import ANGLES, CHUNK, RINGS, TEXTURE_FLOOR, polar, textures
 
-MAPPED = 4096
-"""Sketches read or written before the pages that hold them leave the process's memory again: at
-most 256 MB, for the system maps 64 KB around each that is read."""
+MAPPED = 1024
+"""Sketches read or written before the pages that hold them leave the process's memory again: about
+64 MB, for the system maps 64 KB around each that is read."""
 
 _POLAR_STEP = 1 / 40  # texture per unit of the stored int8
 
