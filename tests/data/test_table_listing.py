@@ -170,8 +170,8 @@ def test_a_pipe_is_named_and_never_read(make_folder) -> None:
     [
         (("a.png,ok,train",), "label: must hold two classes, got 1: 'ok'"),
         (
-            ("a.png,ok,train", "b.png,pit,train", "c.png, pit,train"),
-            "line 4: label: must have no spaces around it, got ' pit'",
+            ("a.png,ok,train", "b.png,pit,train", "c.png,nok,train"),
+            "label: must hold two classes, got 3: 'nok', 'ok', 'pit'",
         ),
         (("a.png,ok,val", "b.png,pit,test"), "split: must have train, got test and val"),
         (

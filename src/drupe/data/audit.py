@@ -2,7 +2,7 @@
 
 The folder is read once, images are never held in memory, and nothing is compared with everything:
 see :mod:`drupe.data.copies.near_duplicates` for how the search scales. An audit needs about 3 KB
-of free disk in the store and 1 KB of memory an image beside some 300 MB, and no packed dataset.
+of free disk in the store and 2 KB of memory an image beside some 400 MB, and no packed dataset.
 """
 
 from __future__ import annotations
