@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from getpass import getuser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -27,6 +27,7 @@ EXAMPLES = examples(
     "drupe labels review crops --out review --controls 300   random pictures alone",
     "drupe labels review week46/crops.csv --out review       those that a table names",
     "drupe labels review week-48 --out review-48             what the line has kept",
+    "drupe labels review week-48 --out review-48 --controls 500 --choose active",
     "drupe labels review RUN/labels.csv --out review --reviewer eve --third-look",
     "drupe labels review RUN/labels.csv --out review --html for-bob.html --reviewer bob",
 )
@@ -62,6 +63,12 @@ Controls = Annotated[
         help="Others, drawn at random in each split and class; 100, or all that the line has kept.",
     ),
 ]
+Choose = Annotated[
+    Literal["alike", "active"],
+    typer.Option(
+        help="active: of what the line accepted, rather what the score doubts; N on average.",
+    ),
+]
 Repeats = Annotated[
     int, typer.Option(metavar="N", min=0, help="Pictures to show twice: is the reviewer steady?")
 ]
@@ -93,6 +100,7 @@ def review(
     reviewer: Reviewer = None,
     suspects: Suspects = None,
     controls: Controls = None,
+    choose: Choose = "alike",
     repeats: Repeats = 20,
     split: Splits = None,
     kinds: Types = None,
@@ -117,7 +125,9 @@ def review(
 
     name = _user() if reviewer is None else reviewer
     check_reviewer(name)
-    asked = _asked(reviewed_data(source, data), suspects, controls, split, defect, good)
+    reviewed = reviewed_data(source, data)
+    _check_choice(choose, reviewed, controls)
+    asked = _asked(reviewed, suspects, controls, split, defect, good)
     root, ranking, naming, kept = asked.data
     request = ReviewRequest(
         ranking=ranking_digest(ranking),
@@ -127,6 +137,7 @@ def review(
         repeats=repeats,
         seed=seed,
         types=tuple(dict.fromkeys(kinds or ())),
+        choose=choose,
     )
     sizes = kept.sizes if kept else None
     queue = open_queue(
@@ -179,6 +190,16 @@ def _asked(
         )
     whole = sum(lane.kept for lane in data.kept.lanes.values())
     return _Asked(data, 0, whole if controls is None else controls)
+
+
+def _check_choice(choose: str, data: ReviewedData, controls: int | None) -> None:
+    if choose == "active" and data.kept is None:
+        raise InputError(
+            f"--choose active: must be of pictures that the line has kept (drupe capture collect), "
+            f"got {data.ranking or data.root}"
+        )
+    if choose == "active" and controls is None:
+        raise InputError("--choose active: must go with --controls N, how many are to be looked at")
 
 
 def _user() -> str:

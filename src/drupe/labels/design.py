@@ -144,13 +144,21 @@ def _added(strata: Sequence[DrawnStratum], mean: float) -> float:
 def design_rate(
     hits: Sequence[DrawnStratum], misses: Sequence[DrawnStratum], confidence: float = 0.95
 ) -> DesignRate:
-    """Estimate hits / (hits + misses), the ratio of two totals of the same draw.
+    """Estimate hits / (hits + misses), the ratio of two totals of the same draw."""
+    each = confidence_of_each(confidence)
+    return ratio_of(design_total(hits, each), design_total(misses, each), confidence)
 
-    Both totals are bounded at 1 − (1 − confidence) / 2, so that the bounds of the rate, the worst
-    and the best of both, hold with ``confidence``.
+
+def confidence_of_each(confidence: float) -> float:
+    """Return the confidence of each of two totals whose ratio is to have ``confidence``."""
+    return 1 - (1 - confidence) / 2
+
+
+def ratio_of(hit: DesignTotal, miss: DesignTotal, confidence: float) -> DesignRate:
+    """Return hit / (hit + miss) of two totals that are bounded at :func:`confidence_of_each`.
+
+    Its bounds, the worst and the best of both, hold with ``confidence``.
     """
-    each = 1 - (1 - confidence) / 2
-    hit, miss = design_total(hits, each), design_total(misses, each)
     both = hit.estimate + miss.estimate
     return DesignRate(
         estimate=hit.estimate / both if both else None,

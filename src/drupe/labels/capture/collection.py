@@ -39,8 +39,7 @@ from drupe.errors import InputError
 from drupe.exclusive import hold
 from drupe.files import read_json, write_json
 from drupe.labels.ranking import RankedLabel, write_ranking
-from drupe.labels.review.estimates import ACCEPTED
-from drupe.labels.review.queue import LaneSize
+from drupe.labels.review.queue import ACCEPTED, LaneSize
 from drupe.progress import Progress, silent
 
 CAPTURE_FILE, RANKING_FILE, CROPS = "capture.json", "labels.csv", "crops"

@@ -146,6 +146,8 @@ def _fix(
     causes: Mapping[str, bool],
 ) -> Fix:
     cause = "all" if causes[one.item.split] else one.item.role
+    if cause == "control" and one.item.probability is not None:
+        cause = "suspect"  # a network's doubt had a say in that it was looked at
     who = ", ".join(one.reviewers)
     seen = (f"{found} ({one.type})" if one.type not in ("", found) else found) or "bad picture"
     return Fix(

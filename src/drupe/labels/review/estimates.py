@@ -6,18 +6,24 @@ nobody has judged yet, or that nobody could tell, is open: the bounds allow for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from drupe.errors import InputError
-from drupe.labels.design import DesignRate, DesignTotal, DrawnStratum, design_rate, design_total
+from drupe.labels.design import (
+    DesignRate,
+    DesignTotal,
+    DrawnStratum,
+    confidence_of_each,
+    design_total,
+    ratio_of,
+)
 from drupe.labels.review.decisions import ReviewDecision
-from drupe.labels.review.queue import ReviewQueue, ReviewStratum
+from drupe.labels.review.queue import ACCEPTED, ReviewQueue, ReviewStratum
+from drupe.labels.weighted import WeightedDraw, weighted_total
 
 TEST = "test"
-ACCEPTED = "accepted"
-"""The split of pictures that the line let pass."""
 UNSETTLED = ("unclear", "undecided", "waiting")
 
 
@@ -80,7 +86,6 @@ def estimate_noise(
     def is_wrong(one: ReviewDecision) -> bool:
         return one.found_class(queue.classes) not in (None, one.item.label)
 
-    counted = _counts(queue, decisions, is_wrong, lambda one: one.outcome in UNSETTLED)
     splits = sorted({one.split for one in queue.strata})
     groups: list[tuple[str | None, str | None, list[ReviewStratum]]] = [
         (one.split, one.label, [one]) for one in queue.strata
@@ -94,7 +99,7 @@ def estimate_noise(
             label=label,
             items=sum(one.items for one in members),
             looked_at=sum(one.suspects + one.controls for one in members),
-            wrong=design_total([counted[one] for one in members], confidence),
+            wrong=_total(queue, decisions, members, is_wrong, _is_unsettled, confidence),
         )
         for split, label, members in groups
         if members
@@ -154,22 +159,89 @@ def _rates(
     confidence: float,
 ) -> tuple[DesignRate, DesignRate]:
     """Return recall and clean yield, of the strata where items may be accepted, and be stopped."""
+    each = confidence_of_each(confidence)
 
-    def total(outcome: str, accepted: bool) -> list[DrawnStratum]:
+    def total(outcomes: Container[str], accepted: bool) -> DesignTotal:
         def is_side(one: ReviewDecision) -> bool:
             return is_accepted(one) == accepted
 
-        counted = _counts(
+        return _total(
             queue,
             decisions,
-            lambda one: one.outcome == outcome and is_side(one),
-            lambda one: one.outcome in UNSETTLED and is_side(one),
+            sides[not accepted],
+            lambda one: one.outcome in outcomes and is_side(one),
+            lambda one: _is_unsettled(one) and is_side(one),
+            each,
         )
-        return [counted[one] for one in sides[not accepted]]
 
+    if queue.is_active:  # nearly all that is accepted is good: what isn't is known far better
+        items = sum(one.items + one.lost for one in sides[0])
+        passed = _rest(items, total(("defect", "bad"), True))
+    else:
+        passed = total(("good",), True)
     return (
-        design_rate(total("defect", False), total("defect", True), confidence),
-        design_rate(total("good", True), total("good", False), confidence),
+        ratio_of(total(("defect",), False), total(("defect",), True), confidence),
+        ratio_of(passed, total(("good",), False), confidence),
+    )
+
+
+def _rest(items: int, other: DesignTotal) -> DesignTotal:
+    """Return how many of ``items`` aren't what ``other`` counts."""
+    return DesignTotal(
+        estimate=max(items - other.estimate, 0.0),
+        low=items - other.high,
+        high=items - other.low,
+        confidence=other.confidence,
+    )
+
+
+def _is_unsettled(one: ReviewDecision) -> bool:
+    return one.outcome in UNSETTLED
+
+
+def _total(
+    queue: ReviewQueue,
+    decisions: Sequence[ReviewDecision],
+    strata: Sequence[ReviewStratum],
+    is_yes: Test,
+    is_open: Test,
+    confidence: float,
+) -> DesignTotal:
+    """Estimate how many of all pictures of ``strata`` are yes."""
+    if queue.is_active:
+        draw = _weighted(queue, decisions, strata, is_yes, is_open)
+        return weighted_total(draw, confidence)
+    counted = _counts(queue, decisions, is_yes, is_open)
+    return design_total([counted[one] for one in strata], confidence)
+
+
+def _weighted(
+    queue: ReviewQueue,
+    decisions: Sequence[ReviewDecision],
+    strata: Sequence[ReviewStratum],
+    is_yes: Test,
+    is_open: Test,
+) -> WeightedDraw:
+    """Return yes and open decisions of ``strata``, all controls, with their probabilities."""
+    least = {
+        (one.split, one.label): one.probability if one.least is None else one.least
+        for one in strata
+    }
+    looked_at = [one for one in decisions if (one.item.split, one.item.label) in least]
+    drawn = [(queue.probability_of(one.item), one) for one in looked_at]
+    sure = [one for chance, one in drawn if chance == 1]
+    yes = tuple(chance for chance, one in drawn if chance < 1 and is_yes(one))
+    still_open = tuple(chance for chance, one in drawn if chance < 1 and is_open(one))
+    unseen = sum(one.others for one in strata if not least[one.split, one.label])
+    lost = sum(one.lost for one in strata)
+    return WeightedDraw(
+        certain_yes=sum(map(is_yes, sure)),
+        certain_open=sum(map(is_open, sure)) + lost + unseen,
+        others=sum(one.others for one in strata) - unseen - len(sure),
+        least=min((chance for chance in least.values() if chance), default=1.0),
+        yes=yes,
+        open=still_open,
+        no=len(drawn) - len(sure) - len(yes) - len(still_open),
     )
 
 

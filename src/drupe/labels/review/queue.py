@@ -1,7 +1,9 @@
 """What a reviewer is shown: suspects, random controls of known probability, and some of them twice.
 
 A stratum is what has the same split and label. Of each, the suspects are taken for certain, and of
-its other items a simple random sample without replacement: the controls.
+its other items a simple random sample without replacement: the controls. Where pictures that the
+line has kept are chosen actively, the accepted ones are drawn one by one instead, each with a
+probability of its own.
 """
 
 from __future__ import annotations
@@ -19,13 +21,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from drupe.configuration import validate
 from drupe.errors import InputError
 from drupe.files import read_json, write_json
+from drupe.labels.active import active_choice, active_shares
 
 QUEUE_FILE = "queue.json"
 SCHEMA = 1
+ACCEPTED = "accepted"
+"""The split of pictures that the line let pass."""
 LEAST_DISTANCE = 10
 """Showings at least between the first and the second look at a picture, where there are so many."""
 
 Role = Literal["suspect", "control"]
+Choice = Literal["alike", "active"]
+Stratum = tuple[str, str]
+"""(split, label)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,8 @@ class _Part(BaseModel):
 class ReviewItem(_Part):
     """A picture of the queue; ``role`` says why it is there.
 
-    The other fields are those of its :class:`Nominee`.
+    probability: with which this decision of the line came into the queue; None where that is its
+    stratum's. The other fields are those of its :class:`Nominee`.
     """
 
     path: str
@@ -64,13 +73,15 @@ class ReviewItem(_Part):
     score: float | None
     reason: str
     neighbours: tuple[str, ...]
+    probability: float | None = Field(default=None, gt=0, le=1)
 
 
 class ReviewStratum(_Part):
     """A split and label: how many distinct pictures it has, and how many of them are in the queue.
 
     Of the ``items`` less ``suspects`` others, each was drawn with the same known probability.
-    ``lost``: further pictures that were drawn and nobody can see.
+    ``lost``: further pictures that were drawn and nobody can see. ``least``: where each item was
+    drawn with a probability of its own, the smallest that any had.
     """
 
     split: str
@@ -79,6 +90,7 @@ class ReviewStratum(_Part):
     suspects: int = Field(ge=0)
     controls: int = Field(ge=0)
     lost: int = Field(default=0, ge=0)
+    least: float | None = Field(default=None, gt=0, le=1)
 
     @property
     def others(self) -> int:
@@ -112,7 +124,10 @@ class Showing(_Part):
 
 
 class ReviewRequest(_Part):
-    """What was asked for; ``ranking`` is the SHA-256 (hex) of the ranked list, None without one."""
+    """What was asked for; ``ranking`` is the SHA-256 (hex) of the ranked list, None without one.
+
+    ``choose``: whether controls are drawn alike, or actively: see :mod:`drupe.labels.active`.
+    """
 
     ranking: str | None
     splits: tuple[str, ...]
@@ -121,6 +136,7 @@ class ReviewRequest(_Part):
     repeats: int
     seed: int
     types: tuple[str, ...]
+    choose: Choice = "alike"
 
 
 class ReviewQueue(_Part):
@@ -145,6 +161,16 @@ class ReviewQueue(_Part):
     def write(self, folder: Path) -> None:
         """Write ``queue.json`` in ``folder`` atomically."""
         write_json(folder / QUEUE_FILE, self.model_dump(mode="json"))
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a network's doubt had a say in which accepted pictures are in the queue."""
+        return self.request.choose == "active"
+
+    def probability_of(self, item: ReviewItem) -> float:
+        """Return the probability with which the item came into the queue as a control."""
+        own = item.probability
+        return self.stratum_of(item).probability if own is None else own
 
     def stratum_of(self, item: ReviewItem) -> ReviewStratum:
         """Return the stratum that the item was drawn from."""
@@ -179,7 +205,7 @@ def draw_queue(
     classes: tuple[str, str],
     request: ReviewRequest,
     good: tuple[str, ...] = (),
-    lanes: Mapping[tuple[str, str], LaneSize] | None = None,
+    lanes: Mapping[Stratum, LaneSize] | None = None,
 ) -> ReviewQueue:
     """Draw the queue: the same nominees and request give the same one.
 
@@ -189,26 +215,26 @@ def draw_queue(
         classes: (clean, defect).
         request: how many of each kind; more than there are means all.
         good: the clean classes, where defects have types.
-        lanes: (split, label) → what the pictures are a sample of, where the line has kept them.
+        lanes: (split, label) → what the pictures are a sample of, where the line has kept them;
+            an active choice needs it.
 
     Raises:
-        InputError: nothing would be shown, or there are fewer than two pictures to draw from.
+        InputError: nothing would be shown.
     """
     random = np.random.default_rng([request.seed, 16])
     suspects = list(nominees[: request.suspects])
     others = nominees[request.suspects :]
     strata_keys = sorted({(one.split, one.label) for one in nominees} | set(lanes or ()))
     members = {key: [one for one in others if (one.split, one.label) == key] for key in strata_keys}
-    counts = _allocate(request.controls, [len(members[key]) for key in strata_keys])
-    controls: list[Nominee] = []
-    for key, count in zip(strata_keys, counts, strict=True):
-        drawn = random.permutation(len(members[key]))[:count].tolist()
-        controls += [members[key][index] for index in sorted(drawn)]
-    if not suspects and not controls:
-        raise InputError("labels review: nothing to show: --suspects and --controls are both 0")
-    items = [_item(one, "suspect") for one in suspects] + [
-        _item(one, "control") for one in controls
+    drawn = _draw_controls(random, members, request, lanes)
+    items = [_item(one, "suspect") for one in suspects]
+    items += [
+        _item(one, "control", own)
+        for controls in drawn.values()
+        for one, own in zip(controls.nominees, controls.probabilities, strict=True)
     ]
+    if not items:
+        raise InputError("labels review: nothing to show: --suspects and --controls are both 0")
     repeats = min(request.repeats, len(items) // 2)
     twice = random.choice(len(items), repeats, replace=False)
     looks = [(index, False) for index in range(len(items))] + [(int(i), True) for i in twice]
@@ -228,23 +254,71 @@ def draw_queue(
         good=good,
         is_captured=lanes is not None,
         request=request,
-        strata=_strata(nominees, suspects, dict(zip(strata_keys, counts, strict=True)), lanes),
+        strata=_strata(nominees, suspects, drawn, lanes),
         items=tuple(items),
         showings=showings,
+    )
+
+
+class _Controls(NamedTuple):
+    """The controls of a stratum; see :class:`ReviewItem` and :class:`ReviewStratum`."""
+
+    nominees: tuple[Nominee, ...]
+    probabilities: tuple[float | None, ...]
+    least: float | None = None
+
+
+def _draw_controls(
+    random: np.random.Generator,
+    members: Mapping[Stratum, Sequence[Nominee]],
+    request: ReviewRequest,
+    lanes: Mapping[Stratum, LaneSize] | None,
+) -> dict[Stratum, _Controls]:
+    """Draw the controls of every stratum from its ``members``, in their order."""
+    apart = [key for key in members if request.choose == "active" and key[0] == ACCEPTED]
+    alike = [key for key in members if key not in apart]
+    sizes = [len(members[key]) for key in alike]
+    accepted = sum(len(members[key]) for key in apart)
+    shares = active_shares(request.controls, accepted, sum(sizes))
+    counts = dict(zip(alike, _allocate(shares.stopped, sizes), strict=True))
+    found = {}
+    for key, ones in members.items():
+        if key in counts:
+            places = sorted(random.permutation(len(ones))[: counts[key]].tolist())
+            found[key] = _Controls(tuple(ones[i] for i in places), (None,) * len(places))
+        else:
+            found[key] = _draw_actively(random, ones, shares.accepted, (lanes or {})[key])
+    return found
+
+
+def _draw_actively(
+    random: np.random.Generator, members: Sequence[Nominee], looks: int, size: LaneSize
+) -> _Controls:
+    """Draw each accepted picture by itself; the line kept it with a probability, too."""
+    if not members:
+        return _Controls((), ())
+    scores = np.array([1.0 if one.score is None else one.score for one in members])
+    choice = active_choice(scores, looks)
+    kept = len(members) / (size.seen - size.lost)
+    places = np.flatnonzero(random.random(len(members)) < choice.probabilities).tolist()
+    return _Controls(
+        tuple(members[i] for i in places),
+        tuple(float(choice.probabilities[i]) * kept for i in places),
+        choice.least * kept,
     )
 
 
 def _strata(
     nominees: Sequence[Nominee],
     suspects: Sequence[Nominee],
-    controls: Mapping[tuple[str, str], int],
-    lanes: Mapping[tuple[str, str], LaneSize] | None,
+    controls: Mapping[Stratum, _Controls],
+    lanes: Mapping[Stratum, LaneSize] | None,
 ) -> tuple[ReviewStratum, ...]:
     """Return how many pictures each split and label has, and how many of them are shown."""
     held = Counter((one.split, one.label) for one in suspects)
     here = Counter((one.split, one.label) for one in nominees)
     found = []
-    for key, count in controls.items():
+    for key, drawn in controls.items():
         size = lanes[key] if lanes else LaneSize(here[key], 0)
         found.append(
             ReviewStratum(
@@ -252,8 +326,9 @@ def _strata(
                 label=key[1],
                 items=size.seen - size.lost,
                 suspects=held[key],
-                controls=count,
+                controls=len(drawn.nominees),
                 lost=size.lost,
+                least=drawn.least,
             )
         )
     return tuple(found)
@@ -284,7 +359,7 @@ def order_for(queue: ReviewQueue, reviewer: str) -> tuple[Showing, ...]:
     return tuple(showing for _, showing in sorted(keyed, key=lambda pair: pair[0]))
 
 
-def _item(one: Nominee, role: Role) -> ReviewItem:
+def _item(one: Nominee, role: Role, probability: float | None = None) -> ReviewItem:
     return ReviewItem(
         path=one.path,
         split=one.split,
@@ -294,6 +369,7 @@ def _item(one: Nominee, role: Role) -> ReviewItem:
         score=one.score,
         reason=one.reason,
         neighbours=one.neighbours,
+        probability=probability,
     )
 
 
