@@ -11,12 +11,12 @@ from drupe.deployment.capture.writer import Capture
 from drupe.labels.capture.collection import collect
 from drupe.labels.review.answers import open_log
 from drupe.labels.review.preparation import open_queue, ranking_digest, reviewed_data
-from drupe.labels.review.queue import ReviewItem, ReviewQueue, ReviewRequest, order_for
+from drupe.labels.review.queue import Choice, ReviewItem, ReviewQueue, ReviewRequest, order_for
 from line_stand_in import images, stand_in
 from review_files import answer
 
 
-def request(controls: int, ranking: Path | None = None) -> ReviewRequest:
+def request(controls: int, ranking: Path | None = None, choose: Choice = "alike") -> ReviewRequest:
     return ReviewRequest(
         ranking=ranking_digest(ranking),
         splits=(),
@@ -25,6 +25,7 @@ def request(controls: int, ranking: Path | None = None) -> ReviewRequest:
         repeats=0,
         seed=0,
         types=(),
+        choose=choose,
     )
 
 
@@ -41,7 +42,9 @@ def captured(root: Path, lanes: str, sample: float = 1.0) -> Path:
     return root / "week"
 
 
-def open_week(root: Path, week: Path, controls: int = 10_000) -> ReviewQueue:
+def open_week(
+    root: Path, week: Path, controls: int = 10_000, choose: Choice = "alike"
+) -> ReviewQueue:
     """Return the queue of a review of the collection, in ``root/review``."""
     data = reviewed_data(week, None)
     assert data.kept is not None
@@ -49,7 +52,7 @@ def open_week(root: Path, week: Path, controls: int = 10_000) -> ReviewQueue:
         root / "review",
         data.root,
         data.ranking,
-        request(controls, data.ranking),
+        request(controls, data.ranking, choose),
         root / "store",
         naming=data.naming,
         lanes=data.kept.sizes,
@@ -57,10 +60,14 @@ def open_week(root: Path, week: Path, controls: int = 10_000) -> ReviewQueue:
 
 
 def reviewed(
-    root: Path, week: Path, judge: Callable[[ReviewItem], str | None], controls: int = 10_000
+    root: Path,
+    week: Path,
+    judge: Callable[[ReviewItem], str | None],
+    controls: int = 10_000,
+    choose: Choice = "alike",
 ) -> Path:
     """Return a review of the collection in which ``judge`` says of each path what it is."""
-    queue = open_week(root, week, controls)
+    queue = open_week(root, week, controls, choose)
     with open_log(root / "review", "ann") as log:
         for showing in order_for(queue, "ann"):
             item = queue.items[showing.item]

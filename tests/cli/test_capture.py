@@ -108,3 +108,29 @@ def test_a_page_for_somebody_else_shows_all_that_was_kept(tmp_path, quick) -> No
     )
     assert done.code == 0, done.stderr
     assert "pictures for bob" in done.stdout
+
+
+def test_an_active_choice_is_recorded_and_estimated(tmp_path, quick) -> None:
+    week = captured(tmp_path, "a" * 60 + "v" * 10 + "r" * 30)
+    words = ("labels", "review", week, "--out", tmp_path / "review", "--reviewer", "ann")
+    page = ("--html", tmp_path / "page.html", "--repeats", "0")
+    done = quick(*words, *page, "--choose", "active")
+    assert done.code == 2
+    assert "--choose active: must go with --controls N" in done.stderr
+    options = ("--choose", "active", "--controls", "40")
+    done = quick(*words, *page, *options)
+    assert done.code == 0, done.stderr
+    queue = json.loads((tmp_path / "review/queue.json").read_text())
+    assert queue["request"]["choose"] == "active"
+    for item in queue["items"]:
+        assert (item["probability"] is not None) == (item["split"] == "accepted")
+        assert (item["probability"] or 1.0) <= 1
+    assert quick(*words, *page, *options).code == 0
+    assert json.loads((tmp_path / "review/queue.json").read_text()) == queue
+    done = quick(*words, *page, "--controls", "40")
+    assert done.code == 2
+    assert "choose 'active', got 'alike'" in done.stderr
+    (tmp_path / "other").mkdir()
+    other = quick("labels", "review", week / "crops", "--out", tmp_path / "other", *options)
+    assert other.code == 2
+    assert "must be of pictures that the line has kept" in " ".join(other.stderr.split())

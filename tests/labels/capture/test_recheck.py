@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from drupe.labels.review.decisions import ReviewDecision
 from drupe.labels.review.estimates import estimate_line
 from drupe.labels.review.preparation import open_queue
 from drupe.labels.review.queue import LaneSize, Nominee, draw_queue
+from labels_active import WEEKS, measure
+from labels_active import decide as decide_week
 from line_stand_in import images, stand_in
 
 AT = "2026-01-02T03:04:05+00:00"
@@ -69,6 +72,46 @@ def test_counting_the_pictures_alone_would_be_wrong() -> None:
         truth.append(recall)
     assert abs(np.mean(weighted) - np.mean(truth)) < 0.01
     assert 1 - np.mean(naive) < (1 - np.mean(truth)) / 3
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("week", WEEKS, ids=lambda one: one.name)
+def test_bounds_of_an_active_choice_hold_whatever_the_scores_are_worth(week) -> None:
+    small = replace(week, decisions=week.decisions // 4)
+    random = np.random.default_rng(7)
+    row = measure(random, decide_week(random, small), small, "active", 400, 60)
+    assert row["looks"] == pytest.approx(400, rel=0.03)
+    assert min(row["recall"]["held"], row["clean_yield"]["held"]) >= 0.95
+
+
+@pytest.mark.thorough
+def test_an_active_choice_tells_more_of_misses_and_is_right_on_average() -> None:
+    week, random = WEEKS[3], np.random.default_rng(8)  # recall 90 %, 30 % kept
+    decided = decide_week(random, week)
+    alike, active = (
+        measure(random, decided, week, choice, 1000, 60) for choice in ("alike", "active")
+    )
+    assert active["recall"]["width"] < 0.8 * alike["recall"]["width"]
+    assert active["clean_yield"]["width"] < alike["clean_yield"]["width"]
+    assert active["recall"]["estimate"] == pytest.approx(decided.recall, abs=0.01)
+    assert active["clean_yield"]["estimate"] == pytest.approx(decided.clean_yield, abs=0.002)
+
+
+def test_an_active_choice_of_everything_counts_everything(tmp_path) -> None:
+    week = captured(tmp_path, "a" * 40 + "v" * 7 + "r" * 60)
+    judged = read_judged(reviewed(tmp_path, week, by_lane, 107, "active"), RULE)
+    found = recheck(judged)
+    assert (found.recall.low, found.recall.high, found.judged) == (1.0, 1.0, 107)
+    assert (found.clean_yield.low, found.clean_yield.high) == (1.0, 1.0)
+
+
+def test_lanes_that_nobody_looked_into_are_open(tmp_path) -> None:
+    week = captured(tmp_path, "a" * 40 + "r" * 60)
+    judged = read_judged(reviewed(tmp_path, week, by_lane, 1, "active"), RULE)
+    assert all(one.item.split == "accepted" for one in judged.decisions)
+    found = recheck(judged)
+    assert (found.recall.low, found.recall.high) == (0.0, 1.0)
+    assert found.recall.estimate is None
 
 
 def test_equal_pictures_are_that_many_decisions(tmp_path) -> None:
