@@ -27,7 +27,9 @@ def test_the_whole_way_on_the_command_line(tmp_path, quick) -> None:
     (found,) = json.loads(done.stdout)["rechecks"]
     assert (found["verdict"], found["recall"]["estimate"]) == ("undecided", 1.0)
     assert found["promised_recall"] == 0.99
+    assert found["wrong_accepted"]["estimate"] == 0.0
     assert "Recall on the line" in page.read_text()
+    assert "Defects among what was accepted" in page.read_text()
     done = quick("capture", "recheck", review)
     assert "neither shown nor refuted" in done.stdout
     done = quick("capture", "label", review, "--out", tmp_path / "labelled", "--json")

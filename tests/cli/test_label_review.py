@@ -2,15 +2,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import random
-import re
 import signal
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -19,6 +13,7 @@ from drupe.labels.ranking import RankedLabel, write_ranking
 from drupe.labels.review.answers import answers_file, open_log, read_answers
 from drupe.labels.review.queue import order_for, read_queue
 from review_files import answer, write_crops
+from review_process import ReviewProcess
 
 
 @pytest.fixture
@@ -119,55 +114,15 @@ def test_wrong_input_is_one_message(quick, crops) -> None:
         assert words in " ".join(refused.stderr.split()), arguments
 
 
-class Served:
-    """``drupe labels review`` as a process of its own, and what its page would do."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "drupe", *REVIEW, *options, "--no-open"]
-        environment = {**os.environ, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "80"}
-        self.process = subprocess.Popen(
-            [*command, "--reviewer", "ann"],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.where = self.process.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", self.where)
-        for _ in range(400):  # the address is there before the server listens
-            try:
-                self.state = self.ask("state")
-                return
-            except OSError:
-                time.sleep(0.02)
-        raise AssertionError("no answer")
-
-    def ask(self, path: str, body=None):
-        origin = {"Origin": self.where.rpartition("/")[0].rpartition("/")[0]}
-        content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.where + path, content, origin)
-        with urllib.request.urlopen(request, timeout=20) as response:
-            found = response.read()
-        return found if path.startswith("picture/") else json.loads(found)
-
-    def look_and_say(self) -> None:
-        showing = self.state["showing"]
-        self.ask(f"picture/{showing}")
-        said = {"showing": showing, "judgement": "good", "type": "", "seconds": 1.0}
-        self.state = self.ask("answer", said)
-
-
 def test_ctrl_c_ends_and_the_same_command_goes_on(crops, tmp_path) -> None:
-    first = Served(tmp_path, *FEW)
+    first = ReviewProcess(tmp_path, *REVIEW, *FEW)
     for _ in range(3):
         first.look_and_say()
     first.process.send_signal(signal.SIGINT)
     said, _ = first.process.communicate(timeout=30)
     assert first.process.returncode == 0
     assert said == "3 of 12 pictures answered: look\n"
-    second = Served(tmp_path, *FEW)
+    second = ReviewProcess(tmp_path, *REVIEW, *FEW)
     assert second.where != first.where
     assert (second.state["answered"], second.state["seconds_left"]) == (3, 9.0)
     second.process.kill()
@@ -181,7 +136,7 @@ def test_killed_20_times_at_random_no_answer_is_lost(crops, tmp_path) -> None:
     acknowledged: list[str] = []
     kills = 0
     while kills < 20:
-        served = Served(tmp_path, *options)
+        served = ReviewProcess(tmp_path, *REVIEW, *options)
         assert served.state["answered"] >= len(acknowledged)
         if served.state["showing"] is None:
             for name in (tmp_path / "look" / "answers").iterdir():

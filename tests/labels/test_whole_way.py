@@ -11,14 +11,9 @@ from drupe.evaluation.model_predictions import read_run_predictions
 from drupe.labels.effect import EffectRequest, train_effect
 from drupe.study.execution.local import LocalExecutor
 from labels_whole_way import NoisySet, in_truth, mend, noisy_set, rank, wrong_labels
+from tiny_recipe import TINY_RECIPE
 
 pytestmark = pytest.mark.thorough
-RECIPE = {
-    "model": {"architecture": "test_resnet", "pretrained": False},
-    "input": {"size": 48},
-    "calibration": {"holdout": 0.4},
-    "training": {"epochs": 2, "batch_size": 32, "threads": 1, "precision": "fp32"},
-}
 REQUEST = EffectRequest(seeds=2, min_recall=0.9, confidence=0.8)
 
 
@@ -26,7 +21,7 @@ REQUEST = EffectRequest(seeds=2, min_recall=0.9, confidence=0.8)
 def noisy(tmp_path_factory: pytest.TempPathFactory) -> NoisySet:
     """A set with 24 wrong labels, ranked."""
     folder = tmp_path_factory.mktemp("whole-way")
-    one = noisy_set(folder, RECIPE, images=300, size=48, seed=1, noise=0.08)
+    one = noisy_set(folder, TINY_RECIPE, images=300, size=48, seed=1, noise=0.08)
     rank(one, 2)
     return one
 

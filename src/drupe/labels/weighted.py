@@ -35,8 +35,8 @@ class WeightedDraw:
 
     @property
     def estimate(self) -> float:
-        """The Horvitz–Thompson estimate of the yes items; open ones count as no."""
-        return self.certain_yes + sum(1 / one for one in self.yes)
+        """The Horvitz–Thompson estimate of the yes items, as far as they can be so many."""
+        return self.certain_yes + min(sum(1 / one for one in self.yes), self.others - self.no)
 
 
 def weighted_total(draw: WeightedDraw, confidence: float = 0.95) -> DesignTotal:

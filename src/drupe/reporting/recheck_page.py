@@ -1,4 +1,4 @@
-"""The page of rechecks: recall and clean yield on the line, week by week, beside the promise."""
+"""The page of rechecks: what the line let pass and stopped, week by week, beside the promise."""
 
 from __future__ import annotations
 
@@ -54,6 +54,9 @@ def render_rechecks(rechecks: Sequence[Recheck]) -> str:
         (
             _chart("recall", "Recall on the line", rechecks, lambda one: one.recall, promised),
             _chart("yield", "Clean yield on the line", rechecks, lambda one: one.clean_yield),
+            _chart(
+                "wrong", "Defects among what was accepted", rechecks, lambda one: one.wrong_accepted
+            ),
         ),
     )
     environment = template_environment("drupe.reporting", {}, is_html=True)

@@ -89,7 +89,7 @@ def test_an_active_choice_tells_more_of_misses_and_is_right_on_average() -> None
     week, random = WEEKS[3], np.random.default_rng(8)  # recall 90 %, 30 % kept
     decided = decide_week(random, week)
     alike, active = (
-        measure(random, decided, week, choice, 1000, 60) for choice in ("alike", "active")
+        measure(random, decided, week, choice, 1000, 40) for choice in ("alike", "active")
     )
     assert active["recall"]["width"] < 0.8 * alike["recall"]["width"]
     assert active["clean_yield"]["width"] < alike["clean_yield"]["width"]
@@ -128,11 +128,13 @@ def test_a_promise_that_holds_and_one_that_is_broken(tmp_path) -> None:
     good = captured(tmp_path / "good", "a" * 40 + "r" * 900)
     holds = recheck(read_judged(reviewed(tmp_path / "good", good, by_lane), RULE))
     assert (holds.verdict, holds.recall.estimate, holds.decisions) == ("holds", 1.0, 940)
+    assert (holds.wrong_accepted.low, holds.wrong_accepted.high) == (0.0, 0.0)
     bad = captured(tmp_path / "bad", "a" * 40 + "r" * 60)
     review = reviewed(tmp_path / "bad", bad, lambda _: "defect")
     broken = recheck(read_judged(review, RULE))
     assert (broken.verdict, broken.recall.estimate) == ("broken", 0.6)
     assert (broken.judged, broken.open) == (100, 0)
+    assert (broken.wrong_accepted.low, broken.wrong_accepted.estimate) == (1.0, 1.0)
 
 
 def test_what_nobody_could_tell_widens_the_bounds(tmp_path) -> None:
@@ -144,6 +146,7 @@ def test_what_nobody_could_tell_widens_the_bounds(tmp_path) -> None:
     assert (found.verdict, found.open) == ("undecided", 40)
     assert found.recall.low == pytest.approx(0.6)
     assert found.recall.high == 1
+    assert (found.wrong_accepted.low, found.wrong_accepted.high) == (0.0, 1.0)
 
 
 def test_a_lost_picture_may_be_either(tmp_path) -> None:
@@ -157,6 +160,7 @@ def test_a_lost_picture_may_be_either(tmp_path) -> None:
     found = recheck(read_judged(reviewed(tmp_path, week, by_lane), RULE))
     assert found.recall.high == 1
     assert found.recall.low == pytest.approx(60 / 61)
+    assert found.wrong_accepted.high == pytest.approx(1 / 39)
 
 
 def test_reviews_of_something_else(tmp_path) -> None:

@@ -24,6 +24,7 @@ from drupe.labels.review.pictures import ReviewPictures
 from drupe.labels.review.preparation import open_queue
 from drupe.labels.review.queue import ReviewQueue, draw_queue, order_for
 from review_files import nominees, request, small_queue, write_crops
+from review_page import judge_all, press, wait_for
 
 pytestmark = [pytest.mark.thorough, needs_browser]
 HOSTILE = '"><img src=x onerror="document.title=`stolen`">'
@@ -65,17 +66,6 @@ def answered(page: Any) -> int:
     found = PROGRESS.match(page.inner_text("#progress"))
     assert found
     return int(found[1])
-
-
-def wait_for(page: Any, count: int) -> None:
-    """Wait until so many pictures are answered and the next one is there."""
-    page.wait_for_selector(f"body[aria-busy=false][data-answered='{count}']")
-
-
-def press(page: Any, key: str, then: int) -> None:
-    """Press a key that makes so many pictures answered."""
-    page.keyboard.press(key)
-    wait_for(page, then)
 
 
 def hostile_queue(root: Path) -> ReviewQueue:
@@ -315,17 +305,8 @@ def test_a_scripted_reviewer_with_5_percent_errors_mends_the_labels(
     before = sum(item.path in wrong for item in queue.items if item.role == "suspect")
     assert before >= 8
 
-    pressed, slips = {}, set()
     with serve(queue, root, tmp_path) as where:
-        page = open_page(where)
-        for count, showing in enumerate(order_for(queue, "ann"), 1):
-            item = queue.items[showing.item]
-            is_clean = (item.label == queue.classes[0]) != (item.path in wrong)
-            if random.random() < 0.05:
-                slips.add(item.path)
-                is_clean = not is_clean
-            pressed[showing.id] = "good" if is_clean else "defect"
-            press(page, pressed[showing.id][0], count)
+        pressed, slips = judge_all(open_page(where), queue, wrong, random)
 
     kept = standing(read_answers(answers_file(tmp_path, "ann"), queue))
     assert {name: one.judgement for name, one in kept.items()} == pressed

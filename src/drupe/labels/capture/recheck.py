@@ -13,8 +13,8 @@ from drupe.labels.capture.collection import Collection, read_collection
 from drupe.labels.design import DesignRate
 from drupe.labels.review.answers import read_all_answers
 from drupe.labels.review.decisions import ReviewDecision, Rule, decide
-from drupe.labels.review.estimates import UNSETTLED, estimate_line
-from drupe.labels.review.queue import ReviewQueue, read_queue
+from drupe.labels.review.estimates import UNSETTLED, estimate_line, estimate_noise
+from drupe.labels.review.queue import ACCEPTED, ReviewQueue, read_queue
 
 Holds = Literal["holds", "broken", "undecided"]
 
@@ -37,6 +37,7 @@ class Recheck:
     open: int
     recall: DesignRate
     clean_yield: DesignRate
+    wrong_accepted: DesignRate
     promised: float | None
 
     @property
@@ -60,6 +61,7 @@ class Recheck:
             "open": self.open,
             "recall": self.recall.to_json(),
             "clean_yield": self.clean_yield.to_json(),
+            "wrong_accepted": self.wrong_accepted.to_json(),
             "promised_recall": self.promised,
             "verdict": self.verdict,
         }
@@ -111,8 +113,17 @@ def recheck(judged: JudgedCapture, confidence: float = 0.95) -> Recheck:
         open=still_open,
         recall=recall,
         clean_yield=clean_yield,
+        wrong_accepted=_wrong_accepted(judged, confidence),
         promised=found.source.min_recall,
     )
+
+
+def _wrong_accepted(judged: JudgedCapture, confidence: float) -> DesignRate:
+    """Return the share of defects among what was accepted."""
+    noise = estimate_noise(judged.queue, judged.decisions, confidence)
+    items, wrong = next((one.items, one.wrong) for one in noise if one.split == ACCEPTED)
+    high = min(wrong.high / items, 1.0)  # what was lost may be a defect, and is no item
+    return DesignRate(wrong.estimate / items, wrong.low / items, high, confidence)
 
 
 def _time(seconds: float) -> str:
