@@ -8,6 +8,7 @@ of all else, and people look at ``--looks`` of that: chosen alike, or actively. 
 scores of the accepted pictures are turned round, so that what looks safest is missed. Each draw
 keeps and chooses anew. Prints a row (JSON) per week, with means of the bounds and how often they
 hold the truth, and of how many looks chosen alike are needed for an interval of recall as narrow.
+``held_by_normal``: how often recall lies within 1.96 standard errors of its estimate instead.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,13 +167,14 @@ def measure(
     draws: int,
 ) -> dict[str, Any]:
     """Return means over ``draws`` of both rates' bounds, and the share that holds the truth."""
-    bounds, estimates, counts = [], [], []
+    bounds, estimates, counts, normal = [], [], [], []
     for _ in range(draws):
         queue, decisions = review(random, decided, week, choice, looks)
         rates = estimate_line(queue, decisions)
         bounds.append([(one.low, one.high) for one in rates])
         estimates.append([np.nan if one.estimate is None else one.estimate for one in rates])
         counts.append(len(queue.items))
+        normal.append(is_within_normal(queue, decisions, decided.recall))
     truth = np.array([decided.recall, decided.clean_yield])
     lows, highs = np.moveaxis(np.array(bounds), 2, 0)
     held = ((lows <= truth) & (truth <= highs)).mean(axis=0)
@@ -184,7 +187,23 @@ def measure(
             "width": round(float((highs - lows)[:, n].mean()), 4),
             "held": round(float(held[n]), 3),
         }
+    row["recall"]["held_by_normal"] = round(float(np.mean(normal)), 3)
     return row
+
+
+def is_within_normal(
+    queue: ReviewQueue, decisions: Sequence[ReviewDecision], recall: float
+) -> bool:
+    """Return whether the normal 95 % interval of a ratio of weighted totals holds the recall."""
+    found = [one for one in decisions if one.outcome == "defect"]
+    chance = np.array([queue.probability_of(one.item) for one in found])
+    is_caught = np.array([one.item.split != SPLITS[0] for one in found])
+    if not found:
+        return False
+    estimate = float((is_caught / chance).sum() / (1 / chance).sum())
+    shares = (is_caught - estimate) / (1 / chance).sum()
+    error = float(np.sqrt(((1 - chance) / chance**2 * shares**2).sum()))
+    return abs(estimate - recall) <= 1.96 * error
 
 
 def looks_alike(
