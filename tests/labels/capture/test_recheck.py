@@ -12,6 +12,7 @@ from drupe.deployment.capture.writer import Capture
 from drupe.errors import InputError
 from drupe.labels.capture.collection import collect
 from drupe.labels.capture.recheck import read_judged, recheck
+from drupe.labels.review.application import apply_review
 from drupe.labels.review.decisions import ReviewDecision
 from drupe.labels.review.estimates import estimate_line
 from drupe.labels.review.preparation import open_queue
@@ -103,6 +104,17 @@ def test_an_active_choice_of_everything_counts_everything(tmp_path) -> None:
     found = recheck(judged)
     assert (found.recall.low, found.recall.high, found.judged) == (1.0, 1.0, 107)
     assert (found.clean_yield.low, found.clean_yield.high) == (1.0, 1.0)
+
+
+def test_what_a_score_had_looked_at_is_marked_when_it_becomes_a_label(tmp_path) -> None:
+    week = captured(tmp_path, "a" * 60 + "v" * 20 + "r" * 20)
+    said = {"accepted": "defect", "reviewed": "good", "rejected": "good"}
+    review = reviewed(tmp_path, week, lambda item: said[item.split], 40, "active")
+    done = apply_review(review, RULE, tmp_path / "store", dry_run=True)
+    causes = {(fix.origin.split, fix.origin.cause) for fix in done.changes.fixes if fix.origin}
+    assert causes == {("accepted", "suspect"), ("reviewed", "control"), ("rejected", "control")}
+    accepted = next(one for one in done.noise if one.split == "accepted").wrong
+    assert 30 < accepted.low <= accepted.estimate <= accepted.high == 60
 
 
 def test_lanes_that_nobody_looked_into_are_open(tmp_path) -> None:
