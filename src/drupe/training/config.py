@@ -203,6 +203,15 @@ class CalibrationConfig(Section):
         """The share of the training items held out, or None: the run learns from all of them."""
         return None if self.crossfit is not None and self.fold is None else self.holdout
 
+    @property
+    def in_words(self) -> str:
+        """What decides how much a certificate is worth: how its items were set aside."""
+        if self.crossfit is not None:
+            return f"cross-fitted on {self.crossfit} folds (approximate)"
+        if self.holdout == "auto":
+            return "held-out as many as allow three misses, a quarter to a half"
+        return f"held-out {100 * self.holdout:g} %"
+
 
 class ScheduleConfig(Section):
     """How long, how fast and by which loss a network learns, and on which device."""

@@ -193,6 +193,17 @@ def test_nothing_is_trained_to_judge(tmp_path) -> None:
     assert document["calibration"] == "cross-fitted on 3 folds (approximate)"
 
 
+def test_it_says_how_calibration_was_set_aside_also_where_the_share_is_found_by_itself(
+    tmp_path,
+) -> None:
+    auto = {"id": "AUTO", "config": {"calibration": {"holdout": "auto"}}}
+    found = verdict_of(tmp_path, succeed, experiments=[{"id": "BASE"}, auto], comparisons=[])
+
+    assert found.to_json()["calibration"] == (
+        "held-out 25 % and held-out as many as allow three misses, a quarter to a half"
+    )
+
+
 def test_an_answer_about_an_earlier_run_does_not_count(tmp_path) -> None:
     work = work_on(small_study(tmp_path, **WHOLE), tmp_path / "store")
     schedule(work, FakeExecutor(training(BASE=40, NEW=8)))

@@ -96,13 +96,8 @@ def assess(
 
 
 def _calibration(work: Work) -> str:
-    """Say how thresholds were calibrated, which decides what a certificate is worth."""
-    found = {
-        f"held-out {100 * config.calibration.holdout:g} %"
-        if config.calibration.crossfit is None
-        else f"cross-fitted on {config.calibration.crossfit} folds (approximate)"
-        for config in work.study.configs.values()
-    }
+    """Say how thresholds were calibrated."""
+    found = {config.calibration.in_words for config in work.study.configs.values()}
     return " and ".join(sorted(found))
 
 
