@@ -12,7 +12,7 @@ from drupe.cli.usage import telling
         ("threshold a.csv --confidence abc", "'--confidence': must be a valid number, got 'abc'"),
         ("train fast --seed 1.5", "'--seed': must be a valid integer, got '1.5'"),
         ("bench b --threads 0", "'--threads': must be greater than or equal to 1, got '0'"),
-        ("export a b --precision fp16", "'--precision': 'fp16' is not one of"),
+        ("export a b --precision fp17", "'--precision': 'fp17' is not one of"),
         ("data synth d --images few", "'--images': must be a valid integer, got 'few'"),
     ],
 )
