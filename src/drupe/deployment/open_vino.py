@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -159,9 +158,11 @@ class OpenVinoDevice:
 
 
 def _missing() -> str | None:
-    if find_spec("openvino"):
-        return None
-    return "the package 'openvino' isn't installed: pip install 'drupe[openvino]'"
+    try:
+        import openvino  # noqa: F401
+    except ModuleNotFoundError:
+        return "the package 'openvino' isn't installed: pip install 'drupe[openvino]'"
+    return None
 
 
 def _capabilities(device: str) -> list[str]:
