@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from onnx import TensorProto
 
-from drupe.deployment import open_vino
 from drupe.deployment.backends import obstacle, open_session
 from drupe.errors import InputError
 from onnx_files import SIDE, classifier
@@ -114,7 +114,7 @@ def test_a_missing_device_and_a_precision_that_it_lacks_are_told(monkeypatch) ->
     monkeypatch.setattr(f"{__name__}.CAPABLE", ["FP32"])
     assert obstacle("openvino-gpu", "fp16") == "this GPU doesn't compute fp16"
     assert obstacle("openvino-gpu", "fp32") is None
-    monkeypatch.setattr(open_vino, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     assert obstacle("openvino-gpu", "fp32") == (
         "the package 'openvino' isn't installed: pip install 'drupe[openvino]'"
     )
