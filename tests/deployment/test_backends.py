@@ -7,7 +7,7 @@ import pytest
 
 import device_stand_in
 from device_stand_in import NAME, StandIn
-from drupe.deployment import backends, open_vino
+from drupe.deployment import backends
 from drupe.deployment.backends import (
     backend_named,
     installed,
@@ -49,7 +49,7 @@ def test_what_is_known_and_what_works_are_two_things(monkeypatch) -> None:
     assert devices <= set(names)
     assert all(is_asked_for(name) for name in (*devices, "nobodys"))
     assert not is_asked_for("openvino")
-    monkeypatch.setattr(open_vino, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     assert installed() == ("onnxruntime",), "no device is used unless it is named"
     assert obstacle("openvino", "fp32") == (
         "the package 'openvino' isn't installed: pip install 'drupe[openvino]'"
