@@ -8,12 +8,12 @@ import os
 import tempfile
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drupe.closing import Closing
 from drupe.data.copies.patches import ANGLES, CHUNK, RINGS, TEXTURE_FLOOR, polar, textures
 
 MAPPED = 1024
@@ -25,7 +25,7 @@ _POLAR_STEP = 1 / 40  # texture per unit of the stored int8
 Indices = NDArray[np.intp]
 
 
-class Sketches:
+class Sketches(Closing):
     """Polar textures of N images in a scratch file: int8 [N, R, A, 2].
 
     ``folder`` is where the scratch file lies (None: the system's folder for temporary files); it
@@ -35,7 +35,7 @@ class Sketches:
 
     def __init__(self, images: int, folder: Path | None = None) -> None:
         self.images = images
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (see close)
         shape = (images, RINGS, ANGLES, 2)
         try:
             _reserve(self._file, max(1, int(np.prod(shape))))
@@ -50,15 +50,8 @@ class Sketches:
             self.polar = np.frombuffer(self._map, np.int8).reshape(shape)
         self.has_texture = np.zeros(images, dtype=bool)
 
-    def __enter__(self) -> Sketches:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Give the scratch file's disk back."""
         self.polar = None
         self._file.close()
 
